@@ -1,0 +1,124 @@
+//! The lean driver of the CPU figures: kept-alive connections, each with one request in flight, as wrk does
+//! it.
+//!
+//! `cutover-load` counts and judges too much to share a CPU with the backend; here a request costs little
+//! more than its system calls. Every answer is still checked: status 200 and a whole body.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: bench.example\r\n\r\n";
+/// Room for one answer; a longer one is an error.
+const MAX_ANSWER_BYTES: usize = 4096;
+const MAX_HEADERS: usize = 32;
+
+/// Connections that ask as fast as they are answered. Dropping it closes them.
+#[derive(Debug)]
+pub struct ClosedLoop {
+    completed: Arc<AtomicU64>,
+    connections: JoinSet<DriveError>,
+}
+
+/// Why a connection could not go on; a figure with one of these is void.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The connection failed or was closed.
+    #[error("a connection of the driver failed")]
+    Connection(#[from] io::Error),
+    /// The answer was not what was asked for.
+    #[error("a wrong answer: {0}")]
+    WrongAnswer(String),
+    /// A task of the driver panicked.
+    #[error("a task of the driver died")]
+    Died,
+}
+
+impl ClosedLoop {
+    /// Opens `connections` and starts asking, on the present tokio runtime.
+    #[must_use]
+    pub fn start(target: SocketAddr, connections: usize) -> Self {
+        let completed = Arc::new(AtomicU64::new(0));
+        let mut tasks = JoinSet::new();
+        for _ in 0..connections {
+            let completed = Arc::clone(&completed);
+            tasks.spawn(async move {
+                match drive(target, &completed).await {
+                    Ok(never) => match never {},
+                    Err(error) => error,
+                }
+            });
+        }
+        Self { completed, connections: tasks }
+    }
+
+    /// Requests answered so far.
+    #[must_use]
+    pub fn completed(&self) -> u64 {
+        self.completed.load(Ordering::Relaxed)
+    }
+
+    /// The error of a connection that has ended; all should go on until this is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`DriveError`] of the first that ended.
+    pub fn check(&mut self) -> Result<(), DriveError> {
+        match self.connections.try_join_next() {
+            None => Ok(()),
+            Some(ended) => Err(ended.unwrap_or(DriveError::Died)),
+        }
+    }
+}
+
+async fn drive(target: SocketAddr, completed: &AtomicU64) -> Result<std::convert::Infallible, DriveError> {
+    let mut stream = TcpStream::connect(target).await?;
+    stream.set_nodelay(true)?;
+    let mut answer = [0; MAX_ANSWER_BYTES];
+    loop {
+        stream.write_all(REQUEST).await?;
+        let mut filled = 0;
+        loop {
+            let count = stream.read(&mut answer[filled..]).await?;
+            if count == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+            filled += count;
+            match whole_length(&answer[..filled])? {
+                Some(length) if length == filled => break,
+                Some(length) if length < filled => {
+                    return Err(DriveError::WrongAnswer("bytes after its end".to_owned()));
+                }
+                _ if filled == answer.len() => return Err(DriveError::WrongAnswer("too long".to_owned())),
+                _ => {}
+            }
+        }
+        completed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Head and body together in bytes, once the head is whole.
+fn whole_length(bytes: &[u8]) -> Result<Option<usize>, DriveError> {
+    let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut parsed = httparse::Response::new(&mut slots);
+    let head = match parsed.parse(bytes) {
+        Ok(httparse::Status::Complete(head)) => head,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(error) => return Err(DriveError::WrongAnswer(error.to_string())),
+    };
+    if parsed.code != Some(200) {
+        return Err(DriveError::WrongAnswer(format!("status {:?}", parsed.code)));
+    }
+    let length = parsed
+        .headers
+        .iter()
+        .find(|header| header.name.eq_ignore_ascii_case("content-length"))
+        .and_then(|header| std::str::from_utf8(header.value).ok()?.trim().parse::<usize>().ok())
+        .ok_or_else(|| DriveError::WrongAnswer("no content-length".to_owned()))?;
+    Ok(Some(head + length))
+}

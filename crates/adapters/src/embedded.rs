@@ -1,0 +1,122 @@
+//! The router that comes with cutover: a client of the proxy's admin socket.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use cutover_controller::ports::{Applied, EvidenceSource, PortError, Routed, RouterError, TrafficRouter};
+use cutover_core::InstanceId;
+use cutover_core::receipt::Receipt;
+use cutover_core::routing::{ServiceRoute, TableDocument};
+use cutover_core::service::ObservedRoute;
+use cutover_core::statistics::Statistics;
+use hyper::{Method, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::unix_http::{Reply, UnixHttp, UnixHttpError};
+
+/// The data plane behind an admin socket.
+#[derive(Debug, Clone)]
+pub struct EmbeddedRouter(UnixHttp);
+
+/// What the proxy says when it refuses.
+#[derive(Deserialize)]
+struct Problem {
+    error: String,
+}
+
+impl From<UnixHttpError> for RouterError {
+    fn from(error: UnixHttpError) -> Self {
+        match error {
+            UnixHttpError::Malformed { .. } => Self::Refused(error.to_string()),
+            UnixHttpError::Unreachable { .. } | UnixHttpError::Broken { .. } => {
+                Self::Unreachable(error.to_string())
+            }
+        }
+    }
+}
+
+impl EmbeddedRouter {
+    /// The data plane whose admin socket this is.
+    #[must_use]
+    pub fn new(admin: PathBuf) -> Self {
+        Self(UnixHttp::new(admin))
+    }
+
+    /// The table in force.
+    ///
+    /// # Errors
+    /// If the proxy does not answer.
+    pub async fn table(&self) -> Result<TableDocument, RouterError> {
+        self.get("/v1/table").await
+    }
+
+    /// What the proxy has seen.
+    ///
+    /// # Errors
+    /// If the proxy does not answer.
+    pub async fn seen(&self) -> Result<Statistics, RouterError> {
+        self.get("/v1/stats").await
+    }
+
+    /// Asks the proxy to finish what is in flight and end.
+    ///
+    /// # Errors
+    /// If the proxy does not answer.
+    pub async fn shut_down(&self) -> Result<(), RouterError> {
+        let reply = self.0.send::<()>(Method::POST, "/v1/shutdown", None).await?;
+        if reply.status == StatusCode::ACCEPTED { Ok(()) } else { Err(self.refusal(reply).await) }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, RouterError> {
+        let reply = self.0.send::<()>(Method::GET, path, None).await?;
+        if reply.status != StatusCode::OK {
+            return Err(self.refusal(reply).await);
+        }
+        Ok(self.0.json(reply).await?)
+    }
+
+    async fn refusal(&self, reply: Reply) -> RouterError {
+        let status = reply.status;
+        match self.0.json::<Problem>(reply).await {
+            Ok(problem) => RouterError::Refused(format!("the proxy refused: {}", problem.error)),
+            Err(_) => RouterError::Refused(format!("the proxy answered {status}")),
+        }
+    }
+}
+
+#[async_trait]
+impl TrafficRouter for EmbeddedRouter {
+    async fn apply(&self, route: &ServiceRoute) -> Result<Applied, RouterError> {
+        let reply = self.0.send(Method::PUT, "/v1/services", Some(&[route])).await?;
+        if reply.status != StatusCode::OK {
+            return Err(self.refusal(reply).await);
+        }
+        let receipts: Vec<Receipt> = self.0.json(reply).await?;
+        let receipt = receipts.into_iter().next();
+        receipt
+            .map(Applied::Routed)
+            .ok_or_else(|| RouterError::Refused("the proxy answered without a receipt".to_owned()))
+    }
+
+    async fn observe(&self) -> Result<Vec<Routed>, RouterError> {
+        let observed = |route: ServiceRoute| {
+            let ServiceRoute { name, epoch, weights, .. } = route;
+            Routed { service: name, route: ObservedRoute { epoch: epoch.unwrap_or_default(), weights } }
+        };
+        Ok(self.table().await?.services.into_iter().map(observed).collect())
+    }
+
+    async fn in_flight(&self, instances: &[InstanceId]) -> Result<u64, RouterError> {
+        let seen = self.seen().await?;
+        let held = seen.instances.iter().filter(|instance| instances.contains(&instance.id));
+        Ok(held.map(|instance| instance.in_flight).sum())
+    }
+}
+
+#[async_trait]
+impl EvidenceSource for EmbeddedRouter {
+    async fn statistics(&self) -> Result<Statistics, PortError> {
+        self.seen().await.map_err(|error| PortError::new(error.to_string()))
+    }
+}

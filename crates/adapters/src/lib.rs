@@ -1,0 +1,12 @@
+//! One module per outside system, each implements a port of the controller.
+//!
+//! The modules never import one another: what two of them share is either a word of core or the layout of the
+//! state directory, and the latter is written down where it is made.
+
+pub mod embedded;
+pub mod http_health;
+pub mod process;
+pub mod release_store;
+pub mod unix_http;
+
+mod durable_file;

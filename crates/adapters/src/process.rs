@@ -1,0 +1,300 @@
+//! Instances as plain processes of this host, each under a small supervisor of its own.
+//!
+//! The executor writes down what shall run, starts the supervisor and leaves. Everything it has to know later
+//! it reads from the instance's directory and the process table, so that a restarted controller, or a second
+//! one, sees the same. The state directory holds `instances/ID/` for each instance and `logs/SERVICE/ID.log` for
+//! the newest that were stopped. The secrets of a release are files in `secrets/` beside its directory.
+
+mod backoff;
+mod census;
+mod command;
+mod directory;
+mod output;
+mod port_choice;
+mod preflight;
+mod priority;
+mod process_table;
+mod program;
+mod record;
+mod signals;
+mod start;
+mod stop;
+pub mod supervisor;
+
+use std::fmt::Display;
+use std::io;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use cutover_controller::ports::{DeploymentExecutor, Exit, PortError, Provision, Running};
+use cutover_core::release::Release;
+use cutover_core::service::{EffectId, Instance};
+use cutover_core::{InstanceId, ServiceName};
+use tokio::task::{JoinSet, spawn_blocking};
+
+use self::census::{Census, Snapshot};
+use self::directory::InstanceDirectory;
+use self::record::{ExitRecord, InstanceRecord};
+use self::start::Wanted;
+
+pub use self::directory::RecordError;
+
+/// Lines of output that an exit is told with.
+const EXIT_LINES: usize = 20;
+
+/// What the process executor needs to know about its host.
+#[derive(Debug, Clone)]
+pub struct ProcessSettings {
+    /// The state directory; `instances/` and `logs/` in it belong to the executor.
+    pub state_directory: PathBuf,
+    /// The cutover binary: `PROGRAM instance --directory DIR` runs [`supervisor::run`].
+    pub program: PathBuf,
+    /// Where the ports of instances come from; below the ephemeral range, so that no client socket takes one.
+    pub ports: RangeInclusive<u16>,
+    /// `PATH` of every program, unless its configuration sets another.
+    pub path: String,
+    /// `LANG` of every program, unless its configuration sets another.
+    pub lang: String,
+}
+
+impl ProcessSettings {
+    /// Settings with ports 20000 to 29999, the usual system `PATH`, and UTF-8.
+    #[must_use]
+    pub fn new(state_directory: PathBuf, program: PathBuf) -> Self {
+        Self {
+            state_directory,
+            program,
+            ports: 20_000..=29_999,
+            path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+            lang: "C.UTF-8".to_owned(),
+        }
+    }
+}
+
+/// Runs instances as processes of this host.
+#[derive(Debug, Clone)]
+pub struct ProcessExecutor {
+    instances: Arc<Instances>,
+}
+
+/// The instance directories of one state directory.
+#[derive(Debug)]
+struct Instances {
+    settings: ProcessSettings,
+    /// Held from choosing a port until it is written down, so that no two instances get the same.
+    choosing: Mutex<()>,
+}
+
+impl ProcessExecutor {
+    /// An executor for the instances of a state directory, those that run already included.
+    ///
+    /// # Errors
+    /// If its directories cannot be made.
+    pub fn new(mut settings: ProcessSettings) -> io::Result<Self> {
+        crate::durable_file::create_directories(&settings.state_directory, 0o700)?;
+        settings.state_directory = settings.state_directory.canonicalize()?;
+        let instances = Instances { settings, choosing: Mutex::new(()) };
+        crate::durable_file::create_directories(&instances.root(), 0o700)?;
+        instances.remove_stopped();
+        Ok(Self { instances: Arc::new(instances) })
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        deed: impl FnOnce(&Instances) -> Result<T, PortError> + Send + 'static,
+    ) -> Result<T, PortError> {
+        let instances = Arc::clone(&self.instances);
+        spawn_blocking(move || deed(&instances)).await.unwrap_or_else(|error| Err(refused(error)))
+    }
+
+    /// Does the same for several instances at once, and tells the first failure when all are done.
+    async fn for_each<T: Send + 'static, R: Send + 'static>(
+        &self,
+        items: Vec<T>,
+        deed: impl Fn(&Instances, T) -> Result<R, PortError> + Clone + Send + 'static,
+    ) -> Result<Vec<R>, PortError> {
+        let mut tasks = JoinSet::new();
+        let count = items.len();
+        for (number, item) in items.into_iter().enumerate() {
+            let (instances, deed) = (Arc::clone(&self.instances), deed.clone());
+            tasks.spawn_blocking(move || (number, deed(&instances, item)));
+        }
+        let mut results: Vec<Option<Result<R, PortError>>> = (0..count).map(|_| None).collect();
+        while let Some(joined) = tasks.join_next().await {
+            let (number, result) = joined.map_err(refused)?;
+            results[number] = Some(result);
+        }
+        results.into_iter().flatten().collect()
+    }
+}
+
+#[async_trait]
+impl DeploymentExecutor for ProcessExecutor {
+    async fn preflight(&self, service: &ServiceName, release: &Release) -> Result<(), PortError> {
+        let (service, release) = (service.clone(), release.clone());
+        self.blocking(move |instances| instances.preflight(&service, &release)).await
+    }
+
+    async fn provision(&self, _: &EffectId, wanted: Provision<'_>) -> Result<Vec<Instance>, PortError> {
+        let release = Arc::new(wanted.release.clone());
+        let each = wanted.instances.iter().map(|id| Wanted {
+            id: id.clone(),
+            service: wanted.service.clone(),
+            environment: wanted.environment,
+            release: Arc::clone(&release),
+        });
+        self.for_each(each.collect(), |instances, wanted| instances.start(&wanted)).await
+    }
+
+    async fn stop(&self, _: &EffectId, instances: &[InstanceId]) -> Result<(), PortError> {
+        let stopped = self.for_each(instances.to_vec(), |instances, id| instances.stop(&id)).await?;
+        debug_assert_eq!(stopped.len(), instances.len(), "each is answered");
+        Ok(())
+    }
+
+    async fn observe(&self) -> Result<Vec<Running>, PortError> {
+        self.blocking(|instances| {
+            let mut running = Vec::new();
+            for (directory, record, census) in instances.survey()? {
+                if !census.is_running() {
+                    continue;
+                }
+                if census.supervisor.is_none() {
+                    instances.attach_supervisor(&directory, &record);
+                }
+                running.push(Running {
+                    service: record.service.clone(),
+                    environment: record.environment,
+                    release: record.release.clone(),
+                    instance: record.instance(),
+                });
+            }
+            Ok(running)
+        })
+        .await
+    }
+
+    async fn last_exit(&self, instance: &InstanceId) -> Option<Exit> {
+        let id = instance.clone();
+        let found = self.blocking(move |instances| {
+            let Some(directory) = instances.directory(&id) else {
+                return Ok(None);
+            };
+            let exit = directory.read::<ExitRecord>().map_err(refused)?;
+            let lines = output::last_lines(&directory.output_log(), EXIT_LINES);
+            Ok(exit.map(|exit| Exit { how: exit.how, at: exit.at, last_lines: lines }))
+        });
+        found.await.ok().flatten()
+    }
+
+    async fn last_lines(&self, instance: &InstanceId, count: usize) -> Vec<String> {
+        let id = instance.clone();
+        let found = self.blocking(move |instances| Ok(instances.last_lines(&id, count)));
+        found.await.unwrap_or_default()
+    }
+
+    async fn prioritise(&self, live: &[InstanceId], idle: &[InstanceId]) -> Result<(), PortError> {
+        let (live, idle) = (live.to_vec(), idle.to_vec());
+        self.blocking(move |instances| {
+            let live = instances.set_priority(&live, priority::LIVE);
+            let idle = instances.set_priority(&idle, priority::IDLE);
+            live.and(idle)
+        })
+        .await
+    }
+}
+
+impl Instances {
+    fn root(&self) -> PathBuf {
+        self.settings.state_directory.join("instances")
+    }
+
+    fn directory(&self, id: &InstanceId) -> Option<InstanceDirectory> {
+        InstanceDirectory::of(&self.root(), id)
+    }
+
+    /// Every instance that is written down, with its living processes.
+    fn survey(&self) -> Result<Vec<(InstanceDirectory, InstanceRecord, Census)>, PortError> {
+        let snapshot = Snapshot::take().map_err(|error| failed("read the process table", error))?;
+        let mut found = Vec::new();
+        for directory in directory::all(&self.root()).map_err(|error| failed("list the instances", error))? {
+            let read = directory.read().and_then(|record| Ok((record, Census::of(&directory, &snapshot)?)));
+            match read {
+                Ok((Some(record), census)) => found.push((directory, record, census)),
+                Ok((None, _)) => {}
+                Err(error) => tracing::warn!(%error, "an instance cannot be told"),
+            }
+        }
+        Ok(found)
+    }
+
+    fn census(&self, directory: &InstanceDirectory) -> Result<Census, PortError> {
+        let snapshot = Snapshot::take().map_err(|error| failed("read the process table", error))?;
+        Census::of(directory, &snapshot).map_err(refused)
+    }
+
+    fn set_priority(&self, ids: &[InstanceId], adjustment: i32) -> Result<(), PortError> {
+        let mut first_failure = Ok(());
+        for id in ids {
+            let Some(directory) = self.directory(id) else {
+                continue;
+            };
+            for process in self.census(&directory)?.everyone() {
+                if let Err(error) = priority::set(process.pid, adjustment)
+                    && first_failure.is_ok()
+                {
+                    let deed = format!("set the memory priority of instance `{id}`");
+                    first_failure = Err(failed(&deed, error));
+                }
+            }
+        }
+        first_failure
+    }
+
+    fn last_lines(&self, id: &InstanceId, count: usize) -> Vec<String> {
+        let Some(directory) = self.directory(id) else {
+            return Vec::new();
+        };
+        let lines = output::last_lines(&directory.output_log(), count);
+        if !lines.is_empty() {
+            return lines;
+        }
+        self.stopped_log(id).map_or_else(Vec::new, |log| output::last_lines(&log, count))
+    }
+}
+
+fn refused(error: impl Display) -> PortError {
+    PortError::new(error.to_string())
+}
+
+fn failed(deed: &str, error: impl Display) -> PortError {
+    PortError::new(format!("cannot {deed}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::InstanceRecord;
+
+    pub(super) fn instance_record() -> InstanceRecord {
+        InstanceRecord {
+            id: "shop-1".parse().unwrap(),
+            service: "shop".parse().unwrap(),
+            environment: cutover_core::Environment::Blue,
+            release: "0123456789abcdef".parse().unwrap(),
+            version: "v1".parse().unwrap(),
+            command: vec!["./shop".to_owned()],
+            env: std::collections::BTreeMap::new(),
+            secrets: Vec::new(),
+            secrets_directory: "/nowhere".into(),
+            workdir: "/nowhere".into(),
+            user: None,
+            port: 20_001,
+            stop_signal: "SIGTERM".to_owned(),
+            stop_timeout: Duration::from_secs(1),
+        }
+    }
+}

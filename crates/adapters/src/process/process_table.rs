@@ -1,0 +1,152 @@
+//! What the kernel says about processes: who they are, which session they belong to, when they are gone.
+//!
+//! A pid alone names nobody, for it is used again; a pid with its start time does. Signals go through a pidfd
+//! that was opened before the start time was compared, so that they can never reach a successor.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use cutover_core::InstanceId;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+
+/// A process, for as long as the host is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct ProcessIdentity {
+    pub(super) pid: i32,
+    /// Field 22 of `/proc/PID/stat`: clock ticks after the start of the host.
+    pub(super) start_time: u64,
+}
+
+/// One line of the process table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) identity: ProcessIdentity,
+    pub(super) group: i32,
+    pub(super) session: i32,
+    /// It has ended and waits for its parent.
+    pub(super) is_zombie: bool,
+}
+
+impl ProcessIdentity {
+    /// The process with this pid now, ended or not.
+    pub(super) fn of(pid: i32) -> Option<Self> {
+        read(pid).map(|process| process.identity)
+    }
+
+    /// Whether it has not ended.
+    pub(super) fn is_alive(self) -> bool {
+        read(self.pid).is_some_and(|process| process.identity == self && !process.is_zombie)
+    }
+
+    /// A descriptor that means this process and no later one; `None` if it has ended and was reaped.
+    pub(super) fn open(self) -> Option<Handle> {
+        let descriptor = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
+        (Self::of(self.pid) == Some(self)).then_some(Handle(descriptor))
+    }
+}
+
+/// A process that is held by a pidfd.
+#[derive(Debug)]
+pub(super) struct Handle(OwnedFd);
+
+impl Handle {
+    /// Sends a signal; a process that has ended meanwhile counts as reached.
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        match pidfd_send_signal(&self.0, signal) {
+            Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until the process has ended; `false` if the time was too short.
+    pub(super) fn wait(&self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.poll(Timespec::try_from(left).ok().as_ref()) {
+                Err(rustix::io::Errno::INTR) => {}
+                answer => return answer.is_ok_and(|ready| ready > 0),
+            }
+        }
+    }
+
+    /// Waits until the process has ended, however long that takes.
+    pub(super) fn wait_for_end(&self) {
+        while self.poll(None) == Err(rustix::io::Errno::INTR) {}
+    }
+
+    fn poll(&self, timeout: Option<&Timespec>) -> rustix::io::Result<usize> {
+        poll(&mut [PollFd::new(&self.0, PollFlags::IN)], timeout)
+    }
+}
+
+/// Every process of the host.
+pub(super) fn all() -> io::Result<Vec<Process>> {
+    let mut processes = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        if let Some(process) = name.to_str().and_then(|name| name.parse().ok()).and_then(read) {
+            processes.push(process);
+        }
+    }
+    Ok(processes)
+}
+
+/// Identifies this start of the host; pids and start times mean nothing in another.
+pub(super) fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// Whether the process was started as part of this instance: its first environment says so.
+pub(super) fn was_started_for(pid: i32, instance: &InstanceId) -> bool {
+    let wanted = format!("CUTOVER_INSTANCE={instance}");
+    fs::read(format!("/proc/{pid}/environ"))
+        .is_ok_and(|environment| environment.split(|&byte| byte == 0).any(|entry| entry == wanted.as_bytes()))
+}
+
+fn read(pid: i32) -> Option<Process> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// `proc_pid_stat(5)`. The second field is the name in parentheses, which may itself hold spaces and
+/// parentheses.
+fn parse_stat(line: &str) -> Option<Process> {
+    let pid = line.split_once(' ')?.0.parse().ok()?;
+    let fields: Vec<&str> = line.rsplit_once(") ")?.1.split_ascii_whitespace().collect();
+    Some(Process {
+        identity: ProcessIdentity { pid, start_time: fields.get(19)?.parse().ok()? },
+        group: fields.get(2)?.parse().ok()?,
+        session: fields.get(3)?.parse().ok()?,
+        is_zombie: matches!(*fields.first()?, "Z" | "X"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
+        let line = "42 (a) R (b) Z 1 40 39 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 777 1000 10 184467";
+        let expected = Process {
+            identity: ProcessIdentity { pid: 42, start_time: 777 },
+            group: 40,
+            session: 39,
+            is_zombie: true,
+        };
+        assert_eq!(parse_stat(line), Some(expected));
+    }
+
+    #[test]
+    fn a_pid_with_another_start_time_is_another_process() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let me = ProcessIdentity::of(pid).unwrap();
+        let stranger = ProcessIdentity { pid, start_time: me.start_time + 1 };
+        assert!(me.is_alive() && me.open().is_some());
+        assert!(!stranger.is_alive() && stranger.open().is_none());
+    }
+}

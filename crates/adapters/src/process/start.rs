@@ -1,0 +1,226 @@
+//! Starting an instance: once, however often it is asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::OpenOptions;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::{ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use cutover_controller::ports::PortError;
+use cutover_core::release::Release;
+use cutover_core::service::Instance;
+use cutover_core::{Environment, InstanceId, ServiceName};
+
+use super::directory::{self, InstanceDirectory};
+use super::record::{InstanceRecord, ProgramRecord, StartFailure, SupervisorRecord};
+use super::{EXIT_LINES, Instances, command, failed, output, port_choice, refused};
+
+/// A supervisor that has neither started its program nor said why not by then has failed.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+const SUPERVISOR_END: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// One instance that shall run.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) id: InstanceId,
+    pub(super) service: ServiceName,
+    pub(super) environment: Environment,
+    pub(super) release: Arc<Release>,
+}
+
+impl InstanceRecord {
+    /// Its id and address.
+    pub(super) fn instance(&self) -> Instance {
+        Instance { id: self.id.clone(), address: SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)) }
+    }
+}
+
+impl Instances {
+    /// Adopts the instance if it runs, and starts it if it does not.
+    pub(super) fn start(&self, wanted: &Wanted) -> Result<Instance, PortError> {
+        let directory = self.directory(&wanted.id);
+        let directory = directory.ok_or_else(|| {
+            PortError::new(format!("the instance id `{}` cannot be the name of a directory", wanted.id))
+        })?;
+        directory.create().map_err(refused)?;
+        let census = self.census(&directory)?;
+        if census.is_running() {
+            let record = self.adoptable(&directory, wanted)?;
+            if census.supervisor.is_none() {
+                self.attach_supervisor(&directory, &record);
+                return Ok(record.instance());
+            }
+            return self.wait_for_start(&directory, wanted, None).map(|()| record.instance());
+        }
+        let Some(lock) = directory.try_lock().map_err(refused)? else {
+            // A supervisor that another provision started is about to introduce itself.
+            self.wait_for_start(&directory, wanted, None)?;
+            return self.adoptable(&directory, wanted).map(|record| record.instance());
+        };
+        let record = self.write_plan(&directory, wanted)?;
+        drop(lock);
+        let supervisor = self.spawn_supervisor(&directory, &record);
+        let ended = supervisor.map_err(|error| failed("start a supervisor", error))?;
+        self.wait_for_start(&directory, wanted, Some(&ended)).map(|()| record.instance())
+    }
+
+    fn adoptable(&self, directory: &InstanceDirectory, wanted: &Wanted) -> Result<InstanceRecord, PortError> {
+        let record = directory.read::<InstanceRecord>().map_err(refused)?;
+        record
+            .filter(|record| record.release == wanted.release.id && record.service == wanted.service)
+            .ok_or_else(|| {
+                PortError::new(format!("instance `{}` runs already, with another release", wanted.id))
+            })
+    }
+
+    /// Writes down what shall run. The caller has the lock, so that no supervisor reads it half done.
+    fn write_plan(
+        &self,
+        directory: &InstanceDirectory,
+        wanted: &Wanted,
+    ) -> Result<InstanceRecord, PortError> {
+        directory.forget::<SupervisorRecord>().map_err(refused)?;
+        directory.forget::<ProgramRecord>().map_err(refused)?;
+        directory.forget::<StartFailure>().map_err(refused)?;
+        let _choosing = self.choosing.lock().unwrap_or_else(PoisonError::into_inner);
+        let former = directory.read::<InstanceRecord>().ok().flatten().map(|record| record.port);
+        let port = match former.filter(|&port| port_choice::is_free(port)) {
+            Some(port) => port,
+            None => self.choose_port(&wanted.id)?,
+        };
+        let record = self.plan(wanted, port);
+        directory.write(&record).map_err(refused)?;
+        Ok(record)
+    }
+
+    fn choose_port(&self, id: &InstanceId) -> Result<u16, PortError> {
+        let directories =
+            directory::all(&self.root()).map_err(|error| failed("list the instances", error))?;
+        let records = directories.iter().filter_map(|it| it.read::<InstanceRecord>().ok().flatten());
+        let taken: BTreeSet<u16> = records.map(|record| record.port).collect();
+        let ports = &self.settings.ports;
+        port_choice::choose(ports, &taken, &self.settings.state_directory, id).ok_or_else(|| {
+            PortError::new(format!("no port is free between {} and {}", ports.start(), ports.end()))
+        })
+    }
+
+    fn plan(&self, wanted: &Wanted, port: u16) -> InstanceRecord {
+        let release = &*wanted.release;
+        let configuration = &release.configuration;
+        let fill = |text: &String| {
+            text.replace("{port}", &port.to_string())
+                .replace("{version}", release.version.as_str())
+                .replace("{environment}", wanted.environment.label())
+        };
+        let user = configuration.run.user.clone();
+        let mut env = BTreeMap::from([
+            ("PATH".to_owned(), self.settings.path.clone()),
+            ("LANG".to_owned(), self.settings.lang.clone()),
+            ("HOME".to_owned(), command::home(user.as_deref()).to_string_lossy().into_owned()),
+        ]);
+        env.extend(configuration.env.iter().map(|(name, value)| (name.clone(), fill(value))));
+        InstanceRecord {
+            id: wanted.id.clone(),
+            service: wanted.service.clone(),
+            environment: wanted.environment,
+            release: release.id.clone(),
+            version: release.version.clone(),
+            command: configuration.command.iter().map(fill).collect(),
+            env,
+            secrets: release.secrets.iter().map(|secret| secret.name.clone()).collect(),
+            secrets_directory: release.directory.with_file_name("secrets"),
+            workdir: workdir(release),
+            user,
+            port,
+            stop_signal: configuration.run.stop_signal.clone(),
+            stop_timeout: configuration.run.stop_timeout,
+        }
+    }
+
+    /// Starts a supervisor; what comes back tells when it has ended. It makes its own session as the first thing
+    /// it does, and is reaped here, so that it never stays as a zombie.
+    fn spawn_supervisor(
+        &self,
+        directory: &InstanceDirectory,
+        record: &InstanceRecord,
+    ) -> std::io::Result<Receiver<ExitStatus>> {
+        let log = directory.supervisor_log();
+        let log = OpenOptions::new().append(true).create(true).mode(0o600).open(log)?;
+        let mut child = tokio::process::Command::new(&self.settings.program)
+            .args(["instance", "--directory"])
+            .arg(directory.path())
+            .env_clear()
+            .envs(record.env.get_key_value("PATH"))
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        let (tell, ended) = channel();
+        tokio::spawn(async move {
+            if let Ok(status) = child.wait().await {
+                // Nobody waits for it any more once the program has started.
+                let _ = tell.send(status);
+            }
+        });
+        Ok(ended)
+    }
+
+    /// Gives a supervisor to an instance whose own was killed. The instance runs either way.
+    pub(super) fn attach_supervisor(&self, directory: &InstanceDirectory, record: &InstanceRecord) {
+        match self.spawn_supervisor(directory, record) {
+            Ok(_) => {
+                tracing::warn!(instance = %record.id, "its supervisor had been killed, another takes over");
+            }
+            Err(error) => {
+                tracing::warn!(instance = %record.id, %error, "a killed supervisor cannot be replaced");
+            }
+        }
+    }
+
+    fn wait_for_start(
+        &self,
+        directory: &InstanceDirectory,
+        wanted: &Wanted,
+        supervisor: Option<&Receiver<ExitStatus>>,
+    ) -> Result<(), PortError> {
+        let id = &wanted.id;
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            // Asked before the records are read, so that what a supervisor wrote last is seen.
+            let ended = supervisor.and_then(|supervisor| supervisor.try_recv().ok());
+            if directory.read::<ProgramRecord>().map_err(refused)?.is_some() {
+                return Ok(());
+            }
+            if let Some(failure) = directory.read::<StartFailure>().map_err(refused)? {
+                // Its supervisor is about to end; after that nothing of the instance is observed any more.
+                let _ = supervisor.map(|supervisor| supervisor.recv_timeout(SUPERVISOR_END));
+                return Err(PortError::new(format!("instance `{id}` cannot be started: {}", failure.reason)));
+            }
+            if !directory.path().exists() {
+                return Err(PortError::new(format!("instance `{id}` was stopped while it was started")));
+            }
+            let reason = if let Some(status) = ended.filter(|status| !status.success()) {
+                format!("the supervisor of instance `{id}` ended before it started anything: {status}")
+            } else if Instant::now() >= deadline {
+                let seconds = START_TIMEOUT.as_secs();
+                format!("the supervisor of instance `{id}` did not start it within {seconds} s")
+            } else {
+                std::thread::sleep(LOOK_AGAIN);
+                continue;
+            };
+            let last_lines = output::last_lines(&directory.supervisor_log(), EXIT_LINES);
+            return Err(PortError { reason, last_lines });
+        }
+    }
+}
+
+/// Where the program of a release starts.
+pub(super) fn workdir(release: &Release) -> std::path::PathBuf {
+    // `components` drops the `.` that stands for the artifact itself.
+    release.directory.join(&release.configuration.run.workdir).components().collect()
+}

@@ -1,0 +1,71 @@
+//! What cannot be started is told in one sentence.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use cutover_controller::ports::DeploymentExecutor;
+
+use crate::host::{Host, STAY};
+
+/// Expects the same sentence from the check before and from the attempt.
+async fn check(host: &Host, expected: &str) {
+    let preflight = host.executor.preflight(&"shop".parse().unwrap(), &host.release).await;
+    assert_eq!(preflight.unwrap_err().reason, expected);
+    let provision = host.provision(&["a"]).await;
+    assert_eq!(provision.unwrap_err().reason, format!("instance `a` cannot be started: {expected}"));
+    assert!(host.running().await.is_empty());
+    host.stop(&["a"]).await;
+    assert!(!host.state("instances/a").exists());
+}
+
+#[tokio::test]
+async fn a_missing_command_is_told_with_its_path() {
+    let mut host = Host::with_script(STAY);
+    host.release.configuration.command = vec!["./shop".to_owned()];
+    let path = host.directory.path().join("release/files/shop");
+    check(&host, &format!("the command `{}` does not exist", path.display())).await;
+}
+
+#[tokio::test]
+async fn a_command_that_is_not_executable_is_told_with_its_path() {
+    let host = Host::with_script(STAY);
+    let path = host.directory.path().join("release/files/app");
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+    let path = path.display();
+    let hint = "`chmod +x` it before it is deployed";
+    check(&host, &format!("the command `{path}` is not executable; {hint}")).await;
+}
+
+#[tokio::test]
+async fn an_unknown_user_is_named() {
+    let mut host = Host::with_script(STAY);
+    host.release.configuration.run.user = Some("no-such-user".to_owned());
+    check(&host, "there is no user `no-such-user` on this host").await;
+}
+
+#[tokio::test]
+async fn a_script_with_a_missing_interpreter_is_explained() {
+    let host = Host::with_script(STAY);
+    let path = host.directory.path().join("release/files/app");
+    fs::write(&path, "#!/no/such/interpreter\n").unwrap();
+    let reason = host.provision(&["a"]).await.unwrap_err().reason;
+    assert!(reason.contains(&format!("cannot run `{}`: its interpreter", path.display())), "{reason}");
+    host.stop(&["a"]).await;
+}
+
+#[tokio::test]
+async fn a_missing_secret_file_is_named() {
+    let mut host = Host::with_script(STAY);
+    let secret =
+        cutover_core::release::SecretReference { name: "TOKEN".to_owned(), fingerprint: String::new() };
+    host.release.secrets = vec![secret];
+    let reason = host.provision(&["a"]).await.unwrap_err().reason;
+    assert!(reason.contains("cannot read the secret `TOKEN` from"), "{reason}");
+    host.stop(&["a"]).await;
+}
+
+#[tokio::test]
+async fn the_preflight_of_a_good_release_passes() {
+    let host = Host::with_script(STAY);
+    host.executor.preflight(&"shop".parse().unwrap(), &host.release).await.unwrap();
+}

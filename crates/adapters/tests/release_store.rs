@@ -1,0 +1,209 @@
+//! The release store on a real file system.
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::Duration;
+
+use cutover_adapters::release_store::DirectoryStore;
+use cutover_controller::ports::{PrepareError, ReleaseStore};
+use cutover_core::health::HealthPolicy;
+use cutover_core::release::{
+    Configuration, DeploymentSpec, Release, RolloutPolicy, Route, RunPolicy, SecretSource, SecretValue,
+};
+use tempfile::TempDir;
+
+struct Fixture {
+    directory: TempDir,
+    store: DirectoryStore,
+    spec: DeploymentSpec,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let artifact = directory.path().join("dist");
+        fs::create_dir_all(artifact.join("assets")).unwrap();
+        fs::write(artifact.join("app"), "#!/bin/sh\n").unwrap();
+        fs::set_permissions(artifact.join("app"), PermissionsExt::from_mode(0o755)).unwrap();
+        fs::write(artifact.join("assets/page"), "hello").unwrap();
+        let store = DirectoryStore::new(&directory.path().join("state")).unwrap();
+        let spec = DeploymentSpec {
+            service: "shop".parse().unwrap(),
+            version: "v1".parse().unwrap(),
+            artifact,
+            configuration: Configuration {
+                route: Route { hosts: Vec::new(), path: "/".to_owned() },
+                command: vec!["./app".to_owned()],
+                env: BTreeMap::new(),
+                run: RunPolicy {
+                    instances: 1,
+                    user: None,
+                    workdir: ".".into(),
+                    stop_signal: "SIGTERM".to_owned(),
+                    stop_timeout: Duration::from_secs(1),
+                },
+                health: HealthPolicy::default(),
+                health_deadline: Duration::from_secs(10),
+            },
+            secrets: BTreeMap::from([(
+                "TOKEN".to_owned(),
+                SecretSource::Value(SecretValue::new("hunter2".to_owned())),
+            )]),
+            rollout: RolloutPolicy { bake: Duration::ZERO, standby: Duration::ZERO, auto_rollback: true },
+        };
+        Self { directory, store, spec }
+    }
+
+    async fn prepare(&self) -> Release {
+        self.store.prepare(&self.spec).await.unwrap()
+    }
+
+    async fn refusal(&self) -> String {
+        match self.store.prepare(&self.spec).await.unwrap_err() {
+            PrepareError::Wrong { reason, hint } => format!("{reason} ({})", hint.unwrap()),
+            PrepareError::Host { path, source } => panic!("{}: {source}", path.display()),
+        }
+    }
+
+    /// What lies in the store, without what was there before the first release.
+    fn releases(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.directory.path().join("state/releases")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn the_same_content_is_the_same_release_under_another_version() {
+    let mut fixture = Fixture::new();
+    let first = fixture.prepare().await;
+    fixture.spec.version = "v2".parse().unwrap();
+    let second = fixture.prepare().await;
+    assert_eq!((&second.id, &second.directory), (&first.id, &first.directory));
+    assert_eq!(second.version.as_str(), "v2");
+    assert_eq!(first.artifact_bytes, 15);
+    assert_eq!(fixture.releases(), ["shop"]);
+}
+
+#[tokio::test]
+async fn other_content_configuration_secret_or_executable_bit_is_another_release() {
+    let mut fixture = Fixture::new();
+    let mut ids = vec![fixture.prepare().await.id];
+    fixture.spec.configuration.env.insert("COLOR".to_owned(), "red".to_owned());
+    ids.push(fixture.prepare().await.id);
+    let secret = SecretSource::Value(SecretValue::new("hunter3".to_owned()));
+    fixture.spec.secrets.insert("TOKEN".to_owned(), secret);
+    ids.push(fixture.prepare().await.id);
+    fs::write(fixture.spec.artifact.join("assets/page"), "olleh").unwrap();
+    ids.push(fixture.prepare().await.id);
+    fs::set_permissions(fixture.spec.artifact.join("assets/page"), PermissionsExt::from_mode(0o755)).unwrap();
+    ids.push(fixture.prepare().await.id);
+    fs::rename(fixture.spec.artifact.join("assets/page"), fixture.spec.artifact.join("assets/side")).unwrap();
+    ids.push(fixture.prepare().await.id);
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 6);
+}
+
+#[tokio::test]
+async fn a_release_is_a_read_only_copy_that_changes_no_more() {
+    let fixture = Fixture::new();
+    symlink("assets/page", fixture.spec.artifact.join("link")).unwrap();
+    fs::create_dir(fixture.spec.artifact.join(".git")).unwrap();
+    let release = fixture.prepare().await;
+    fs::write(fixture.spec.artifact.join("assets/page"), "changed").unwrap();
+    let files = &release.directory;
+    assert_eq!(fs::read(files.join("link")).unwrap(), b"hello");
+    assert_eq!(fs::read_link(files.join("link")).unwrap(), Path::new("assets/page"));
+    assert_eq!([mode(&files.join("app")), mode(&files.join("assets/page"))], [0o555, 0o444]);
+    assert_eq!(mode(&files.join("assets")), 0o755);
+    assert!(!files.join(".git").exists());
+}
+
+#[tokio::test]
+async fn a_secret_is_in_its_own_file_and_nowhere_else() {
+    let fixture = Fixture::new();
+    let release = fixture.prepare().await;
+    let directory = release.directory.parent().unwrap();
+    let secret = directory.join("secrets/TOKEN");
+    assert_eq!(fs::read(&secret).unwrap(), b"hunter2");
+    assert_eq!([mode(&secret), mode(secret.parent().unwrap())], [0o600, 0o700]);
+    let record = fs::read_to_string(directory.join("release.json")).unwrap();
+    assert!(!record.contains("hunter2") && !format!("{release:?}").contains("hunter2"));
+    let read: Release = serde_json::from_str(&record).unwrap();
+    assert_eq!(read, release);
+}
+
+#[tokio::test]
+async fn links_that_leave_the_artifact_are_refused_and_nothing_is_kept() {
+    for target in ["/etc/passwd", "../secret", "assets/../../secret"] {
+        let fixture = Fixture::new();
+        symlink(target, fixture.spec.artifact.join("link")).unwrap();
+        let refusal = fixture.refusal().await;
+        assert!(refusal.contains("dist/link` leads out of the artifact"), "{refusal}");
+        assert!(fixture.releases().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_leaves_by_way_of_another_is_refused() {
+    let fixture = Fixture::new();
+    symlink(".", fixture.spec.artifact.join("here")).unwrap();
+    fs::write(fixture.directory.path().join("outside"), "x").unwrap();
+    // As text it ends inside; in truth `here` is the artifact itself, so that `..` is above it.
+    symlink("here/../outside", fixture.spec.artifact.join("link")).unwrap();
+    let refusal = fixture.refusal().await;
+    assert!(refusal.contains("dist/link` leads out of the artifact"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_socket_in_the_artifact_is_refused() {
+    let fixture = Fixture::new();
+    let _socket = std::os::unix::net::UnixListener::bind(fixture.spec.artifact.join("socket")).unwrap();
+    let refusal = fixture.refusal().await;
+    assert!(refusal.contains("dist/socket` is neither a file"), "{refusal}");
+}
+
+#[tokio::test]
+async fn an_artifact_that_is_not_a_directory_is_refused_with_a_hint() {
+    let mut fixture = Fixture::new();
+    fixture.spec.artifact = fixture.directory.path().join("nowhere");
+    let refusal = fixture.refusal().await;
+    assert!(refusal.contains("nowhere` does not exist") && refusal.contains("build it first"), "{refusal}");
+    fixture.spec.artifact = fixture.directory.path().join("dist/app");
+    assert!(fixture.refusal().await.contains("is not a directory"));
+}
+
+#[tokio::test]
+async fn an_artifact_around_the_state_directory_leaves_it_out() {
+    let mut fixture = Fixture::new();
+    fixture.spec.artifact = fixture.directory.path().to_owned();
+    let first = fixture.prepare().await;
+    assert!(first.directory.join("dist/app").exists() && !first.directory.join("state").exists());
+    assert_eq!(fixture.prepare().await.id, first.id);
+}
+
+#[tokio::test]
+async fn partial_copies_of_a_crash_are_removed_at_the_next_start() {
+    let fixture = Fixture::new();
+    let partial = fixture.directory.path().join("state/releases/.unfinished-1");
+    fs::create_dir_all(partial.join("files")).unwrap();
+    let release = fixture.prepare().await;
+    let again = DirectoryStore::new(&fixture.directory.path().join("state")).unwrap();
+    assert!(!partial.exists() && release.directory.exists());
+    assert_eq!(again.prepare(&fixture.spec).await.unwrap(), release);
+}
+
+#[tokio::test]
+async fn the_same_release_made_twice_at_once_is_one() {
+    let fixture = Fixture::new();
+    let (one, two) = tokio::join!(fixture.prepare(), fixture.prepare());
+    assert_eq!(one, two);
+    assert_eq!(fixture.releases(), ["shop"]);
+}

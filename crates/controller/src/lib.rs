@@ -1,0 +1,22 @@
+//! Drives deployments: the loop that asks `core` for decisions, records them and has them carried out.
+//!
+//! Knows the outside only through [`ports`]; has never heard of HTTP, containers or the proxy.
+//!
+//! Reading order: [`ports`] is what is needed from outside and [`journal`] what is remembered;
+//! [`manager`] takes requests, `service_loop` is the one place where a service changes, `perform` carries effects
+//! out and `watch` looks at the health of what runs.
+
+pub mod clock;
+pub mod journal;
+pub mod manager;
+pub mod ports;
+
+mod perform;
+mod service_loop;
+mod watch;
+
+pub use clock::{Clock, SystemClock};
+pub use journal::{Journal, JournalError, MemoryJournal, Record, SqliteJournal};
+pub use manager::{DeploymentManager, RequestError, StartError, SubmitOptions, Submitted};
+pub use ports::Ports;
+pub use service_loop::Snapshot;

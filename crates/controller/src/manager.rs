@@ -1,0 +1,177 @@
+//! Takes requests, knows every service, and starts their loops from what was recorded.
+
+mod request;
+
+pub use request::{RequestError, SubmitOptions, Submitted};
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cutover_core::service::{Deployment, Event, ServiceState};
+use cutover_core::{DeploymentId, InstanceId, ServiceName};
+use tokio::sync::{Mutex, oneshot, watch};
+
+use crate::journal::{Journal, JournalError};
+use crate::ports::{PortError, Ports, Routed, Running};
+use crate::service_loop::{self, Request, ServiceHandle, Snapshot};
+
+/// How often it is tried to look again at what is really there.
+const LOOKS: usize = 20;
+/// Between two such tries.
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
+
+/// Drives the deployments of every service.
+pub struct DeploymentManager {
+    ports: Ports,
+    journal: Arc<dyn Journal>,
+    term: u32,
+    /// Held while a service is added, so that two requests for a new one make one loop.
+    services: Mutex<HashMap<ServiceName, ServiceHandle>>,
+}
+
+/// Why a controller could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// What runs could not be found out, and nothing may be guessed.
+    #[error("cannot find out which instances run: {0}")]
+    Executor(PortError),
+}
+
+impl DeploymentManager {
+    /// Begins a term, looks at what is really there, and goes on with what was recorded.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing was changed outside then.
+    pub async fn start(ports: Ports, journal: Arc<dyn Journal>) -> Result<Self, StartError> {
+        let term = journal.begin_term().await?;
+        let running = ports.executor.observe().await.map_err(StartError::Executor)?;
+        let names = journal.services().await?;
+        let routed = match ports.router.observe().await {
+            Ok(routed) => routed,
+            // Without an answer nothing is known of its routes: they are published again with a newer epoch.
+            Err(error) => {
+                tracing::warn!(%error, "the router cannot be observed");
+                Vec::new()
+            }
+        };
+        let mut services = HashMap::new();
+        for name in names {
+            let Some(latest) = journal.latest(&name).await? else { continue };
+            let first = started(term, &name, &routed, &running);
+            let handle =
+                service_loop::start(ports.clone(), Arc::clone(&journal), latest.sequence, latest.state, first);
+            services.insert(name, handle);
+        }
+        tracing::info!(term, services = services.len(), instances = running.len(), "controller started");
+        Ok(Self { ports, journal, term, services: Mutex::new(services) })
+    }
+
+    /// Every service as it is, by name.
+    pub async fn services(&self) -> Vec<Arc<Snapshot>> {
+        let services = self.services.lock().await;
+        let mut all: Vec<_> = services.values().map(|handle| Arc::clone(&handle.snapshots.borrow())).collect();
+        all.sort_by(|a, b| a.state.name.cmp(&b.state.name));
+        all
+    }
+
+    /// One service as it is and becomes; `None` if it never had a deployment.
+    pub async fn watch(&self, service: &ServiceName) -> Option<watch::Receiver<Arc<Snapshot>>> {
+        self.services.lock().await.get(service).map(|handle| handle.snapshots.clone())
+    }
+
+    /// The deployments of a service, newest first.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub async fn history(&self, service: &ServiceName, limit: usize) -> Result<Vec<Deployment>, JournalError> {
+        self.journal.history(service, limit).await
+    }
+
+    /// Looks again at what is really there and has every service put right: after the router was started anew.
+    /// What cannot be observed or recorded now is tried again for a while.
+    pub async fn look_again(&self) {
+        let mut left: Vec<ServiceHandle> = self.services.lock().await.values().cloned().collect();
+        left.sort_by(|a, b| a.snapshots.borrow().state.name.cmp(&b.snapshots.borrow().state.name));
+        for _ in 0..LOOKS {
+            left = self.look_at(left).await;
+            if left.is_empty() {
+                return;
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        tracing::warn!(services = left.len(), "what runs and what is routed cannot be compared with what should be");
+    }
+
+    /// Tells services what is really there; answers those that could not take it in.
+    async fn look_at(&self, services: Vec<ServiceHandle>) -> Vec<ServiceHandle> {
+        // What is observed is true of the service as it was before: of what it does meanwhile it says nothing.
+        let before: Vec<u64> = services.iter().map(|handle| handle.snapshots.borrow().sequence).collect();
+        let (running, routed) = (self.ports.executor.observe().await, self.ports.router.observe().await);
+        let (Ok(running), Ok(routed)) = (running, routed) else { return services };
+        let mut left = Vec::new();
+        for (handle, seen) in services.into_iter().zip(before) {
+            let name = handle.snapshots.borrow().state.name.clone();
+            let event = started(self.term, &name, &routed, &running);
+            let (reply, answer) = oneshot::channel();
+            // A loop that has ended has nothing to put right.
+            let Ok(()) = handle.requests.send(Request { event, seen: Some(seen), reply }).await else { continue };
+            if let Ok(Err(_)) = answer.await {
+                left.push(handle);
+            }
+        }
+        left
+    }
+
+    /// Stops every instance that runs, live ones too: for a person who takes the whole thing down. The record is
+    /// not changed, so the next start brings back what was there.
+    ///
+    /// # Errors
+    /// If one cannot be stopped.
+    pub async fn stop_everything(&self) -> Result<usize, PortError> {
+        // Without their loops nobody starts again what is stopped here.
+        self.services.lock().await.clear();
+        let running = self.ports.executor.observe().await?;
+        for running in &running {
+            let effect = cutover_core::service::EffectId { service: running.service.clone(), sequence: 0 };
+            self.ports.executor.stop(&effect, std::slice::from_ref(&running.instance.id)).await?;
+        }
+        Ok(running.len())
+    }
+
+    /// The handle of a service, whose loop is started if there is none.
+    async fn handle(&self, service: &ServiceName) -> ServiceHandle {
+        let mut services = self.services.lock().await;
+        if let Some(handle) = services.get(service) {
+            return handle.clone();
+        }
+        let first = started(self.term, service, &[], &[]);
+        let state = ServiceState::new(service.clone());
+        let handle = service_loop::start(self.ports.clone(), Arc::clone(&self.journal), 0, state, first);
+        services.insert(service.clone(), handle.clone());
+        handle
+    }
+
+    fn new_deployment_id() -> DeploymentId {
+        // 30 random bits in Crockford's letters: short enough to be said aloud.
+        const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+        let random = RandomState::new().hash_one(0);
+        let text: String = (0..6).map(|n| char::from(LETTERS[(random >> (n * 5) & 31) as usize])).collect();
+        DeploymentId::try_from(text).unwrap_or_else(|_| unreachable!("letters and digits are valid"))
+    }
+}
+
+/// The first event of a service's loop: what is really there.
+fn started(term: u32, service: &ServiceName, routed: &[Routed], running: &[Running]) -> Event {
+    let route = routed.iter().find(|routed| routed.service == *service).map(|routed| routed.route.clone());
+    let running: Vec<InstanceId> = running
+        .iter()
+        .filter(|running| running.service == *service)
+        .map(|running| running.instance.id.clone())
+        .collect();
+    Event::ControllerStarted { term, route, running }
+}

@@ -1,0 +1,202 @@
+//! What people ask for, and what they are told when it cannot be.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use cutover_core::release::{DeploymentSpec, Release, Route};
+use cutover_core::service::{DeploymentKind, Event, Refusal, ServiceState, Status};
+use cutover_core::{DeploymentId, ServiceName, Version};
+use tokio::sync::oneshot;
+
+use crate::journal::JournalError;
+use crate::manager::DeploymentManager;
+use crate::ports::{PortError, PrepareError};
+use crate::service_loop::{Request, Snapshot, Unfulfilled};
+
+/// How a deployment is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SubmitOptions {
+    /// End an open bake first, giving up its warmth.
+    pub end_bake: bool,
+    /// Go on although the host seems to have no room.
+    pub force: bool,
+}
+
+/// What became of a wish to deploy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Submitted {
+    /// A deployment was opened.
+    Opened {
+        /// Its id.
+        deployment: DeploymentId,
+        /// What the user should know about the release.
+        notes: Vec<String>,
+    },
+    /// The same release is being deployed: this is its deployment.
+    Following {
+        /// Its id.
+        deployment: DeploymentId,
+    },
+    /// The same release is live; there is nothing to do.
+    AlreadyLive {
+        /// The version it is known by.
+        version: Version,
+    },
+}
+
+/// Why a request was not carried out; nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The rules forbid it now.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The release cannot be made.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// The host lacks what it needs: room, a program, a user.
+    #[error("this host cannot run it: {0}")]
+    CannotRun(PortError),
+    /// Another service has the route.
+    #[error("service `{other}` already answers {route}")]
+    RouteTaken {
+        /// The other service.
+        other: ServiceName,
+        /// Host and path.
+        route: String,
+    },
+    /// No such service.
+    #[error("there is no service `{0}`")]
+    UnknownService(ServiceName),
+    /// It could not be recorded, so it was not decided.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The controller is about to end.
+    #[error("the controller is ending")]
+    Ending,
+}
+
+impl DeploymentManager {
+    /// Makes the release and opens its deployment.
+    ///
+    /// # Errors
+    /// [`RequestError`], with traffic and instances untouched.
+    pub async fn submit(
+        &self,
+        spec: &DeploymentSpec,
+        actor: &str,
+        options: SubmitOptions,
+    ) -> Result<Submitted, RequestError> {
+        self.check_route(&spec.service, &spec.configuration.route).await?;
+        let release = self.ports.releases.prepare(spec).await?;
+        let before = self.watch(&spec.service).await.map(|snapshots| Arc::clone(&snapshots.borrow()));
+        let state = before.as_ref().map(|snapshot| &snapshot.state);
+        if let Some(deployment) = state.and_then(|state| same_release_under_way(state, &release)) {
+            return Ok(Submitted::Following { deployment });
+        }
+        if !options.force {
+            self.ports.executor.preflight(&spec.service, &release).await.map_err(RequestError::CannotRun)?;
+        }
+        let notes = state.and_then(|state| same_version_other_content(state, &release)).into_iter().collect();
+        let deployment = Self::new_deployment_id();
+        let event = Event::DeployRequested {
+            deployment: deployment.clone(),
+            actor: actor.to_owned(),
+            release: Box::new(release),
+            rollout: spec.rollout.clone(),
+            end_bake: options.end_bake,
+        };
+        match self.request(&spec.service, event).await {
+            Ok(_) => Ok(Submitted::Opened { deployment, notes }),
+            Err(RequestError::Refused(Refusal::AlreadyLive { version, .. })) => {
+                Ok(Submitted::AlreadyLive { version })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Brings the former release back; answers the deployment that does it.
+    ///
+    /// # Errors
+    /// [`RequestError`], with nothing changed.
+    pub async fn rollback(&self, service: &ServiceName, actor: &str) -> Result<DeploymentId, RequestError> {
+        let fresh = Self::new_deployment_id();
+        let event = Event::RollbackRequested { deployment: fresh.clone(), actor: actor.to_owned() };
+        let open = self.open_deployment(service).await?;
+        self.request(service, event).await?;
+        Ok(open.unwrap_or(fresh))
+    }
+
+    /// Ends the open deployment and undoes it; answers which it was.
+    ///
+    /// # Errors
+    /// [`RequestError`], with nothing changed.
+    pub async fn abort(&self, service: &ServiceName, actor: &str) -> Result<DeploymentId, RequestError> {
+        let open = self.open_deployment(service).await?;
+        self.request(service, Event::AbortRequested { actor: actor.to_owned() }).await?;
+        open.ok_or(RequestError::Refused(Refusal::NothingToAbort))
+    }
+
+    async fn open_deployment(&self, service: &ServiceName) -> Result<Option<DeploymentId>, RequestError> {
+        let snapshots = self.watch(service).await;
+        let snapshots = snapshots.ok_or_else(|| RequestError::UnknownService(service.clone()))?;
+        let snapshot = snapshots.borrow();
+        Ok(snapshot.state.deployment.as_ref().map(|deployment| deployment.id.clone()))
+    }
+
+    async fn request(&self, service: &ServiceName, event: Event) -> Result<Arc<Snapshot>, RequestError> {
+        let handle = self.handle(service).await;
+        let (reply, answer) = oneshot::channel();
+        let sent = handle.requests.send(Request { event, seen: None, reply }).await;
+        sent.map_err(|_| RequestError::Ending)?;
+        match answer.await.map_err(|_| RequestError::Ending)? {
+            Ok(snapshot) => Ok(snapshot),
+            Err(Unfulfilled::Refused(refusal)) => Err(refusal.into()),
+            Err(Unfulfilled::Journal(error)) => Err(error.into()),
+            Err(Unfulfilled::Overtaken) => unreachable!("a person's request is for the service as it is"),
+        }
+    }
+
+    async fn check_route(&self, service: &ServiceName, route: &Route) -> Result<(), RequestError> {
+        let mine: HashSet<String> = places(route).collect();
+        for other in self.services().await {
+            if other.state.name == *service {
+                continue;
+            }
+            for (_, slot) in other.state.environments.iter() {
+                let theirs = slot.release.iter().flat_map(|release| places(&release.configuration.route));
+                if let Some(place) = theirs.into_iter().find(|place| mine.contains(place)) {
+                    return Err(RequestError::RouteTaken { other: other.state.name.clone(), route: place });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Each host and path that a route claims, as people read it.
+fn places(route: &Route) -> impl Iterator<Item = String> {
+    let path = match route.path.trim_end_matches('/') {
+        "" => "/",
+        path => path,
+    };
+    let hosts: Vec<String> = if route.hosts.is_empty() { vec!["every host".to_owned()] } else { route.hosts.clone() };
+    let path = path.to_owned();
+    hosts.into_iter().map(move |host| format!("{} under `{path}`", host.to_ascii_lowercase()))
+}
+
+fn same_release_under_way(state: &ServiceState, release: &Release) -> Option<DeploymentId> {
+    let open = state.deployment.as_ref()?;
+    let forward = matches!(
+        open.status,
+        Status::NotStarted | Status::Deploying | Status::Migrating | Status::Validating | Status::Shifting
+    );
+    let same = open.kind == DeploymentKind::Deploy && open.release == release.id;
+    (forward && same).then(|| open.id.clone())
+}
+
+fn same_version_other_content(state: &ServiceState, release: &Release) -> Option<String> {
+    let known = state.environments.iter().filter_map(|(_, slot)| slot.release.as_ref());
+    let changed = known.into_iter().find(|known| known.version == release.version && known.id != release.id)?;
+    let changed = &changed.version;
+    Some(format!("`{changed}` has other content than the `{changed}` that was deployed before: it is a new release"))
+}

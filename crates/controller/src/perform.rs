@@ -1,0 +1,98 @@
+//! Carries effects out through the ports and says how that ended.
+//!
+//! Every effect has an answer by its deadline at the latest: the decision counts one that has none as failed.
+
+mod await_healthy;
+mod former;
+
+pub(crate) use former::Former;
+
+use std::time::Duration;
+
+use cutover_core::service::{Answer, Effect, PendingEffect};
+use cutover_core::{Environment, InstanceId, ServiceName};
+
+use crate::ports::{Applied, PortError, Ports, Provision, RouterError};
+
+/// Between two questions to a router that could not be asked, or has not finished.
+const ROUTER_PAUSE: Duration = Duration::from_millis(50);
+
+/// Carries out the effects of one service.
+#[derive(Clone)]
+pub(crate) struct Performer {
+    ports: Ports,
+    service: ServiceName,
+}
+
+impl Performer {
+    pub(crate) fn new(ports: Ports, service: ServiceName) -> Self {
+        Self { ports, service }
+    }
+
+    /// The slot whose instances an effect starts or stops. Such effects follow one another in the order they were
+    /// asked for and are not cut short when nobody awaits them any more: else a stop could overtake the start that
+    /// it undoes. Only one that hangs is ([`Former`]).
+    pub(crate) fn slot(effect: &Effect) -> Option<Environment> {
+        match effect {
+            Effect::Provision { environment, .. } | Effect::Retire { environment, .. } => Some(*environment),
+            Effect::AwaitHealthy { .. }
+            | Effect::Shift { .. }
+            | Effect::Drain { .. }
+            | Effect::Prioritise { .. } => None,
+        }
+    }
+
+    /// Carries one effect out.
+    pub(crate) async fn perform(&self, pending: &PendingEffect) -> Answer {
+        let result = match &pending.effect {
+            Effect::Provision { environment, release, instances } => {
+                let wanted =
+                    Provision { service: &self.service, environment: *environment, release, instances };
+                let provisioned = self.ports.executor.provision(&pending.id, wanted).await;
+                provisioned.map(|instances| Answer::Provisioned { instances })
+            }
+            Effect::AwaitHealthy { release, instances, .. } => {
+                await_healthy::await_healthy(&self.ports, release, instances)
+                    .await
+                    .map(|detail| Answer::Healthy { detail })
+            }
+            Effect::Shift { route } => self.shift(route).await,
+            Effect::Drain { instances, .. } => self.drain(instances, pending).await,
+            Effect::Retire { instances, .. } => {
+                self.ports.executor.stop(&pending.id, instances).await.map(|()| Answer::Retired)
+            }
+            Effect::Prioritise { live, idle } => {
+                self.ports.executor.prioritise(live, idle).await.map(|()| Answer::Prioritised)
+            }
+        };
+        result.unwrap_or_else(|error| Answer::Failed { reason: error.reason, last_lines: error.last_lines })
+    }
+
+    /// Asks until the router routes so, or refuses. The effect's deadline ends the asking.
+    async fn shift(&self, route: &cutover_core::routing::ServiceRoute) -> Result<Answer, PortError> {
+        loop {
+            match self.ports.router.apply(route).await {
+                Ok(Applied::Routed(receipt)) => return Ok(Answer::Shifted { receipt }),
+                Err(RouterError::Refused(reason)) => return Err(PortError::new(reason)),
+                Err(RouterError::Unreachable(reason)) => {
+                    tracing::warn!(service = %self.service, reason, "the router cannot be reached, asking again");
+                }
+                Ok(Applied::Pending) => {}
+            }
+            tokio::time::sleep(ROUTER_PAUSE).await;
+        }
+    }
+
+    /// Waits until the instances hold nothing; at the deadline says what is left.
+    async fn drain(&self, instances: &[InstanceId], pending: &PendingEffect) -> Result<Answer, PortError> {
+        loop {
+            let left = self.ports.router.in_flight(instances).await;
+            let over = self.ports.clock.now() + ROUTER_PAUSE * 2 >= pending.deadline;
+            match left {
+                Ok(left) if left == 0 || over => return Ok(Answer::Drained { left }),
+                Err(error) if over => return Err(PortError::new(error.to_string())),
+                _ => tokio::time::sleep(ROUTER_PAUSE).await,
+            }
+        }
+    }
+}

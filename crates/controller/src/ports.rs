@@ -1,0 +1,249 @@
+//! What the controller needs from the outside, small and idempotent by effect id.
+//!
+//! Each port says what is true after a crash. Nothing here knows who implements it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cutover_core::health::HealthPolicy;
+use cutover_core::receipt::Receipt;
+use cutover_core::release::{DeploymentSpec, Release};
+use cutover_core::routing::ServiceRoute;
+use cutover_core::service::{EffectId, Instance};
+use cutover_core::statistics::Statistics;
+use cutover_core::{Environment, InstanceId, ReleaseId, ServiceName, Timestamp};
+
+use crate::clock::Clock;
+
+/// What a health check gets on top of its own timeout, so that its better reason comes first.
+const HEALTH_GRACE: Duration = Duration::from_secs(1);
+
+/// Why an outside system did not do what was asked, for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct PortError {
+    /// One sentence that names what failed.
+    pub reason: String,
+    /// The last lines that the failed thing said, oldest first.
+    pub last_lines: Vec<String>,
+}
+
+impl PortError {
+    /// An error without last lines.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), last_lines: Vec::new() }
+    }
+}
+
+/// Everything the controller needs from outside, put together by whoever starts it.
+#[derive(Clone)]
+pub struct Ports {
+    /// Starts and stops instances.
+    pub executor: Arc<dyn DeploymentExecutor>,
+    /// Moves traffic.
+    pub router: Arc<dyn TrafficRouter>,
+    /// Says how instances are.
+    pub health: Arc<dyn HealthValidator>,
+    /// Where counts come from.
+    pub evidence: Arc<dyn EvidenceSource>,
+    /// Makes releases and keeps them.
+    pub releases: Arc<dyn ReleaseStore>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Ports {
+    /// Asks for the health of an instance; a validator that hangs has not passed it.
+    pub(crate) async fn check_health(&self, instance: &Instance, policy: &HealthPolicy) -> Result<(), String> {
+        let limit = policy.timeout + HEALTH_GRACE;
+        let checked = tokio::time::timeout(limit, self.health.check(instance, policy)).await;
+        checked.unwrap_or_else(|_| Err(format!("its health was not answered within {} s", limit.as_secs())))
+    }
+}
+
+/// What is started, and in which place.
+#[derive(Debug, Clone, Copy)]
+pub struct Provision<'a> {
+    /// The service.
+    pub service: &'a ServiceName,
+    /// The slot.
+    pub environment: Environment,
+    /// The release.
+    pub release: &'a Release,
+    /// The ids the instances shall have.
+    pub instances: &'a [InstanceId],
+}
+
+/// An instance that an executor knows of, alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Its service.
+    pub service: ServiceName,
+    /// Its slot.
+    pub environment: Environment,
+    /// What it runs.
+    pub release: ReleaseId,
+    /// Its id and address.
+    pub instance: Instance,
+}
+
+/// How the program of an instance ended last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// Such as `exit status 1` or `killed by SIGKILL`.
+    pub how: String,
+    /// When.
+    pub at: Timestamp,
+    /// The last lines it wrote, oldest first.
+    pub last_lines: Vec<String>,
+}
+
+/// Starts and stops instances.
+///
+/// After a crash of the controller, instances go on; `observe` finds them again, and a repeated `provision` with
+/// the same ids adopts those that run and starts only those that do not.
+#[async_trait]
+pub trait DeploymentExecutor: Send + Sync {
+    /// Checks that the host has what one environment of this release needs, before anything is done.
+    ///
+    /// # Errors
+    /// With the figures, if it has not.
+    async fn preflight(&self, service: &ServiceName, release: &Release) -> Result<(), PortError>;
+
+    /// Starts these instances. Returns when each program was started, not when it is healthy.
+    ///
+    /// # Errors
+    /// If one could not be started; the others may run, and `stop` with all ids cleans up.
+    async fn provision(&self, effect: &EffectId, wanted: Provision<'_>) -> Result<Vec<Instance>, PortError>;
+
+    /// Stops these instances; those that are unknown or gone count as stopped.
+    ///
+    /// # Errors
+    /// If one still runs after its stop timeout and a kill.
+    async fn stop(&self, effect: &EffectId, instances: &[InstanceId]) -> Result<(), PortError>;
+
+    /// Every instance that runs now.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    async fn observe(&self) -> Result<Vec<Running>, PortError>;
+
+    /// How the program of this instance ended last; `None` if it never did.
+    async fn last_exit(&self, instance: &InstanceId) -> Option<Exit>;
+
+    /// The last lines an instance wrote, oldest first.
+    async fn last_lines(&self, instance: &InstanceId, count: usize) -> Vec<String>;
+
+    /// Tells the operating system whom to spare when memory runs out: live before idle.
+    ///
+    /// # Errors
+    /// If it could not be said for one of them; nothing depends on it.
+    async fn prioritise(&self, live: &[InstanceId], idle: &[InstanceId]) -> Result<(), PortError>;
+}
+
+/// Why a router did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RouterError {
+    /// It has refused: asking again would be refused again.
+    #[error("{0}")]
+    Refused(String),
+    /// It could not be asked: asking again may help.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+/// What a router answered to a wanted route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// It routes so, from now on.
+    Routed(Receipt),
+    /// It has accepted it and will route so; `observe` tells when.
+    Pending,
+}
+
+/// What a router has for a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Routed {
+    /// The service.
+    pub service: ServiceName,
+    /// Its epoch and weights.
+    pub route: cutover_core::service::ObservedRoute,
+}
+
+/// Moves traffic.
+///
+/// An epoch that was answered is never undone by an older one (I7), also after a crash of either side.
+#[async_trait]
+pub trait TrafficRouter: Send + Sync {
+    /// Makes this the route of the service. The same epoch with the same content is answered alike again.
+    ///
+    /// # Errors
+    /// If the router refused it, for example because it has seen a newer epoch, or cannot be reached.
+    async fn apply(&self, route: &ServiceRoute) -> Result<Applied, RouterError>;
+
+    /// The weights as they really are.
+    ///
+    /// # Errors
+    /// If the router cannot be reached.
+    async fn observe(&self) -> Result<Vec<Routed>, RouterError>;
+
+    /// Requests that these instances still hold, as far as the router knows.
+    ///
+    /// # Errors
+    /// If the router cannot be reached.
+    async fn in_flight(&self, instances: &[InstanceId]) -> Result<u64, RouterError>;
+}
+
+/// Says how an instance is, once.
+#[async_trait]
+pub trait HealthValidator: Send + Sync {
+    /// Asks an instance for its health by the policy's path and timeout; `Ok` is a pass.
+    ///
+    /// # Errors
+    /// What was wrong, in one sentence that can follow "instance `x`:".
+    async fn check(&self, instance: &Instance, policy: &HealthPolicy) -> Result<(), String>;
+}
+
+/// Where the counts come from by which a release is judged.
+#[async_trait]
+pub trait EvidenceSource: Send + Sync {
+    /// Cumulative counts; a changed `boot_id` is a gap.
+    ///
+    /// # Errors
+    /// If there are none to be had: `not_yet`, never zero.
+    async fn statistics(&self) -> Result<Statistics, PortError>;
+}
+
+/// Makes releases and keeps them.
+#[async_trait]
+pub trait ReleaseStore: Send + Sync {
+    /// Snapshots artifact, configuration and secrets. The same content gives the same release again; a crash
+    /// leaves at most an unnamed partial copy, which the next start removes.
+    ///
+    /// # Errors
+    /// [`PrepareError`], with nothing kept.
+    async fn prepare(&self, spec: &DeploymentSpec) -> Result<Release, PrepareError>;
+}
+
+/// Why a release could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// What was asked for is wrong: the user has to change something.
+    #[error("{reason}")]
+    Wrong {
+        /// One sentence.
+        reason: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// The host cannot hold it now.
+    #[error("cannot snapshot `{path}`")]
+    Host {
+        /// The file or directory at fault.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}

@@ -1,0 +1,333 @@
+//! The one place where a service changes: event in, decision, record, effects out.
+//!
+//! Each service has its own loop, so that services step independently; the journal commits what waits together.
+//! The loop awaits nothing but its next input and the record of its decision.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cutover_core::service::{Deployment, Effect, EffectId, Event, PendingEffect, Refusal, ServiceState, step};
+use cutover_core::{PerEnvironment, ServiceName};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinHandle};
+
+use crate::journal::{Journal, JournalError, RECORD_FORMAT, Record};
+use crate::perform::{Former, Performer};
+use crate::ports::Ports;
+use crate::watch::Watches;
+
+/// After a decision could not be recorded, it is tried again this much later.
+const JOURNAL_PAUSE: Duration = Duration::from_millis(500);
+
+/// A service as it is, for whoever watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Sequence of the record that made it so.
+    pub sequence: u64,
+    /// The state.
+    pub state: ServiceState,
+    /// The deployment that ended last while this controller ran.
+    pub last_closed: Option<Deployment>,
+    /// Why decisions cannot be recorded, while that is so.
+    pub journal_trouble: Option<String>,
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unfulfilled {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("the service has changed since it was looked at")]
+    Overtaken,
+}
+
+/// A request that waits for its decision.
+pub(crate) struct Request {
+    pub(crate) event: Event,
+    /// The record it was made for, if it makes no sense after another: what was observed then is old news now.
+    pub(crate) seen: Option<u64>,
+    pub(crate) reply: oneshot::Sender<Result<Arc<Snapshot>, Unfulfilled>>,
+}
+
+/// The way to a service's loop.
+#[derive(Clone)]
+pub(crate) struct ServiceHandle {
+    pub(crate) requests: mpsc::Sender<Request>,
+    pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
+}
+
+struct ServiceLoop {
+    snapshot: Arc<Snapshot>,
+    ports: Ports,
+    journal: Arc<dyn Journal>,
+    performer: Performer,
+    watches: Watches,
+    /// Answers and news come back here.
+    events: mpsc::UnboundedSender<Event>,
+    /// What could not be recorded yet, oldest first.
+    unrecorded: VecDeque<Event>,
+    /// Whether the last append may have been recorded although it failed: the journal says so before anything
+    /// else is decided.
+    uncertain: bool,
+    running: HashMap<EffectId, AbortHandle>,
+    /// The last start or stop of each slot: the next one waits for its end.
+    slots: PerEnvironment<Option<JoinHandle<()>>>,
+    publish: watch::Sender<Arc<Snapshot>>,
+}
+
+/// Starts the loop of a service from what it was last; `first` is its first event.
+pub(crate) fn start(
+    ports: Ports,
+    journal: Arc<dyn Journal>,
+    sequence: u64,
+    state: ServiceState,
+    first: Event,
+) -> ServiceHandle {
+    let name = state.name.clone();
+    let snapshot = Arc::new(Snapshot { sequence, state, last_closed: None, journal_trouble: None });
+    let (publish, snapshots) = watch::channel(Arc::clone(&snapshot));
+    let (requests, requested) = mpsc::channel(16);
+    let (events, happened) = mpsc::unbounded_channel();
+    let service = ServiceLoop {
+        snapshot,
+        performer: Performer::new(ports.clone(), name),
+        ports,
+        journal,
+        watches: Watches::default(),
+        events,
+        unrecorded: VecDeque::new(),
+        uncertain: false,
+        running: HashMap::new(),
+        slots: PerEnvironment::default(),
+        publish,
+    };
+    tokio::spawn(service.run(first, requested, happened));
+    ServiceHandle { requests, snapshots }
+}
+
+impl ServiceLoop {
+    async fn run(
+        mut self,
+        first: Event,
+        mut requested: mpsc::Receiver<Request>,
+        mut happened: mpsc::UnboundedReceiver<Event>,
+    ) {
+        self.handle(first).await;
+        self.watches.follow(&self.snapshot.state, &self.ports, &self.events);
+        loop {
+            let wait = self.wait();
+            tokio::select! {
+                // People first: a rescue never waits behind news. A fixed order can also be played again.
+                biased;
+                request = requested.recv() => match request {
+                    Some(request) => {
+                        let result = self.fulfil(&request).await;
+                        // Whoever asked may be gone; what was decided stands.
+                        let _ = request.reply.send(result);
+                    }
+                    // Nobody can ask any more: the controller ends.
+                    None => break,
+                },
+                Some(event) = happened.recv() => self.handle(event).await,
+                () = tokio::time::sleep(wait) => self.handle(Event::TimePassed).await,
+            }
+        }
+        for task in self.running.values() {
+            task.abort();
+        }
+    }
+
+    /// Until something is due.
+    fn wait(&self) -> Duration {
+        if self.uncertain || !self.unrecorded.is_empty() {
+            return JOURNAL_PAUSE;
+        }
+        // A wait in the far future is cut, so that a step of the host's clock is noticed within a minute.
+        let due = self.snapshot.state.next_deadline().map(|due| due.since(self.ports.clock.now()));
+        due.unwrap_or(Duration::MAX).min(Duration::from_secs(60)) + Duration::from_millis(1)
+    }
+
+    async fn fulfil(&mut self, request: &Request) -> Result<Arc<Snapshot>, Unfulfilled> {
+        self.catch_up().await?;
+        self.make_certain().await?;
+        if request.seen.is_some_and(|seen| seen != self.snapshot.sequence) {
+            return Err(Unfulfilled::Overtaken);
+        }
+        self.decide(&request.event).await?;
+        Ok(Arc::clone(&self.snapshot))
+    }
+
+    /// Takes in what happened; what cannot be recorded now is kept and tried again.
+    async fn handle(&mut self, event: Event) {
+        if event == Event::TimePassed {
+            // Time passes again: there is nothing to keep of it.
+            if self.catch_up().await.is_ok() {
+                let _ = self.decide(&event).await;
+            }
+            return;
+        }
+        self.unrecorded.push_back(event);
+        // What is left stays queued, and the trouble was noted.
+        let _ = self.catch_up().await;
+    }
+
+    /// Decides what could not be recorded before, in the order it happened: nothing newer is decided ahead of it,
+    /// least of all ahead of what a starting controller saw.
+    async fn catch_up(&mut self) -> Result<(), Unfulfilled> {
+        while let Some(event) = self.unrecorded.front().cloned() {
+            match self.decide(&event).await {
+                Err(journal @ Unfulfilled::Journal(_)) => return Err(journal),
+                Err(refused) => tracing::error!(%refused, ?event, "news were refused"),
+                Ok(()) => {}
+            }
+            self.unrecorded.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Decides, records, tells, acts: in this order.
+    async fn decide(&mut self, event: &Event) -> Result<(), Unfulfilled> {
+        self.make_certain().await?;
+        let now = self.ports.clock.now();
+        let transition = step(&self.snapshot.state, event, now)?;
+        if transition.is_noop() {
+            return Ok(());
+        }
+        let record = Record {
+            format: RECORD_FORMAT,
+            decider: env!("CARGO_PKG_VERSION").to_owned(),
+            at: now,
+            event: event.clone(),
+            effects: transition.effects.clone(),
+            closed: transition.closed.clone(),
+            state: transition.state.clone(),
+        };
+        let name = self.snapshot.state.name.clone();
+        let sequence = match self.journal.append(&name, self.snapshot.sequence, record).await {
+            Ok(sequence) => sequence,
+            Err(error) => {
+                self.note_trouble(&name, &error);
+                self.uncertain = true;
+                return Err(error.into());
+            }
+        };
+        let last_closed = transition.closed.or_else(|| self.snapshot.last_closed.clone());
+        self.snapshot = Arc::new(Snapshot {
+            sequence,
+            state: transition.state,
+            last_closed,
+            journal_trouble: None,
+        });
+        self.publish.send_replace(Arc::clone(&self.snapshot));
+        self.forget_what_nobody_awaits();
+        for effect in transition.effects {
+            self.start(effect);
+        }
+        self.watches.follow(&self.snapshot.state, &self.ports, &self.events);
+        Ok(())
+    }
+
+    /// After an append that failed, asks the journal whether it was recorded all the same: then what it decided
+    /// holds, and what it asked for is begun.
+    async fn make_certain(&mut self) -> Result<(), Unfulfilled> {
+        if !self.uncertain {
+            return Ok(());
+        }
+        let name = self.snapshot.state.name.clone();
+        let latest = match self.journal.latest(&name).await {
+            Ok(latest) => latest.filter(|latest| latest.sequence != self.snapshot.sequence),
+            Err(error) => {
+                self.note_trouble(&name, &error);
+                return Err(error.into());
+            }
+        };
+        let Some(latest) = latest else {
+            self.uncertain = false;
+            return Ok(());
+        };
+        let last_closed = self.closed_by(&latest.state).await?;
+        self.uncertain = false;
+        let (sequence, state) = (latest.sequence, latest.state);
+        self.snapshot = Arc::new(Snapshot { sequence, state, last_closed, journal_trouble: None });
+        self.publish.send_replace(Arc::clone(&self.snapshot));
+        self.forget_what_nobody_awaits();
+        for pending in self.snapshot.state.pending.clone() {
+            self.start(pending);
+        }
+        self.watches.follow(&self.snapshot.state, &self.ports, &self.events);
+        Ok(())
+    }
+
+    /// The deployment that ended last, if `state` is what came of a decision that seemed lost.
+    async fn closed_by(&self, state: &ServiceState) -> Result<Option<Deployment>, JournalError> {
+        let before = self.snapshot.state.deployment.as_ref().map(|deployment| &deployment.id);
+        let gone = before.filter(|id| state.deployment.as_ref().is_none_or(|now| now.id != **id));
+        let Some(gone) = gone else { return Ok(self.snapshot.last_closed.clone()) };
+        // A decision ends one deployment and opens one at most.
+        let latest = self.journal.history(&state.name, 2).await?;
+        Ok(latest.into_iter().find(|deployment| deployment.id == *gone))
+    }
+
+    fn note_trouble(&mut self, name: &ServiceName, error: &JournalError) {
+        tracing::error!(service = %name, %error, "a decision could not be recorded and was not taken");
+        let mut snapshot = Snapshot::clone(&self.snapshot);
+        snapshot.journal_trouble = Some(error.to_string());
+        self.snapshot = Arc::new(snapshot);
+        self.publish.send_replace(Arc::clone(&self.snapshot));
+    }
+
+    fn forget_what_nobody_awaits(&mut self) {
+        let pending = &self.snapshot.state.pending;
+        self.running.retain(|id, task| {
+            let awaited = pending.iter().any(|pending| pending.id == *id);
+            if !awaited {
+                task.abort();
+            }
+            awaited
+        });
+    }
+
+    fn start(&mut self, pending: PendingEffect) {
+        let (performer, events) = (self.performer.clone(), self.events.clone());
+        let id = pending.id.clone();
+        let slot = Performer::slot(&pending.effect);
+        let former = slot.and_then(|slot| self.slots[slot].take()).map(Former::new);
+        tracing::debug!(service = %id.service, sequence = id.sequence, effect = label(&pending.effect), "performing");
+        let patience = pending.deadline.since(self.ports.clock.now());
+        let task = tokio::spawn(async move {
+            let performed = async {
+                if let Some(former) = former {
+                    former.end().await;
+                }
+                performer.perform(&pending).await
+            };
+            // A port that never answers is given up, so that what comes after it can begin. That the deadline has
+            // passed is decided by the loop, which may have set a later one since.
+            let Ok(answer) = tokio::time::timeout(patience, performed).await else { return };
+            // The loop has ended if nobody takes the answer; the next start asks again.
+            let _ = events.send(Event::Answered { effect: pending.id, answer });
+        });
+        match slot {
+            Some(slot) => self.slots[slot] = Some(task),
+            None => {
+                if let Some(former) = self.running.insert(id, task.abort_handle()) {
+                    former.abort();
+                }
+            }
+        }
+    }
+}
+
+fn label(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::Provision { .. } => "provision",
+        Effect::AwaitHealthy { .. } => "await_healthy",
+        Effect::Shift { .. } => "shift",
+        Effect::Drain { .. } => "drain",
+        Effect::Retire { .. } => "retire",
+        Effect::Prioritise { .. } => "prioritise",
+    }
+}

@@ -1,0 +1,147 @@
+//! Watches the health of what runs, and tells the service's loop when the conclusion changes.
+
+use std::time::Duration;
+
+use cutover_core::health::{HealthPolicy, HealthTracker};
+use cutover_core::service::{Effect, Event, Health, Instance, ServiceState};
+use cutover_core::{Environment, InstanceId};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
+
+use crate::ports::Ports;
+
+/// What is watched, each with a task of its own.
+#[derive(Default)]
+pub(crate) struct Watches(Vec<Watch>);
+
+struct Watch {
+    environment: Environment,
+    instances: Vec<Instance>,
+    policy: HealthPolicy,
+    task: AbortHandle,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Watches {
+    /// Ends the watches that the state no longer asks for and begins those that it does.
+    pub(crate) fn follow(&mut self, state: &ServiceState, ports: &Ports, events: &mpsc::UnboundedSender<Event>) {
+        let wanted: Vec<_> = state
+            .watched()
+            .into_iter()
+            // What is being started again is watched anew afterwards: its first conclusion has to be told, and a
+            // watch that noticed nothing would have nothing to tell.
+            .filter(|watched| !is_being_started(state, watched.environment))
+            .map(|watched| {
+                let policy = watched.release.configuration.health.clone();
+                (watched.environment, watched.instances.to_vec(), policy)
+            })
+            .collect();
+        let is = |watch: &Watch, (environment, instances, policy): &(Environment, Vec<Instance>, HealthPolicy)| {
+            watch.environment == *environment && watch.instances == *instances && watch.policy == *policy
+        };
+        self.0.retain(|watch| wanted.iter().any(|wanted| is(watch, wanted)));
+        for wanted in wanted {
+            if !self.0.iter().any(|watch| is(watch, &wanted)) {
+                let (environment, instances, policy) = wanted;
+                let following =
+                    environment_health(ports.clone(), environment, instances.clone(), policy.clone(), events.clone());
+                let task = tokio::spawn(following).abort_handle();
+                self.0.push(Watch { environment, instances, policy, task });
+            }
+        }
+    }
+}
+
+fn is_being_started(state: &ServiceState, environment: Environment) -> bool {
+    let starts = |effect: &Effect| matches!(effect, Effect::Provision { environment: e, .. } if *e == environment);
+    state.pending.iter().any(|pending| starts(&pending.effect))
+}
+
+/// Joins what the checks of each instance say into what is said of the environment.
+async fn environment_health(
+    ports: Ports,
+    environment: Environment,
+    instances: Vec<Instance>,
+    policy: HealthPolicy,
+    events: mpsc::UnboundedSender<Event>,
+) {
+    let (conclusions, mut news) = mpsc::unbounded_channel();
+    let mut checks = JoinSet::new();
+    for (index, instance) in instances.iter().enumerate() {
+        let (ports, instance, policy) = (ports.clone(), instance.clone(), policy.clone());
+        let conclusions = conclusions.clone();
+        checks.spawn(async move {
+            instance_health(&ports, &instance, &policy, |health| conclusions.send((index, health)).is_ok()).await;
+        });
+    }
+    let ids: Vec<InstanceId> = instances.iter().map(|instance| instance.id.clone()).collect();
+    let mut each = vec![Health::Unknown; instances.len()];
+    let mut told = Health::Unknown;
+    while let Some((index, health)) = news.recv().await {
+        each[index] = health;
+        let health = joined(&each);
+        if health != told {
+            told = health.clone();
+            let event = Event::HealthChanged { environment, instances: ids.clone(), health };
+            if events.send(event).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// One sick instance makes the environment sick; one that nobody has asked yet leaves it unknown.
+fn joined(each: &[Health]) -> Health {
+    let sick = each.iter().find(|health| matches!(health, Health::Unhealthy { .. }));
+    let unknown = each.iter().find(|health| matches!(health, Health::Unknown));
+    sick.or(unknown).cloned().unwrap_or(Health::Healthy)
+}
+
+async fn instance_health(
+    ports: &Ports,
+    instance: &Instance,
+    policy: &HealthPolicy,
+    mut tell: impl FnMut(Health) -> bool,
+) {
+    // It passed its gate to be here: it takes `fall` failures to call it sick.
+    let mut tracker = HealthTracker::new(policy.rise, policy.fall, true);
+    let mut known = false;
+    let mut ticks = tokio::time::interval(policy.interval.max(Duration::from_millis(10)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let checked = ports.check_health(instance, policy).await;
+        let changed = tracker.record(checked.is_ok());
+        let health = match (changed, checked) {
+            (Some(false), Err(reason)) => {
+                Health::Unhealthy { reason: format!("instance `{}`: {reason}", instance.id) }
+            }
+            (Some(true), _) => Health::Healthy,
+            (None, Ok(())) if !known => Health::Healthy,
+            _ => continue,
+        };
+        known = true;
+        if !tell(health) {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_is_healthy_only_when_every_instance_is_known_to_be() {
+        let sick = Health::Unhealthy { reason: "x".to_owned() };
+        assert_eq!(joined(&[Health::Healthy, Health::Healthy]), Health::Healthy);
+        assert_eq!(joined(&[Health::Healthy, Health::Unknown]), Health::Unknown);
+        assert_eq!(joined(&[Health::Unknown, sick.clone()]), sick);
+    }
+}

@@ -1,0 +1,75 @@
+//! The fence of a service: a number that only grows.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A service's epoch, `term · 2³² + number`.
+///
+/// The term grows durably at every start of a controller, the number with each change of a service within that
+/// term; the data plane refuses an older epoch whoever sends it (I7). Terms stay below 2²¹, so that an epoch is
+/// exact in JSON readers that keep numbers as 64-bit floats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// Before any change.
+    pub const ZERO: Self = Self(0);
+    /// Terms are smaller than this.
+    pub const TERM_LIMIT: u32 = 1 << 21;
+
+    /// The first epoch of a term. Terms beyond [`Self::TERM_LIMIT`] are held at the last one below it.
+    #[must_use]
+    pub fn start_of(term: u32) -> Self {
+        Self(u64::from(term.min(Self::TERM_LIMIT - 1)) << 32)
+    }
+
+    /// The term this epoch belongs to.
+    #[must_use]
+    pub fn term(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The next epoch of the same term; at the end of a term, the first of the next.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// The number as it travels.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<u64> for Epoch {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_term_is_newer_than_any_number_of_an_earlier_one() {
+        let busy = (0..1000).fold(Epoch::start_of(3), |epoch, _| epoch.next());
+        assert!(Epoch::start_of(4) > busy);
+        assert_eq!(busy.term(), 3);
+    }
+
+    #[test]
+    fn the_last_term_is_exact_as_a_64_bit_float() {
+        let last = Epoch::start_of(u32::MAX).next().get();
+        assert_eq!((last as f64) as u64, last);
+    }
+}

@@ -1,0 +1,21 @@
+//! The words and the decisions of cutover.
+//!
+//! Nothing in this crate waits, reads a clock, touches a file or draws a random number: time and answers come
+//! in as arguments, decisions go out as values. Everything the other rooms say to one another is named here.
+
+pub mod environment;
+pub mod epoch;
+pub mod health;
+pub mod names;
+pub mod receipt;
+pub mod release;
+pub mod routing;
+pub mod service;
+pub mod statistics;
+mod sync;
+pub mod timestamp;
+
+pub use environment::{Environment, PerEnvironment, Weights};
+pub use epoch::Epoch;
+pub use names::{DeploymentId, InstanceId, ReleaseId, ServiceName, Version};
+pub use timestamp::Timestamp;

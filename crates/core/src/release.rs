@@ -1,0 +1,158 @@
+//! What is deployed: an immutable snapshot, and the checked request to deploy one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::health::HealthPolicy;
+use crate::names::{ReleaseId, ServiceName, Version};
+
+/// An immutable snapshot: artifact, configuration and secret references under one content hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// The content hash; the identity.
+    pub id: ReleaseId,
+    /// The name people use.
+    pub version: Version,
+    /// The directory of the unpacked artifact, read-only, owned by the controller.
+    pub directory: PathBuf,
+    /// Size of the artifact in bytes.
+    pub artifact_bytes: u64,
+    /// What the artifact is run with.
+    pub configuration: Configuration,
+    /// The secrets it is run with: names and fingerprints, never values.
+    pub secrets: Vec<SecretReference>,
+}
+
+/// Everything about a release that is neither its files nor a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// Which requests are the service's.
+    pub route: Route,
+    /// Program and arguments; `{port}`, `{version}` and `{environment}` are filled in at the start.
+    pub command: Vec<String>,
+    /// Environment variables, with the same placeholders.
+    pub env: BTreeMap<String, String>,
+    /// How instances run.
+    pub run: RunPolicy,
+    /// How instances are judged.
+    pub health: HealthPolicy,
+    /// A new instance that is not healthy after this time fails its deployment.
+    #[serde(with = "humantime_serde")]
+    pub health_deadline: Duration,
+}
+
+/// Which requests belong to a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Lower-case host names without a port, `*.` in front for all sub-domains; empty for every host.
+    pub hosts: Vec<String>,
+    /// Path prefix, matched at segment boundaries; `/` for every path.
+    pub path: String,
+}
+
+/// How the instances of a release run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunPolicy {
+    /// Copies per environment.
+    pub instances: u32,
+    /// System user; the controller's own if absent.
+    pub user: Option<String>,
+    /// Working directory, relative to the unpacked artifact.
+    pub workdir: PathBuf,
+    /// Signal that asks an instance to stop, such as `SIGTERM`.
+    pub stop_signal: String,
+    /// After this time a stopping instance is killed.
+    #[serde(with = "humantime_serde")]
+    pub stop_timeout: Duration,
+}
+
+/// A secret as it may be written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretReference {
+    /// The environment variable an instance gets it in.
+    pub name: String,
+    /// Keyed hash of the value (HMAC-SHA-256 under a key that stays on the host), so that a change is noticed.
+    pub fingerprint: String,
+}
+
+/// How a deployment goes on after its gates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutPolicy {
+    /// Time after the cutover in which evidence is watched and the old environment is kept as it was.
+    #[serde(with = "humantime_serde")]
+    pub bake: Duration,
+    /// Time after the bake in which the old environment stays warm.
+    #[serde(with = "humantime_serde")]
+    pub standby: Duration,
+    /// Whether a failure takes the release back by itself.
+    pub auto_rollback: bool,
+}
+
+/// A checked request to deploy: every user mistake that can be seen without touching the host has been found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentSpec {
+    /// What is deployed to.
+    pub service: ServiceName,
+    /// The name of the release.
+    pub version: Version,
+    /// Absolute path of the directory to snapshot.
+    pub artifact: PathBuf,
+    /// What the release runs with.
+    pub configuration: Configuration,
+    /// Where the secrets come from.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// How the deployment goes on after its gates.
+    pub rollout: RolloutPolicy,
+}
+
+/// Where a secret's value is taken from when the release is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretSource {
+    /// The value itself, as the command line read it from its own environment.
+    Value(SecretValue),
+    /// The content of a file on the controller's host, without one trailing newline.
+    File(PathBuf),
+    /// The standard output of a command on the controller's host, without one trailing newline.
+    Command(Vec<String>),
+}
+
+/// A value that is never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretValue(String);
+
+impl SecretValue {
+    /// Wraps a value.
+    #[must_use]
+    pub fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The value, for the one who hands it to an instance.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretValue(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_value_does_not_show_itself_in_debug_output() {
+        let source = SecretSource::Value(SecretValue::new("hunter2".to_owned()));
+        assert!(!format!("{source:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,153 @@
+//! What somebody wants routed: the one schema of the seed file, the saved table and the admin socket.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::environment::{Environment, PerEnvironment, Weights};
+use crate::epoch::Epoch;
+use crate::health::HealthPolicy;
+use crate::names::{InstanceId, ServiceName};
+
+/// A whole table: listeners and services. `[listen]` and `[[service]]` in TOML, the same keys in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableDocument {
+    /// Where clients are accepted; fixed for the life of a data plane.
+    pub listen: Listen,
+    /// What is routed.
+    #[serde(default, rename = "service")]
+    pub services: Vec<ServiceRoute>,
+}
+
+/// Where clients are accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// Addresses for plain HTTP.
+    pub http: Vec<SocketAddr>,
+}
+
+/// One service as it should be routed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceRoute {
+    /// Its name.
+    pub name: ServiceName,
+    /// Its epoch; absent means "one more than the present one".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
+    /// Host names, `*.` in front for all sub-domains; empty for every host.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Path prefix, matched at segment boundaries.
+    #[serde(default = "root_path")]
+    pub path: String,
+    /// The share of new requests per environment.
+    pub weights: Weights,
+    /// Instances of blue.
+    #[serde(default)]
+    pub blue: Vec<DesiredInstance>,
+    /// Instances of green.
+    #[serde(default)]
+    pub green: Vec<DesiredInstance>,
+    /// What statistics are counted under besides the environment: the release.
+    #[serde(default)]
+    pub tags: PerEnvironment<String>,
+    /// How instances are probed; without it every instance is always in rotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthPolicy>,
+    /// How long the upstream may take.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+}
+
+fn root_path() -> String {
+    "/".to_owned()
+}
+
+impl ServiceRoute {
+    /// The instances of one environment.
+    #[must_use]
+    pub fn instances(&self, environment: Environment) -> &[DesiredInstance] {
+        match environment {
+            Environment::Blue => &self.blue,
+            Environment::Green => &self.green,
+        }
+    }
+}
+
+/// One instance; in files, `"address"` alone is short for an id that equals the address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "InstanceText")]
+pub struct DesiredInstance {
+    /// Its id.
+    pub id: InstanceId,
+    /// Where it accepts requests.
+    pub address: SocketAddr,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum InstanceText {
+    Address(SocketAddr),
+    Full { id: InstanceId, address: SocketAddr },
+}
+
+impl From<InstanceText> for DesiredInstance {
+    fn from(text: InstanceText) -> Self {
+        match text {
+            InstanceText::Full { id, address } => Self { id, address },
+            InstanceText::Address(address) => Self::at(address),
+        }
+    }
+}
+
+impl DesiredInstance {
+    /// An instance whose id is its address.
+    #[must_use]
+    pub fn at(address: SocketAddr) -> Self {
+        let id =
+            InstanceId::try_from(address.to_string()).unwrap_or_else(|_| unreachable!("addresses are short"));
+        Self { id, address }
+    }
+}
+
+/// How long the upstream of a service may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// To accept a connection.
+    #[serde(with = "humantime_serde")]
+    pub connect: Duration,
+    /// From the end of the request to the first byte of the answer.
+    #[serde(with = "humantime_serde")]
+    pub first_byte: Duration,
+    /// Between two pieces of a body, in either direction.
+    #[serde(with = "humantime_serde")]
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            first_byte: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A change of one service: what is absent stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServicePatch {
+    /// The service to change.
+    pub name: ServiceName,
+    /// The epoch of the change; absent means "one more than the present one".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
+    /// New weights.
+    pub weights: Weights,
+}

@@ -1,0 +1,62 @@
+//! What is observed about an instance, shared by every table that names it.
+
+use std::net::SocketAddr;
+
+use crate::names::InstanceId;
+use crate::sync::{AtomicU64, Ordering};
+
+/// The observed state of one instance. It never makes an epoch: tables come and go, this stays.
+#[derive(Debug)]
+pub struct InstanceState {
+    id: InstanceId,
+    address: SocketAddr,
+    /// Leases over all epochs; drain waits for this.
+    in_flight: AtomicU64,
+    /// Non-zero while probes speak for it.
+    in_rotation: AtomicU64,
+}
+
+impl InstanceState {
+    /// An instance that passed its gates: it starts in rotation.
+    #[must_use]
+    pub fn new(id: InstanceId, address: SocketAddr) -> Self {
+        Self { id, address, in_flight: AtomicU64::new(0), in_rotation: AtomicU64::new(1) }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &InstanceId {
+        &self.id
+    }
+
+    /// Where it accepts requests.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Requests it holds, over all epochs.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// Whether new requests should go to it.
+    #[must_use]
+    pub fn is_in_rotation(&self) -> bool {
+        self.in_rotation.load(Ordering::Relaxed) != 0
+    }
+
+    /// Takes it into rotation or out of it.
+    pub fn set_in_rotation(&self, in_rotation: bool) {
+        self.in_rotation.store(u64::from(in_rotation), Ordering::Relaxed);
+    }
+
+    pub(crate) fn begin(&self) {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn end(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Release);
+    }
+}

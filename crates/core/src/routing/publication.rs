@@ -1,0 +1,390 @@
+//! How one table is replaced by the next: checked, built, stored, and then the replaced targets are fenced.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::environment::{Environment, PerEnvironment};
+use crate::epoch::Epoch;
+use crate::names::{InstanceId, ServiceName};
+use crate::receipt::Receipt;
+use crate::routing::desired::{ServicePatch, ServiceRoute};
+use crate::routing::fence::Fence;
+use crate::routing::instance::InstanceState;
+use crate::routing::lease::TableCell;
+use crate::routing::table::{RouteTable, ServiceEntry, Target};
+use crate::statistics::Registry;
+use crate::timestamp::Timestamp;
+
+/// A wanted change of the table: all of it happens, or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// These services and no others.
+    Replace(Vec<ServiceRoute>),
+    /// These services as given; others stay.
+    Put(Vec<ServiceRoute>),
+    /// New weights for services that exist.
+    Weights(Vec<ServicePatch>),
+    /// These services are routed no longer.
+    Remove(Vec<ServiceName>),
+}
+
+/// Why a change was refused; the table is as before.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Somebody newer was here already.
+    #[error("epoch {given} of service `{service}` is older than {present}, which is in force")]
+    OlderEpoch {
+        /// The service.
+        service: ServiceName,
+        /// The epoch that came.
+        given: Epoch,
+        /// The epoch in force.
+        present: Epoch,
+    },
+    /// The epoch in force says something else.
+    #[error("epoch {epoch} of service `{service}` is in force with other content")]
+    SameEpochOtherContent {
+        /// The service.
+        service: ServiceName,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// There is no such service.
+    #[error("there is no service `{0}`")]
+    UnknownService(ServiceName),
+    /// A service is named twice in one change.
+    #[error("service `{0}` is named twice")]
+    NamedTwice(ServiceName),
+    /// Two services claim the same requests.
+    #[error("services `{first}` and `{second}` both claim {route}")]
+    SameRoute {
+        /// The one that came first.
+        first: ServiceName,
+        /// The other.
+        second: ServiceName,
+        /// Host and path.
+        route: String,
+    },
+    /// An instance is named twice within a service.
+    #[error("service `{service}` names instance `{instance}` twice")]
+    SameInstance {
+        /// The service.
+        service: ServiceName,
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// A path or host that cannot be routed by.
+    #[error("service `{service}`: {reason}")]
+    BadRoute {
+        /// The service.
+        service: ServiceName,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Refused {
+    /// Whether the change came too late, as opposed to being wrong in itself.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::OlderEpoch { .. } | Self::SameEpochOtherContent { .. })
+    }
+}
+
+/// The one writer of a table.
+#[derive(Debug)]
+pub struct Publication<C> {
+    cell: C,
+    boot_id: String,
+    instances: HashMap<(InstanceId, std::net::SocketAddr), Arc<InstanceState>>,
+    counters: Registry,
+}
+
+/// A change that was checked and built, not yet in force.
+#[derive(Debug)]
+pub struct Prepared {
+    services: Vec<Arc<ServiceEntry>>,
+    /// Receipts of changes that are in force already, and places for new ones.
+    answers: Vec<PreparedAnswer>,
+    changed: bool,
+}
+
+#[derive(Debug)]
+enum PreparedAnswer {
+    Again(Receipt),
+    New(ServiceName),
+}
+
+impl Prepared {
+    /// Every service as it will be, with its epoch: what is kept on disk.
+    #[must_use]
+    pub fn routes(&self) -> Vec<ServiceRoute> {
+        self.services
+            .iter()
+            .map(|entry| ServiceRoute { epoch: Some(entry.epoch), ..entry.desired.clone() })
+            .collect()
+    }
+
+    /// Whether committing it will change anything.
+    #[must_use]
+    pub fn changes_anything(&self) -> bool {
+        self.changed
+    }
+}
+
+impl<C: TableCell> Publication<C> {
+    /// A writer of the table in `cell`, which must be empty.
+    pub fn new(cell: C, boot_id: String) -> Self {
+        Self { cell, boot_id, instances: HashMap::new(), counters: Registry::default() }
+    }
+
+    /// The cell that is written.
+    pub fn cell(&self) -> &C {
+        &self.cell
+    }
+
+    /// Where requests are counted.
+    pub fn counters(&self) -> &Registry {
+        &self.counters
+    }
+
+    /// Identifies this run of the data plane.
+    pub fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
+    /// Every instance that a table names or that still holds a request.
+    pub fn instances(&self) -> impl Iterator<Item = &Arc<InstanceState>> {
+        self.instances.values()
+    }
+
+    /// Checks a change and builds what it leads to.
+    ///
+    /// # Errors
+    /// [`Refused`] if anything in it is older than what is in force, or wrong.
+    pub fn prepare(&mut self, change: Change) -> Result<Prepared, Refused> {
+        let present = self.cell.load();
+        let kept = |names: &HashSet<&ServiceName>| -> Vec<Arc<ServiceEntry>> {
+            let others = present.services().iter().filter(|entry| !names.contains(&entry.desired.name));
+            others.map(Arc::clone).collect()
+        };
+        let (mut services, wanted) = match change {
+            Change::Replace(routes) => (Vec::new(), routes),
+            Change::Put(routes) => {
+                let names = routes.iter().map(|route| &route.name).collect();
+                (kept(&names), routes)
+            }
+            Change::Weights(patches) => {
+                let names = patches.iter().map(|patch| &patch.name).collect();
+                let others = kept(&names);
+                let routes = patches.into_iter().map(|patch| patched(&present, patch));
+                (others, routes.collect::<Result<_, _>>()?)
+            }
+            Change::Remove(names) => {
+                if let Some(unknown) = names.iter().find(|name| present.service(name).is_none()) {
+                    return Err(Refused::UnknownService(unknown.clone()));
+                }
+                (kept(&names.iter().collect()), Vec::new())
+            }
+        };
+        let mut changed = services.len() + wanted.len() != present.services().len();
+        let mut answers = Vec::new();
+        let mut seen = HashSet::new();
+        for mut route in wanted {
+            if !seen.insert(route.name.clone()) {
+                return Err(Refused::NamedTwice(route.name));
+            }
+            let given = route.epoch.take();
+            if let Some(entry) = present.service(&route.name)
+                && let Some(again) = in_force(entry, &route, given)?
+            {
+                answers.push(PreparedAnswer::Again(again));
+                services.push(Arc::clone(entry));
+                continue;
+            }
+            let epoch = given.unwrap_or_else(|| {
+                present.service(&route.name).map_or(Epoch::ZERO, |entry| entry.epoch).next()
+            });
+            changed = true;
+            answers.push(PreparedAnswer::New(route.name.clone()));
+            services.push(Arc::new(build(&mut self.instances, &mut self.counters, route, epoch)?));
+        }
+        check_routes(&services)?;
+        // Names keep their order, whatever was changed last.
+        services.sort_by(|a, b| a.desired.name.cmp(&b.desired.name));
+        Ok(Prepared { services, answers, changed })
+    }
+
+    /// Puts a prepared change in force and answers its receipts, in the order of the change.
+    ///
+    /// When it returns, no request whose head is read later goes to a target of weight 0. `elapsed_us` is asked
+    /// for the microseconds since the call began.
+    pub fn commit(
+        &mut self,
+        prepared: Prepared,
+        now: Timestamp,
+        elapsed_us: impl Fn() -> u64,
+    ) -> Vec<Receipt> {
+        let before = self.cell.load();
+        let Prepared { services, answers, changed } = prepared;
+        if !changed {
+            return answers.into_iter().filter_map(PreparedAnswer::again).collect();
+        }
+        let generation = before.generation() + 1;
+        let new: HashSet<ServiceName> = answers
+            .iter()
+            .filter_map(|answer| match answer {
+                PreparedAnswer::New(name) => Some(name.clone()),
+                PreparedAnswer::Again(_) => None,
+            })
+            .collect();
+        self.cell.store(RouteTable::new(generation, services.clone()));
+        let stored = elapsed_us();
+        let mut left: HashMap<ServiceName, PerEnvironment<u64>> = HashMap::new();
+        for entry in before.services() {
+            let replaced = services.iter().all(|next| !Arc::ptr_eq(next, entry));
+            if replaced {
+                left.insert(entry.desired.name.clone(), raise_fences(entry));
+            }
+        }
+        let fenced_after_us = elapsed_us().saturating_sub(stored);
+        let mut receipts = HashMap::new();
+        for entry in services.iter().filter(|entry| new.contains(&entry.desired.name)) {
+            let receipt = Receipt {
+                service: entry.desired.name.clone(),
+                epoch: entry.epoch,
+                weights: entry.desired.weights,
+                generation,
+                boot_id: self.boot_id.clone(),
+                published_at: now,
+                fenced_after_us,
+                in_flight: left.remove(&entry.desired.name).unwrap_or_default(),
+            };
+            entry.remember(receipt.clone());
+            receipts.insert(receipt.service.clone(), receipt);
+        }
+        self.forget_what_nobody_names();
+        answers
+            .into_iter()
+            .filter_map(|answer| match answer {
+                PreparedAnswer::Again(receipt) => Some(receipt),
+                PreparedAnswer::New(name) => receipts.remove(&name),
+            })
+            .collect()
+    }
+
+    /// Prepares and commits.
+    ///
+    /// # Errors
+    /// As [`Publication::prepare`].
+    pub fn publish(&mut self, change: Change, now: Timestamp) -> Result<Vec<Receipt>, Refused> {
+        let prepared = self.prepare(change)?;
+        Ok(self.commit(prepared, now, || 0))
+    }
+
+    fn forget_what_nobody_names(&mut self) {
+        let table = self.cell.load();
+        let entries = table.services().iter();
+        let named: HashSet<_> = entries
+            .flat_map(|entry| entry.targets.iter().flat_map(|(_, targets)| targets))
+            .map(|target| (target.instance.id().clone(), target.instance.address()))
+            .collect();
+        self.instances.retain(|key, instance| named.contains(key) || instance.in_flight() > 0);
+        self.counters.forget_services_except(table.services().iter().map(|entry| &entry.desired.name));
+    }
+}
+
+impl PreparedAnswer {
+    fn again(self) -> Option<Receipt> {
+        match self {
+            Self::Again(receipt) => Some(receipt),
+            Self::New(_) => None,
+        }
+    }
+}
+
+fn patched(present: &RouteTable, patch: ServicePatch) -> Result<ServiceRoute, Refused> {
+    let entry = present.service(&patch.name).ok_or(Refused::UnknownService(patch.name))?;
+    Ok(ServiceRoute { epoch: patch.epoch, weights: patch.weights, ..entry.desired.clone() })
+}
+
+/// The receipt to give again if exactly this is in force; an error if something else or newer is.
+fn in_force(
+    entry: &ServiceEntry,
+    route: &ServiceRoute,
+    given: Option<Epoch>,
+) -> Result<Option<Receipt>, Refused> {
+    let Some(given) = given else { return Ok(None) };
+    let service = || route.name.clone();
+    match given.cmp(&entry.epoch) {
+        std::cmp::Ordering::Greater => Ok(None),
+        std::cmp::Ordering::Less => {
+            Err(Refused::OlderEpoch { service: service(), given, present: entry.epoch })
+        }
+        std::cmp::Ordering::Equal if entry.desired == *route => Ok(entry.receipt().cloned()),
+        std::cmp::Ordering::Equal => Err(Refused::SameEpochOtherContent { service: service(), epoch: given }),
+    }
+}
+
+fn build(
+    instances: &mut HashMap<(InstanceId, std::net::SocketAddr), Arc<InstanceState>>,
+    counters: &mut Registry,
+    route: ServiceRoute,
+    epoch: Epoch,
+) -> Result<ServiceEntry, Refused> {
+    let bad = |reason: &str| Refused::BadRoute { service: route.name.clone(), reason: reason.to_owned() };
+    if !route.path.starts_with('/') {
+        return Err(bad("`path` must start with `/`"));
+    }
+    if route.hosts.iter().any(|host| host.is_empty() || host.contains([':', '/', ' '])) {
+        return Err(bad("`hosts` holds host names without port, path or spaces"));
+    }
+    let mut seen = HashSet::new();
+    for desired in Environment::ALL.into_iter().flat_map(|environment| route.instances(environment)) {
+        if !seen.insert(&desired.id) {
+            return Err(Refused::SameInstance { service: route.name.clone(), instance: desired.id.clone() });
+        }
+    }
+    let targets = PerEnvironment::from_fn(|environment| {
+        let tag = &route.tags[environment];
+        let counters = counters.counters(&route.name, environment, tag);
+        let target = |desired: &crate::routing::DesiredInstance| {
+            let key = (desired.id.clone(), desired.address);
+            let state = || Arc::new(InstanceState::new(desired.id.clone(), desired.address));
+            let instance = Arc::clone(instances.entry(key).or_insert_with(state));
+            Arc::new(Target { fence: Fence::open(), environment, instance, counters: Arc::clone(&counters) })
+        };
+        route.instances(environment).iter().map(target).collect()
+    });
+    Ok(ServiceEntry::new(route, epoch, targets))
+}
+
+fn check_routes(services: &[Arc<ServiceEntry>]) -> Result<(), Refused> {
+    let mut claimed: HashMap<(String, &str), &ServiceName> = HashMap::new();
+    for entry in services {
+        let route = &entry.desired;
+        let path = route.path.strip_suffix('/').unwrap_or(&route.path);
+        let hosts: Vec<String> = match route.hosts.as_slice() {
+            [] => vec![String::new()],
+            hosts => hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+        };
+        for host in hosts {
+            if let Some(first) = claimed.insert((host.clone(), path), &route.name) {
+                let place = if host.is_empty() { "every host" } else { &host };
+                return Err(Refused::SameRoute {
+                    first: first.clone(),
+                    second: route.name.clone(),
+                    route: format!("{place}, path `{}`", route.path),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Fences every target of a replaced entry; answers what is still held on it.
+fn raise_fences(entry: &ServiceEntry) -> PerEnvironment<u64> {
+    PerEnvironment::from_fn(|environment| {
+        entry.targets[environment].iter().map(|target| target.fence.raise()).sum()
+    })
+}

@@ -1,0 +1,20 @@
+//! A service as the controller sees it, and the one function that decides about it.
+//!
+//! The aggregate is the service, not the deployment: its two slots, which is live, what is pending, and the open
+//! deployment if there is one. [`step`] takes it from one state to the next.
+
+pub mod deployment;
+pub mod effect;
+pub mod event;
+pub mod invariants;
+pub mod readiness;
+pub mod state;
+pub mod step;
+
+pub use deployment::{Deployment, DeploymentKind, Outcome, Stage, Status, StepReport, Undo};
+pub use effect::{Answer, Effect, EffectId, PendingEffect, Purpose};
+pub use event::{Event, ObservedRoute};
+pub use invariants::InvariantViolation;
+pub use readiness::Readiness;
+pub use state::{Clearing, Health, Instance, ServiceState, Slot};
+pub use step::{Refusal, Transition, Watched, step};

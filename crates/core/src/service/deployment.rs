@@ -1,0 +1,190 @@
+//! One run that takes a release to the idle environment and traffic to it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::environment::Environment;
+use crate::names::{DeploymentId, ReleaseId, Version};
+use crate::receipt::Receipt;
+use crate::release::{Release, RolloutPolicy};
+use crate::service::state::Slot;
+use crate::timestamp::Timestamp;
+
+/// A deployment, open or ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Its id.
+    pub id: DeploymentId,
+    /// What it is for.
+    pub kind: DeploymentKind,
+    /// Who asked for it.
+    pub actor: String,
+    /// The version it brings.
+    pub version: Version,
+    /// The release it brings.
+    pub release: ReleaseId,
+    /// The version that was live before, if any was.
+    pub from: Option<Version>,
+    /// The slot it brings the release to.
+    pub environment: Environment,
+    /// What people are told.
+    pub status: Status,
+    /// Where in the line it is.
+    pub stage: Stage,
+    /// Why it is ending or has ended the way it does.
+    pub reason: Option<String>,
+    /// Who had it taken back, if a person did.
+    #[serde(default)]
+    pub taken_back_by: Option<String>,
+    /// The last lines that an instance wrote before it failed the deployment, oldest first.
+    #[serde(default)]
+    pub last_lines: Vec<String>,
+    /// How it goes on after its gates.
+    pub rollout: RolloutPolicy,
+    /// When it was accepted.
+    pub started_at: Timestamp,
+    /// When traffic had moved: the receipt of the cutover came.
+    pub cutover_at: Option<Timestamp>,
+    /// When the bake ends.
+    pub bake_until: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// What was done, in order.
+    pub steps: Vec<StepReport>,
+    /// The receipts of its shifts, in order.
+    pub receipts: Vec<Receipt>,
+    /// The release while its slot is still being emptied; the slot has it from `Provisioning` on.
+    #[serde(default)]
+    pub incoming: Option<Box<Release>>,
+    /// What the slot held before; put back (cold) if the deployment fails before its cutover.
+    pub displaced: Option<Slot>,
+    /// While it is being undone: why, and how it will end.
+    #[serde(default)]
+    pub undo: Option<Undo>,
+    /// For a rollback: the deployment that it undoes.
+    pub undoes: Option<DeploymentId>,
+}
+
+/// Why a deployment is being undone; kept apart from [`Deployment::reason`], which says more while it is stuck.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undo {
+    /// The cause, in one sentence.
+    pub reason: String,
+    /// `rolled_back`, or `failed` if nothing moved or the instances are kept for inspection.
+    pub ends_as: Status,
+}
+
+/// What a deployment is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeploymentKind {
+    /// Brings a new release.
+    Deploy,
+    /// Brings back the release of the idle slot.
+    Rollback,
+}
+
+/// The status of a deployment, as people are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Nothing was done yet.
+    NotStarted,
+    /// The slot is emptied and the release provisioned.
+    Deploying,
+    /// The database is expanded.
+    Migrating,
+    /// Health and gates are awaited.
+    Validating,
+    /// Traffic is being moved.
+    Shifting,
+    /// The cutover has happened.
+    Live,
+    /// What was done is being undone.
+    RollingBack,
+    /// Ended: traffic is where it was before.
+    RolledBack,
+    /// Ended with nothing to undo, or kept for inspection.
+    Failed,
+    /// An undo failed; a person must decide. Traffic is untouched.
+    Stuck,
+}
+
+impl Status {
+    /// The word used in files, JSON, metrics and messages.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NotStarted => "not_started",
+            Self::Deploying => "deploying",
+            Self::Migrating => "migrating",
+            Self::Validating => "validating",
+            Self::Shifting => "shifting",
+            Self::Live => "live",
+            Self::RollingBack => "rolling_back",
+            Self::RolledBack => "rolled_back",
+            Self::Failed => "failed",
+            Self::Stuck => "stuck",
+        }
+    }
+}
+
+/// Where in its line a deployment is.
+///
+/// The line is `Vacating → Provisioning → AwaitingHealth → Shifting → Baking`. Expanding the database has its
+/// place between `Provisioning` and `AwaitingHealth`, gates between `AwaitingHealth` and `Shifting`, steps of
+/// weight within `Shifting`, evidence within `Baking`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The slot is being emptied of what it held.
+    Vacating,
+    /// Instances of the release are being started.
+    Provisioning,
+    /// Its instances have to become healthy.
+    AwaitingHealth,
+    /// The shift to it was asked for.
+    Shifting,
+    /// It is live and watched.
+    Baking,
+    /// Undo: the shift away from it was asked for.
+    ShiftingBack,
+    /// Undo: its instances are being stopped.
+    Retiring,
+    /// Nothing more will happen. What is stuck stays at the stage of its undo that failed.
+    Ended,
+}
+
+/// One thing that was done, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// `vacate`, `provision`, `healthy`, `switch`, `bake`, `drain`, `switch back`, `stop`.
+    pub name: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// How it ended; absent while it goes on.
+    pub outcome: Option<Outcome>,
+    /// One line about it: a figure or a reason.
+    pub detail: String,
+}
+
+impl StepReport {
+    /// How long it took, if it has ended.
+    #[must_use]
+    pub fn took(&self) -> Option<Duration> {
+        self.ended_at.map(|ended| ended.since(self.started_at))
+    }
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// As it should.
+    Passed,
+    /// It did not.
+    Failed,
+}

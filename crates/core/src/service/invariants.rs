@@ -1,0 +1,210 @@
+//! The design's invariants as code: what must be true of a state, and of a step from one to the next.
+//!
+//! Checked after each step in debug builds, in the model and in the simulation. I5 and I9 are about the journal
+//! and about refusals; they are held by tests of the rooms that can break them.
+
+use std::collections::BTreeSet;
+
+use crate::environment::{Environment, Weights};
+use crate::routing::ServiceRoute;
+use crate::service::deployment::{Deployment, Stage, Status};
+use crate::service::effect::{Answer, Effect, PendingEffect, Purpose};
+use crate::service::event::Event;
+use crate::service::state::{Clearing, ServiceState};
+use crate::service::step::Transition;
+
+/// An invariant that does not hold: a bug of this crate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invariant {rule} is violated: {what}")]
+pub struct InvariantViolation {
+    /// Its name in the design; `progress` and `form` for those that are only of this crate.
+    pub rule: &'static str,
+    /// What is wrong.
+    pub what: String,
+}
+
+type Checked = Result<(), InvariantViolation>;
+
+fn hold(rule: &'static str, holds: bool, what: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(InvariantViolation { rule, what: what() }) }
+}
+
+impl ServiceState {
+    /// Checks what must be true between any two events.
+    ///
+    /// # Errors
+    /// The first [`InvariantViolation`] found.
+    pub fn check_invariants(&self) -> Checked {
+        self.check_live()?;
+        self.check_gates()?;
+        self.check_deployment()?;
+        self.check_pending()?;
+        self.check_progress()
+    }
+
+    /// Checks what must be true of a step that began here.
+    ///
+    /// # Errors
+    /// The first [`InvariantViolation`] found.
+    pub fn check_transition(&self, event: &Event, transition: &Transition) -> Checked {
+        let after = &transition.state;
+        for asked in &transition.effects {
+            let sides = [self.live, after.live];
+            hold("I3", !asked.touches_for_a_deployment(&sides), || format!("{asked:?} touches {sides:?}"))?;
+            hold("form", after.pending.contains(asked), || {
+                format!("{asked:?} is asked for and not pending")
+            })?;
+        }
+        let epochs: Vec<_> = transition.effects.iter().filter_map(|e| e.route()?.epoch).collect();
+        hold("I7", epochs.first().is_none_or(|first| *first > self.epoch), || {
+            format!("{epochs:?} are not new")
+        })?;
+        hold("I7", epochs.is_sorted_by(|a, b| a < b), || format!("{epochs:?} do not grow"))?;
+        hold("I7", after.epoch >= self.epoch, || "the epoch went back".to_owned())?;
+        hold("form", after.next_effect >= self.next_effect, || "effects are counted back".to_owned())?;
+
+        let shifted = matches!(event, Event::Answered { answer: Answer::Shifted { .. }, .. });
+        let stays = self.live == after.live && self.weights == after.weights;
+        hold("I1", shifted || stays, || "traffic moved without a receipt".to_owned())?;
+        for environment in Environment::ALL {
+            self.check_gate_passed(environment, event, after)?;
+        }
+        let ended = transition.closed.as_ref();
+        let over = |deployment: &Deployment| {
+            matches!(deployment.status, Status::Live | Status::RolledBack | Status::Failed)
+                && deployment.stage == Stage::Ended
+                && deployment.ended_at.is_some()
+        };
+        hold("I4", ended.is_none_or(over), || "a deployment was closed that has not ended".to_owned())
+    }
+
+    /// A slot's gates are passed by an answer that says so, or were passed by what is put back.
+    fn check_gate_passed(&self, environment: Environment, event: &Event, after: &Self) -> Checked {
+        let newly =
+            after.environments[environment].passed_gates && !self.environments[environment].passed_gates;
+        let healthy = matches!(event, Event::Answered { answer: Answer::Healthy { .. }, .. });
+        let displaced = self.deployment.as_ref().and_then(|deployment| deployment.displaced.as_ref());
+        let put_back = displaced.is_some_and(|slot| slot.release == after.environments[environment].release);
+        hold("I8", !newly || healthy || put_back, || {
+            format!("{environment} passed its gates without an answer")
+        })
+    }
+
+    fn check_live(&self) -> Checked {
+        let live = self.live;
+        hold("I1", self.weights == Weights::all_to(live), || {
+            format!("{live} is live with {:?}", self.weights)
+        })?;
+        hold("I3", self.environments[live].clearing.is_none(), || format!("{live} is live and cleared"))
+    }
+
+    fn check_gates(&self) -> Checked {
+        for environment in Environment::ALL {
+            let slot = &self.environments[environment];
+            let weighty = |route: &ServiceRoute| route.weights.of(environment) > 0;
+            let routed = self.weights.of(environment) > 0 || self.routes().any(weighty);
+            let proved = slot.release.is_none() || slot.passed_gates;
+            hold("I2", !routed || proved, || {
+                format!("{environment} has weight and has not passed its gates")
+            })?;
+            hold("form", slot.release.is_some() || slot.instances.is_empty(), || {
+                format!("{environment} has instances of no release")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_deployment(&self) -> Checked {
+        let Some(deployment) = &self.deployment else {
+            let orphan = self.pending.iter().find(|pending| pending.purpose == Purpose::Deployment);
+            return hold("I4", orphan.is_none(), || format!("{orphan:?} belongs to no deployment"));
+        };
+        let ended = matches!(deployment.status, Status::RolledBack | Status::Failed | Status::NotStarted);
+        let open = !ended && deployment.stage != Stage::Ended && deployment.ended_at.is_none();
+        hold("I4", open, || format!("{} has ended and is open", deployment.id))?;
+        let at_home = if deployment.cutover_at.is_some() { self.live } else { self.idle() };
+        let environment = deployment.environment;
+        hold("I1", environment == at_home, || {
+            format!("{} is in {environment}, not {at_home}", deployment.id)
+        })?;
+        let slot = &self.environments[environment];
+        let proved = !matches!(deployment.stage, Stage::Shifting | Stage::Baking) || slot.passed_gates;
+        hold("I8", proved, || format!("{} goes on without its gates", deployment.id))?;
+        let warm = deployment.cutover_at.is_none() || self.environments[self.idle()].clearing.is_none();
+        hold("I6", warm, || format!("{} is cleared in the bake", self.idle()))
+    }
+
+    fn check_pending(&self) -> Checked {
+        for pending in &self.pending {
+            let touches = pending.touches_for_a_deployment(&[self.live]);
+            hold("I3", !touches, || format!("{pending:?} touches the live environment"))?;
+            hold("form", pending.id.sequence < self.next_effect, || {
+                format!("{:?} is not counted", pending.id)
+            })?;
+        }
+        let ids: BTreeSet<_> = self.pending.iter().map(|pending| &pending.id).collect();
+        hold("form", ids.len() == self.pending.len(), || "two pending effects have one id".to_owned())?;
+        hold("I7", self.routes().count() <= 1, || "two shifts are pending at once".to_owned())?;
+        let known = self.routes().all(|route| route.epoch.is_some_and(|epoch| epoch <= self.epoch));
+        hold("I7", known, || "a pending shift is newer than the service".to_owned())
+    }
+
+    /// Whatever is open waits for an effect or a moment, or says that it is stuck.
+    fn check_progress(&self) -> Checked {
+        for environment in Environment::ALL {
+            let slot = &self.environments[environment];
+            let stuck = self.deployment.as_ref().is_some_and(|d| d.status == Status::Stuck);
+            let unrouting = slot.clearing == Some(Clearing::Unrouting) && self.routes().count() > 0;
+            let awaited =
+                self.pending.iter().any(|p| p.purpose == Purpose::Clearing(environment)) || unrouting;
+            let goes_on = slot.clearing.is_none() || awaited || slot.retry_at.is_some() || stuck;
+            hold("progress", goes_on, || format!("the clearing of {environment} waits for nothing"))?;
+        }
+        let Some(deployment) = &self.deployment else {
+            return Ok(());
+        };
+        let clearing = self.environments[deployment.environment].clearing.is_some();
+        let asked = |wanted: fn(&Effect) -> bool| {
+            self.pending
+                .iter()
+                .any(|pending| pending.purpose == Purpose::Deployment && wanted(&pending.effect))
+        };
+        let goes_on = deployment.status == Status::Stuck
+            || match deployment.stage {
+                Stage::Vacating | Stage::Retiring => clearing,
+                Stage::Provisioning => asked(|effect| matches!(effect, Effect::Provision { .. })),
+                Stage::AwaitingHealth => asked(|effect| matches!(effect, Effect::AwaitHealthy { .. })),
+                Stage::Shifting | Stage::ShiftingBack => {
+                    asked(|effect| matches!(effect, Effect::Shift { .. }))
+                }
+                Stage::Baking => deployment.bake_until.is_some(),
+                Stage::Ended => false,
+            };
+        hold("progress", goes_on, || format!("{} waits for nothing at {:?}", deployment.id, deployment.stage))
+    }
+
+    fn routes(&self) -> impl Iterator<Item = &ServiceRoute> {
+        self.pending.iter().filter_map(PendingEffect::route)
+    }
+}
+
+impl PendingEffect {
+    fn route(&self) -> Option<&ServiceRoute> {
+        match &self.effect {
+            Effect::Shift { route } => Some(route),
+            _ => None,
+        }
+    }
+
+    /// Whether a deployment, or the clearing after one, would start or stop instances in one of these slots.
+    fn touches_for_a_deployment(&self, slots: &[Environment]) -> bool {
+        match (&self.effect, self.purpose) {
+            // Upkeep puts back what is the slot's own, and stops only what is in no slot.
+            (_, Purpose::Upkeep) => false,
+            (Effect::Provision { environment, .. } | Effect::Retire { environment, .. }, _) => {
+                slots.contains(environment)
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Whether a rollback is possible, how long it would take, and if not, why not.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::environment::Environment;
+use crate::names::Version;
+use crate::service::deployment::{Deployment, DeploymentKind, Status};
+use crate::service::effect::{Effect, Purpose};
+use crate::service::state::{Health, ServiceState, Slot};
+use crate::timestamp::Timestamp;
+
+/// Assumed for a switch if none was measured yet.
+const SWITCH: Duration = Duration::from_millis(100);
+/// Assumed for a start if none was measured.
+const START: Duration = Duration::from_secs(30);
+
+/// What `status` says about a rollback.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Whether a rollback asked for now would be accepted.
+    pub ready: bool,
+    /// The version that would have the traffic afterwards.
+    pub to: Option<Version>,
+    /// Seconds until it would have it, estimated from the last time.
+    pub seconds: f64,
+    /// Why it is not ready.
+    pub why_not: Option<String>,
+    /// Whether that version runs, so that traffic only has to be switched.
+    pub warm: bool,
+}
+
+/// Where a rollback would go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) environment: Environment,
+    pub(crate) version: Version,
+    pub(crate) warm: bool,
+}
+
+/// Why a rollback has nowhere to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoTarget {
+    Nothing { why: String },
+    Unhealthy { version: Version, reason: String },
+}
+
+impl fmt::Display for NoTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing { why } => f.write_str(why),
+            Self::Unhealthy { version, reason } => write!(f, "`{version}` is not healthy: {reason}"),
+        }
+    }
+}
+
+impl ServiceState {
+    /// Whether a rollback asked for at `now` would be accepted, where it would lead and how long it would take.
+    #[must_use]
+    pub fn rollback_readiness(&self, now: Timestamp) -> Readiness {
+        match &self.deployment {
+            Some(deployment) if !deployment.is_baking() => self.readiness_amid(deployment),
+            _ => self.readiness_settled(now),
+        }
+    }
+
+    fn readiness_settled(&self, now: Timestamp) -> Readiness {
+        match self.rollback_target() {
+            Ok(target) => Readiness {
+                ready: true,
+                seconds: self.estimate(&target, now).as_secs_f64(),
+                to: Some(target.version),
+                why_not: None,
+                warm: target.warm,
+            },
+            Err(why) => Readiness::not(why.to_string()),
+        }
+    }
+
+    /// Before the cutover a rollback takes the deployment back; traffic is where it would go already.
+    fn readiness_amid(&self, deployment: &Deployment) -> Readiness {
+        let id = &deployment.id;
+        match (&deployment.from, deployment.status) {
+            (_, Status::Stuck) => {
+                let reason = deployment.reason.as_deref().unwrap_or("no reason is known");
+                Readiness::not(format!(
+                    "deployment `{id}` is stuck ({reason}); a rollback tries to undo it again"
+                ))
+            }
+            (_, Status::RollingBack) => {
+                Readiness::not(format!("deployment `{id}` is being taken back already"))
+            }
+            _ if deployment.kind == DeploymentKind::Rollback => {
+                Readiness::not(format!("a rollback to `{}` is under way", deployment.version))
+            }
+            (None, _) => Readiness::not(format!("deployment `{id}` brings the first release; abort ends it")),
+            (Some(from), _) => {
+                Readiness { ready: true, to: Some(from.clone()), seconds: 0.0, why_not: None, warm: true }
+            }
+        }
+    }
+
+    fn estimate(&self, target: &Target, now: Timestamp) -> Duration {
+        let switch = self.last_switch.unwrap_or(SWITCH);
+        if target.warm {
+            return switch;
+        }
+        let slot = &self.environments[target.environment];
+        let emptying =
+            self.pending.iter().filter(|pending| pending.purpose == Purpose::Clearing(target.environment));
+        let left = emptying.map(|pending| pending.deadline.since(now)).max().unwrap_or_default();
+        left + slot.start_took.unwrap_or(START) + switch
+    }
+
+    /// Where a rollback would go now: without an open deployment, or in the bake of one.
+    ///
+    /// In the bake the former release has to be warm and well: it is what the bake keeps it for, and starting it
+    /// again would be a deployment of its own. Afterwards a release that is cold or not well is started afresh.
+    pub(crate) fn rollback_target(&self) -> Result<Target, NoTarget> {
+        let environment = self.idle();
+        let slot = &self.environments[environment];
+        let Some(release) = &slot.release else {
+            return Err(NoTarget::Nothing { why: "there is no former release".to_owned() });
+        };
+        let version = release.version.clone();
+        if slot.rolled_back {
+            return Err(NoTarget::Nothing { why: format!("`{version}` was itself taken back") });
+        }
+        if !slot.passed_gates {
+            return Err(NoTarget::Nothing { why: format!("`{version}` has not passed its gates") });
+        }
+        let baking = self.deployment.is_some();
+        match slot.unfit() {
+            None => Ok(Target { environment, version, warm: true }),
+            Some(reason) if baking => Err(NoTarget::Unhealthy { version, reason }),
+            Some(_) => Ok(Target { environment, version, warm: false }),
+        }
+    }
+
+    /// Whether a slot's own instances are being started again.
+    pub(crate) fn is_being_restored(&self, environment: Environment) -> bool {
+        self.pending.iter().any(|pending| {
+            pending.purpose == Purpose::Upkeep
+                && matches!(&pending.effect, Effect::Provision { environment: e, .. } if *e == environment)
+        })
+    }
+}
+
+impl Slot {
+    /// Why the slot could not take traffic this instant.
+    fn unfit(&self) -> Option<String> {
+        match &self.health {
+            Health::Unhealthy { reason } => Some(reason.clone()),
+            _ if self.clearing.is_some() => Some("its instances are being stopped".to_owned()),
+            _ if self.instances.is_empty() => Some("it has no instances".to_owned()),
+            Health::Unknown | Health::Healthy => None,
+        }
+    }
+}
+
+impl Readiness {
+    fn not(why: String) -> Self {
+        Self { ready: false, to: None, seconds: 0.0, why_not: Some(why), warm: false }
+    }
+}

@@ -1,0 +1,135 @@
+//! What is true about a service between two events.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::environment::{Environment, PerEnvironment, Weights};
+use crate::epoch::Epoch;
+use crate::names::{DeploymentId, InstanceId, ServiceName};
+use crate::release::Release;
+use crate::service::deployment::Deployment;
+use crate::service::effect::PendingEffect;
+use crate::timestamp::Timestamp;
+
+/// The aggregate: everything the controller knows about one service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceState {
+    /// Its name.
+    pub name: ServiceName,
+    /// Which slot has production traffic. Before the first cutover it is green and empty, so that the first
+    /// release goes to blue.
+    pub live: Environment,
+    /// The weights of the last shift that was answered.
+    pub weights: Weights,
+    /// The epoch of the last shift that was asked for; the next one is newer.
+    pub epoch: Epoch,
+    /// The two slots.
+    pub environments: PerEnvironment<Slot>,
+    /// The open deployment: from submission to the end of its bake.
+    pub deployment: Option<Deployment>,
+    /// Effects that were asked for and not answered.
+    pub pending: Vec<PendingEffect>,
+    /// Number of the next effect of this service.
+    pub next_effect: u64,
+    /// When the standby of the idle slot ends and it is cleared.
+    pub standby_until: Option<Timestamp>,
+    /// When the route is published again, because the last time it was only put right and that failed.
+    #[serde(default)]
+    pub republish_at: Option<Timestamp>,
+    /// How long the last switch of traffic took, from the asking to the receipt: the estimate for the next.
+    #[serde(default)]
+    pub last_switch: Option<Duration>,
+}
+
+/// A slot and what is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Slot {
+    /// The release it holds.
+    pub release: Option<Release>,
+    /// The instances of that release that were provisioned and not retired. Empty with a release: cold.
+    pub instances: Vec<Instance>,
+    /// Whether the present release has passed every gate before the shift, or was live before (I2).
+    pub passed_gates: bool,
+    /// Whether the present release was taken back; a rollback never goes to it.
+    pub rolled_back: bool,
+    /// What the watch of its instances says.
+    pub health: Health,
+    /// The deployment that brought the release here.
+    pub deployed_by: Option<DeploymentId>,
+    /// When the release was last made live, or provisioned if it never was.
+    pub last_deployed: Option<Timestamp>,
+    /// How long provisioning and becoming healthy took: the estimate for starting it again.
+    pub start_took: Option<Duration>,
+    /// How far the emptying of this slot is, while it is being emptied.
+    pub clearing: Option<Clearing>,
+    /// Why the last emptying, or restoring of its instances, did not work, until it does.
+    pub trouble: Option<String>,
+    /// When that is tried again.
+    #[serde(default)]
+    pub retry_at: Option<Timestamp>,
+}
+
+/// The steps of emptying a slot that has no weight: wait, take out of the table, stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Clearing {
+    /// Waiting for what its instances still hold.
+    Draining,
+    /// Taking its instances out of the route table.
+    Unrouting,
+    /// Stopping its instances.
+    Retiring,
+}
+
+/// What the watch of an environment says.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Health {
+    /// Nobody has asked yet, or there is nothing to ask.
+    #[default]
+    Unknown,
+    /// Every instance is healthy.
+    Healthy,
+    /// At least one instance is not.
+    Unhealthy {
+        /// Which and why, in one sentence.
+        reason: String,
+    },
+}
+
+/// One running copy of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Instance {
+    /// Its id.
+    pub id: InstanceId,
+    /// Where it accepts requests.
+    pub address: SocketAddr,
+}
+
+impl ServiceState {
+    /// A service that never had a release.
+    #[must_use]
+    pub fn new(name: ServiceName) -> Self {
+        Self {
+            name,
+            live: Environment::Green,
+            weights: Weights::all_to(Environment::Green),
+            epoch: Epoch::ZERO,
+            environments: PerEnvironment::default(),
+            deployment: None,
+            pending: Vec::new(),
+            next_effect: 1,
+            standby_until: None,
+            republish_at: None,
+            last_switch: None,
+        }
+    }
+
+    /// The slot without production traffic.
+    #[must_use]
+    pub fn idle(&self) -> Environment {
+        self.live.other()
+    }
+}

@@ -1,0 +1,83 @@
+//! The decisions: one pure function from what was true and what happened to what is true now and what is wanted.
+//!
+//! The line forward is in `line`, the way back in `undo`, the emptying of a slot in `clearing`; `request`,
+//! `answer`, `health`, `time` and `recover` hold one kind of event each. All of them work on a [`Draft`]. The same
+//! function serves the live run and the replay, so it may depend on nothing but its arguments.
+//!
+//! Three rules hold everywhere and keep the cases few. *One shift at a time*: a route is always whole, so a newer
+//! shift replaces the pending one and says what that one would have said. *What is no longer awaited is no longer
+//! pending*: its answer is ignored, whatever it is. *Nothing waits without a deadline*: whatever is open has a
+//! pending effect or a moment at which it is looked at again, or is stuck and says so.
+
+mod answer;
+mod clearing;
+mod draft;
+mod health;
+mod line;
+mod recover;
+mod refusal;
+mod request;
+mod route;
+mod time;
+mod undo;
+
+pub use health::Watched;
+pub use refusal::Refusal;
+
+use crate::service::deployment::Deployment;
+use crate::service::effect::PendingEffect;
+use crate::service::event::Event;
+use crate::service::state::ServiceState;
+use crate::timestamp::Timestamp;
+use draft::Draft;
+
+/// What an event led to.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// The service after the event.
+    pub state: ServiceState,
+    /// What is asked for now; all of it is in `state.pending` too. What is in neither any more need not go on.
+    pub effects: Vec<PendingEffect>,
+    /// The deployment that ended with this event.
+    pub closed: Option<Deployment>,
+    changed: bool,
+}
+
+impl Transition {
+    /// Whether nothing came of the event, so that it need not be journalled: stale news, late and unknown answers.
+    #[must_use]
+    pub fn is_noop(&self) -> bool {
+        !self.changed
+    }
+}
+
+/// Decides what an event means.
+///
+/// # Errors
+/// [`Refusal`] if the event was a request that cannot be granted; nothing has changed then. Answers and news are
+/// never refused: what is late or unknown gives a transition that [is a no-op](Transition::is_noop).
+pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Transition, Refusal> {
+    let mut draft = Draft::new(state.clone(), now);
+    match event {
+        Event::DeployRequested { deployment, actor, release, rollout, end_bake } => {
+            draft.deploy_requested(deployment, actor, release, rollout, *end_bake)?;
+        }
+        Event::RollbackRequested { deployment, actor } => draft.rollback_requested(deployment, actor)?,
+        Event::AbortRequested { actor } => draft.abort_requested(actor)?,
+        Event::Answered { effect, answer } => draft.answered(effect, answer),
+        Event::HealthChanged { environment, instances, health } => {
+            draft.health_changed(*environment, instances, health);
+        }
+        Event::TimePassed => draft.time_passed(),
+        Event::ControllerStarted { term, route, running } => {
+            draft.controller_started(*term, route.as_ref(), running);
+        }
+    }
+    let (after, effects, closed) = draft.finish();
+    let changed = after != *state || !effects.is_empty() || closed.is_some();
+    let transition = Transition { state: after, effects, closed, changed };
+    debug_assert_eq!(transition.state.check_invariants(), Ok(()), "after {event:?}");
+    debug_assert_eq!(state.check_transition(event, &transition), Ok(()), "after {event:?}");
+    Ok(transition)
+}

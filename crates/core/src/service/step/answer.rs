@@ -1,0 +1,154 @@
+//! Answers to effects. What nobody waits for any more is ignored, whatever it says.
+
+use crate::environment::Environment;
+use crate::receipt::Receipt;
+use crate::routing::ServiceRoute;
+use crate::service::deployment::{Outcome, Stage};
+use crate::service::effect::{Answer, Effect, EffectId, PendingEffect, Purpose};
+use crate::service::state::{Clearing, Instance};
+use crate::service::step::draft::{Draft, RETRY_PAUSE};
+use crate::service::step::line::are_the_same;
+use crate::service::step::undo::Cause;
+
+impl Draft {
+    pub(super) fn answered(&mut self, id: &EffectId, answer: &Answer) {
+        let Some(position) = self.state.pending.iter().position(|pending| pending.id == *id) else {
+            return;
+        };
+        if !self.state.pending[position].is_answered_by(answer) {
+            return;
+        }
+        let pending = self.state.pending.remove(position);
+        match (&pending.effect, answer) {
+            (Effect::Provision { environment, instances: asked, .. }, Answer::Provisioned { instances }) => {
+                match pending.purpose {
+                    Purpose::Upkeep if are_the_same(asked, instances) => {
+                        self.restored(*environment, instances)
+                    }
+                    Purpose::Upkeep => self.not_restored(*environment, "other instances were started"),
+                    _ => self.provisioned(asked, instances),
+                }
+            }
+            (Effect::AwaitHealthy { .. }, Answer::Healthy { detail }) => self.became_healthy(detail),
+            (Effect::Shift { route }, Answer::Shifted { receipt }) => {
+                self.shifted(pending.purpose, route, receipt);
+            }
+            (Effect::Drain { .. }, Answer::Drained { left }) => {
+                let held = if *left == 0 { String::new() } else { format!("{left} still held") };
+                self.drained(pending.purpose, Outcome::Passed, &held);
+            }
+            (Effect::Retire { environment, .. }, Answer::Retired)
+                if pending.purpose == Purpose::Clearing(*environment) =>
+            {
+                self.cleared(*environment);
+            }
+            (_, Answer::Failed { reason, last_lines }) => {
+                if pending.purpose == Purpose::Deployment && !last_lines.is_empty() {
+                    self.revise(|deployment| deployment.last_lines.clone_from(last_lines));
+                }
+                self.failed(&pending, reason);
+            }
+            _ => {}
+        }
+    }
+
+    fn drained(&mut self, purpose: Purpose, outcome: Outcome, detail: &str) {
+        match purpose {
+            // Only told: traffic has moved, and the old environment stays warm whatever it still holds.
+            Purpose::Deployment => self.end_step("drain", outcome, detail),
+            // A clearing waits for no one for ever.
+            Purpose::Clearing(environment) => self.cleared_to(environment, Clearing::Unrouting),
+            Purpose::Upkeep => {}
+        }
+    }
+
+    fn shifted(&mut self, purpose: Purpose, route: &ServiceRoute, receipt: &Receipt) {
+        if receipt.weights != route.weights {
+            let weights = receipt.weights;
+            let reason = format!(
+                "the router has other weights than asked for: blue {} %, green {} %",
+                weights.of(Environment::Blue),
+                weights.of(Environment::Green)
+            );
+            return self.shift_failed(purpose, &reason);
+        }
+        self.state.epoch = self.state.epoch.max(receipt.epoch);
+        self.state.weights = route.weights;
+        if purpose == Purpose::Deployment {
+            match self.state.deployment.as_ref().map(|deployment| deployment.stage) {
+                Some(Stage::Shifting) => self.cut_over(receipt),
+                Some(Stage::ShiftingBack) => self.shifted_back(receipt),
+                _ => {}
+            }
+        }
+        self.unrouted();
+    }
+
+    fn failed(&mut self, pending: &PendingEffect, reason: &str) {
+        match (&pending.effect, pending.purpose) {
+            (Effect::Shift { .. }, purpose) => self.shift_failed(purpose, reason),
+            (Effect::Drain { .. }, purpose) => self.drained(purpose, Outcome::Failed, reason),
+            (Effect::Provision { environment, .. }, Purpose::Upkeep) => {
+                self.not_restored(*environment, reason);
+            }
+            (Effect::Provision { .. } | Effect::AwaitHealthy { .. }, _) => {
+                self.undo(reason.to_owned(), Cause::Failure);
+            }
+            (Effect::Retire { environment, .. }, Purpose::Clearing(_)) => {
+                self.clearing_failed(*environment, reason);
+            }
+            // Priorities are a kindness, and strays are looked for again at the next start.
+            (Effect::Retire { .. } | Effect::Prioritise { .. }, _) => {}
+        }
+    }
+
+    fn shift_failed(&mut self, purpose: Purpose, reason: &str) {
+        match purpose {
+            Purpose::Deployment if self.deployment_at(Stage::ShiftingBack).is_some() => {
+                self.get_stuck("traffic could not be moved back", reason);
+            }
+            Purpose::Deployment => self.undo(reason.to_owned(), Cause::Failure),
+            Purpose::Clearing(environment) => self.clearing_failed(environment, reason),
+            Purpose::Upkeep => self.state.republish_at = Some(self.now + RETRY_PAUSE),
+        }
+    }
+
+    /// What should have been there is there again; the router has to know if it is somewhere else now.
+    fn restored(&mut self, environment: Environment, instances: &[Instance]) {
+        let slot = self.slot_mut(environment);
+        let moved = instances.iter().any(|instance| !slot.instances.contains(instance));
+        slot.instances = instances.to_vec();
+        slot.trouble = None;
+        slot.retry_at = None;
+        if moved {
+            let weights = self.state.weights;
+            self.publish(Purpose::Upkeep, weights);
+        }
+    }
+
+    fn not_restored(&mut self, environment: Environment, reason: &str) {
+        let retry_at = self.now + RETRY_PAUSE;
+        let slot = self.slot_mut(environment);
+        slot.trouble = Some(format!("its instances could not be started again: {reason}"));
+        slot.retry_at = Some(retry_at);
+    }
+}
+
+impl PendingEffect {
+    /// Whether an answer can be one to this effect. A receipt of an older epoch is not: the shift was asked for
+    /// again under the same id by a controller that started since.
+    fn is_answered_by(&self, answer: &Answer) -> bool {
+        match (&self.effect, answer) {
+            (Effect::Shift { route }, Answer::Shifted { receipt }) => {
+                receipt.service == route.name && Some(receipt.epoch) >= route.epoch
+            }
+            (Effect::Provision { .. }, Answer::Provisioned { .. })
+            | (Effect::AwaitHealthy { .. }, Answer::Healthy { .. })
+            | (Effect::Drain { .. }, Answer::Drained { .. })
+            | (Effect::Retire { .. }, Answer::Retired)
+            | (Effect::Prioritise { .. }, Answer::Prioritised)
+            | (_, Answer::Failed { .. }) => true,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Emptying a slot that has no weight: wait for what it holds, take it out of the table, stop it.
+//!
+//! Three lines wait for its end: a deployment that needs the slot, the undo of one that has started something
+//! there, and nobody (the standby's end, the leftovers of a rollback). Only for the last two tries are repeated.
+
+use crate::environment::Environment;
+use crate::service::deployment::{Deployment, Outcome, Stage, Status};
+use crate::service::effect::{Effect, Purpose};
+use crate::service::state::{Clearing, Health};
+use crate::service::step::draft::{Draft, RETRY_PAUSE};
+use crate::service::step::undo::Cause;
+
+impl Draft {
+    /// Begins to empty a slot; never the live one.
+    pub(super) fn clear(&mut self, environment: Environment) {
+        if environment == self.state.live {
+            debug_assert!(false, "the live environment is never cleared");
+            return;
+        }
+        self.state.standby_until = None;
+        let restoring =
+            |effect: &Effect| matches!(effect, Effect::Provision { environment: e, .. } if *e == environment);
+        self.forget(|pending| pending.purpose == Purpose::Upkeep && restoring(&pending.effect));
+        let slot = self.slot_mut(environment);
+        // What never passed its gates was never in the table, so nobody can hold on to it.
+        slot.clearing = Some(if slot.passed_gates { Clearing::Draining } else { Clearing::Retiring });
+        slot.health = Health::Unknown;
+        self.go_on_clearing(environment);
+    }
+
+    /// Empties a slot for somebody who waits: begins, or stops pausing after a failure.
+    pub(super) fn clear_now(&mut self, environment: Environment) {
+        if self.slot(environment).clearing.is_none() {
+            self.clear(environment);
+        } else if !self.is_awaited(environment) {
+            self.go_on_clearing(environment);
+        }
+    }
+
+    fn is_awaited(&self, environment: Environment) -> bool {
+        self.state.pending.iter().any(|pending| pending.purpose == Purpose::Clearing(environment))
+    }
+
+    /// Asks for what the slot's clearing needs next.
+    pub(super) fn go_on_clearing(&mut self, environment: Environment) {
+        let purpose = Purpose::Clearing(environment);
+        let slot = self.slot_mut(environment);
+        slot.trouble = None;
+        slot.retry_at = None;
+        match slot.clearing {
+            Some(Clearing::Draining) => {
+                let instances = self.ids(environment);
+                self.ask(purpose, Effect::Drain { environment, instances });
+            }
+            Some(Clearing::Unrouting) => {
+                let weights = self.state.weights;
+                if !self.publish(purpose, weights) {
+                    self.cleared_to(environment, Clearing::Retiring);
+                }
+            }
+            Some(Clearing::Retiring) => {
+                let mut instances = self.ids(environment);
+                let attempt = self.attempt_ids(self.slot(environment));
+                instances
+                    .extend(attempt.into_iter().filter(|id| !instances.contains(id)).collect::<Vec<_>>());
+                self.ask(purpose, Effect::Retire { environment, instances });
+            }
+            None => {}
+        }
+    }
+
+    /// Goes on to the next part of a clearing.
+    pub(super) fn cleared_to(&mut self, environment: Environment, next: Clearing) {
+        self.slot_mut(environment).clearing = Some(next);
+        self.go_on_clearing(environment);
+    }
+
+    /// A receipt came. Every route is whole, so it proves that what was to leave the table has left it.
+    pub(super) fn unrouted(&mut self) {
+        for environment in Environment::ALL {
+            let leaving = self.slot(environment).clearing == Some(Clearing::Unrouting);
+            if leaving && !self.is_stuck_on(environment) {
+                self.cleared_to(environment, Clearing::Retiring);
+            }
+        }
+    }
+
+    fn is_stuck_on(&self, environment: Environment) -> bool {
+        let stuck = |d: &Deployment| d.environment == environment && d.status == Status::Stuck;
+        self.state.deployment.as_ref().is_some_and(stuck)
+    }
+
+    /// The instances are stopped: the slot is cold, and whoever waited for it goes on.
+    pub(super) fn cleared(&mut self, environment: Environment) {
+        let slot = self.slot_mut(environment);
+        slot.instances.clear();
+        slot.clearing = None;
+        slot.trouble = None;
+        slot.retry_at = None;
+        match self.waiting_for(environment) {
+            Some(Stage::Vacating) => {
+                self.end_step("vacate", Outcome::Passed, "");
+                self.provision();
+            }
+            Some(Stage::Retiring) => self.attempt_retired(),
+            _ => {}
+        }
+    }
+
+    /// A part of a clearing failed.
+    pub(super) fn clearing_failed(&mut self, environment: Environment, reason: &str) {
+        let retry_at = self.now + RETRY_PAUSE;
+        let waiting = self.waiting_for(environment);
+        let slot = self.slot_mut(environment);
+        slot.trouble = Some(reason.to_owned());
+        slot.retry_at = (waiting != Some(Stage::Retiring)).then_some(retry_at);
+        match waiting {
+            Some(Stage::Vacating) => {
+                self.undo(format!("{environment} could not be emptied: {reason}"), Cause::Failure);
+            }
+            Some(Stage::Retiring) => self.get_stuck("its instances could not be stopped", reason),
+            _ => {}
+        }
+    }
+
+    fn waiting_for(&self, environment: Environment) -> Option<Stage> {
+        self.state.deployment.as_ref().filter(|d| d.environment == environment).map(|d| d.stage)
+    }
+}

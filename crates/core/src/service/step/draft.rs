@@ -1,0 +1,178 @@
+//! The state while it is being decided about, and the few moves everything else is made of.
+
+use std::time::Duration;
+
+use crate::environment::Environment;
+use crate::names::InstanceId;
+use crate::service::deployment::{Deployment, Outcome, Stage, Status, StepReport};
+use crate::service::effect::{Effect, EffectId, PendingEffect, Purpose};
+use crate::service::state::{ServiceState, Slot};
+use crate::timestamp::Timestamp;
+
+/// Longest time to start instances: what takes longer than this to *start* (not to become healthy) hangs.
+pub(super) const PROVISION_TIMEOUT: Duration = Duration::from_secs(60);
+/// What whoever awaits health gets on top of the release's own deadline, so that its better reason comes first.
+pub(super) const HEALTH_GRACE: Duration = Duration::from_secs(10);
+/// Longest time for a shift; one that was not answered by then may or may not have been made.
+pub(super) const SHIFT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for what instances still hold.
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// What stopping gets on top of the release's stop timeout, after which instances are killed anyway.
+pub(super) const RETIRE_GRACE: Duration = Duration::from_secs(30);
+/// Longest time to set priorities.
+pub(super) const PRIORITISE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause before housekeeping that failed is tried again.
+pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(10);
+
+/// A state that is being decided about.
+pub(super) struct Draft {
+    pub(super) state: ServiceState,
+    pub(super) now: Timestamp,
+    asked: Vec<EffectId>,
+    closed: Option<Deployment>,
+}
+
+impl Draft {
+    pub(super) fn new(state: ServiceState, now: Timestamp) -> Self {
+        Self { state, now, asked: Vec::new(), closed: None }
+    }
+
+    /// The state, what was asked for and is still wanted, and the deployment that ended.
+    pub(super) fn finish(self) -> (ServiceState, Vec<PendingEffect>, Option<Deployment>) {
+        let Self { state, asked, closed, .. } = self;
+        let effects = state.pending.iter().filter(|pending| asked.contains(&pending.id)).cloned().collect();
+        (state, effects, closed)
+    }
+
+    /// Asks for an effect.
+    pub(super) fn ask(&mut self, purpose: Purpose, effect: Effect) {
+        let id = EffectId { service: self.state.name.clone(), sequence: self.state.next_effect };
+        self.state.next_effect += 1;
+        let deadline = self.now + self.state.patience(&effect);
+        self.asked.push(id.clone());
+        self.state.pending.push(PendingEffect { id, purpose, effect, deadline });
+    }
+
+    /// Asks again for everything pending: whoever performed it before is gone.
+    pub(super) fn ask_again(&mut self) {
+        let deadlines: Vec<_> = self
+            .state
+            .pending
+            .iter()
+            .map(|pending| self.now + self.state.patience(&pending.effect))
+            .collect();
+        for (pending, deadline) in self.state.pending.iter_mut().zip(deadlines) {
+            pending.deadline = deadline;
+            self.asked.push(pending.id.clone());
+        }
+    }
+
+    /// No longer waits for effects; their answers will be ignored.
+    pub(super) fn forget(&mut self, unwanted: impl Fn(&PendingEffect) -> bool) {
+        self.state.pending.retain(|pending| !unwanted(pending));
+    }
+
+    /// Tells the operating system whom to spare, after the live environment has changed.
+    pub(super) fn prioritise(&mut self) {
+        self.forget(|pending| matches!(pending.effect, Effect::Prioritise { .. }));
+        let (live, idle) = (self.state.live, self.state.idle());
+        let effect = Effect::Prioritise { live: self.ids(live), idle: self.ids(idle) };
+        self.ask(Purpose::Upkeep, effect);
+    }
+
+    /// The ids of the instances in a slot.
+    pub(super) fn ids(&self, environment: Environment) -> Vec<InstanceId> {
+        self.slot(environment).instances.iter().map(|instance| instance.id.clone()).collect()
+    }
+
+    pub(super) fn slot(&self, environment: Environment) -> &Slot {
+        &self.state.environments[environment]
+    }
+
+    pub(super) fn slot_mut(&mut self, environment: Environment) -> &mut Slot {
+        &mut self.state.environments[environment]
+    }
+
+    /// Changes the open deployment, if there is one.
+    pub(super) fn revise(&mut self, change: impl FnOnce(&mut Deployment)) {
+        if let Some(deployment) = self.state.deployment.as_mut() {
+            change(deployment);
+        }
+    }
+
+    /// The open deployment, if it is at that stage.
+    pub(super) fn deployment_at(&self, stage: Stage) -> Option<&Deployment> {
+        self.state.deployment.as_ref().filter(|deployment| deployment.stage == stage)
+    }
+
+    /// Begins a line of the deployment's report.
+    pub(super) fn begin_step(&mut self, name: &str) {
+        let report = StepReport {
+            name: name.to_owned(),
+            started_at: self.now,
+            ended_at: None,
+            outcome: None,
+            detail: String::new(),
+        };
+        self.revise(|deployment| deployment.steps.push(report));
+    }
+
+    /// Ends the line that began last under that name, if it is not ended yet.
+    pub(super) fn end_step(&mut self, name: &str, outcome: Outcome, detail: impl Into<String>) {
+        let now = self.now;
+        self.revise(|deployment| {
+            let open = |report: &&mut StepReport| report.name == name && report.outcome.is_none();
+            if let Some(report) = deployment.steps.iter_mut().rev().find(open) {
+                report.ended_at = Some(now);
+                report.outcome = Some(outcome);
+                report.detail = detail.into();
+            }
+        });
+    }
+
+    /// Ends all lines that go on, when the deployment turns to something else.
+    pub(super) fn end_steps(&mut self, outcome: Outcome, detail: &str) {
+        let now = self.now;
+        self.revise(|deployment| {
+            for report in deployment.steps.iter_mut().filter(|report| report.outcome.is_none()) {
+                report.ended_at = Some(now);
+                report.outcome = Some(outcome);
+                report.detail = detail.to_owned();
+            }
+        });
+    }
+
+    /// Ends the deployment. What it still waits for is only told to people, and nobody would hear it.
+    pub(super) fn close(&mut self, status: Status) {
+        self.end_steps(Outcome::Passed, "went on in the background");
+        self.forget(|pending| pending.purpose == Purpose::Deployment);
+        if let Some(mut deployment) = self.state.deployment.take() {
+            deployment.status = status;
+            deployment.stage = Stage::Ended;
+            deployment.ended_at = Some(self.now);
+            deployment.incoming = None;
+            deployment.displaced = None;
+            deployment.undo = None;
+            debug_assert!(self.closed.is_none(), "two deployments ended in one step");
+            self.closed = Some(deployment);
+        }
+    }
+}
+
+impl ServiceState {
+    /// How long an effect may take.
+    pub(super) fn patience(&self, effect: &Effect) -> Duration {
+        match effect {
+            Effect::Provision { .. } => PROVISION_TIMEOUT,
+            Effect::AwaitHealthy { release, .. } => release.configuration.health_deadline + HEALTH_GRACE,
+            Effect::Shift { .. } => SHIFT_TIMEOUT,
+            Effect::Drain { .. } => DRAIN_TIMEOUT,
+            Effect::Retire { environment, .. } => {
+                let release = self.environments[*environment].release.as_ref();
+                release.map_or(Duration::ZERO, |release| release.configuration.run.stop_timeout)
+                    + RETIRE_GRACE
+            }
+            Effect::Prioritise { .. } => PRIORITISE_TIMEOUT,
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What the watch of instances says, and what a lost health in the bake means.
+
+use std::collections::BTreeSet;
+
+use crate::environment::Environment;
+use crate::names::InstanceId;
+use crate::release::Release;
+use crate::service::deployment::{Deployment, StepReport};
+use crate::service::state::{Health, Instance, ServiceState};
+use crate::service::step::draft::Draft;
+use crate::service::step::undo::Cause;
+
+/// An environment whose instances shall be watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watched<'a> {
+    /// The slot.
+    pub environment: Environment,
+    /// Its release, whose configuration says how to ask.
+    pub release: &'a Release,
+    /// Whom to ask.
+    pub instances: &'a [Instance],
+}
+
+impl ServiceState {
+    /// The environments whose health is to be watched: what has passed its gates and is not being emptied.
+    ///
+    /// Of each, the first conclusion counts as a change and has to be told.
+    #[must_use]
+    pub fn watched(&self) -> Vec<Watched<'_>> {
+        let watched = self.environments.iter().filter_map(|(environment, slot)| {
+            let present = slot.passed_gates && slot.clearing.is_none() && !slot.instances.is_empty();
+            let release = slot.release.as_ref().filter(|_| present)?;
+            Some(Watched { environment, release, instances: &slot.instances })
+        });
+        watched.collect()
+    }
+}
+
+impl Draft {
+    pub(super) fn health_changed(
+        &mut self,
+        environment: Environment,
+        instances: &[InstanceId],
+        health: &Health,
+    ) {
+        let watched = self.state.watched().into_iter().find(|watched| watched.environment == environment);
+        let present: Option<BTreeSet<_>> =
+            watched.map(|watched| watched.instances.iter().map(|instance| &instance.id).collect());
+        if present != Some(instances.iter().collect()) {
+            return;
+        }
+        self.slot_mut(environment).health = health.clone();
+        self.weigh_health();
+    }
+
+    /// In the bake, a live environment that lost its health is given up if there is a better one to go to.
+    pub(super) fn weigh_health(&mut self) {
+        let Some(deployment) = self.state.deployment.as_ref().filter(|d| Deployment::is_baking(d)) else {
+            return;
+        };
+        let Health::Unhealthy { reason } = &self.slot(self.state.live).health else {
+            return self.note_in_bake(None);
+        };
+        let lost = format!("lost health in the bake: {reason}");
+        if !deployment.rollout.auto_rollback {
+            return self.note_in_bake(Some(format!("{lost}; not taken back, because auto_rollback is off")));
+        }
+        match self.state.rollback_target() {
+            Ok(_) => self.undo(lost, Cause::Failure),
+            Err(why) => self.note_in_bake(Some(format!("{lost}; not taken back, because {why}"))),
+        }
+    }
+
+    fn note_in_bake(&mut self, note: Option<String>) {
+        self.revise(|deployment| {
+            let open = |report: &&mut StepReport| report.name == "bake" && report.outcome.is_none();
+            if let Some(report) = deployment.steps.iter_mut().rev().find(open) {
+                report.detail = note.clone().unwrap_or_default();
+            }
+            deployment.reason = note;
+        });
+    }
+}

@@ -1,0 +1,214 @@
+//! The line of a deployment: `Vacating → Provisioning → AwaitingHealth → Shifting → Baking → ended`.
+
+use std::collections::BTreeSet;
+
+use std::time::Duration;
+
+use crate::environment::{Environment, Weights};
+use crate::names::{DeploymentId, InstanceId, ServiceName};
+use crate::receipt::Receipt;
+use crate::release::Release;
+use crate::service::deployment::{Deployment, DeploymentKind, Outcome, Stage, Status};
+use crate::service::effect::{Effect, Purpose};
+use crate::service::state::{Health, Instance, Slot};
+use crate::service::step::draft::Draft;
+use crate::service::step::undo::Cause;
+
+impl Draft {
+    /// Opens a deployment whose release has to be started: at once if its slot is empty, else once it is.
+    pub(super) fn open(&mut self, deployment: Deployment, release: &Release) {
+        let environment = deployment.environment;
+        let incoming = Some(Box::new(release.clone()));
+        self.state.deployment = Some(Deployment { status: Status::Deploying, incoming, ..deployment });
+        let slot = self.slot(environment);
+        if slot.instances.is_empty() && slot.clearing.is_none() {
+            self.provision();
+        } else {
+            self.begin_step("vacate");
+            self.clear_now(environment);
+        }
+    }
+
+    /// The slot is empty: gives it to the new release and asks for its instances.
+    pub(super) fn provision(&mut self) {
+        let Some(deployment) = self.state.deployment.as_mut() else {
+            return;
+        };
+        let Some(release) = deployment.incoming.take() else {
+            return;
+        };
+        let (environment, id) = (deployment.environment, deployment.id.clone());
+        let slot = &mut self.state.environments[environment];
+        let taken =
+            Slot { release: Some((*release).clone()), deployed_by: Some(id.clone()), ..Slot::default() };
+        deployment.displaced = Some(std::mem::replace(slot, taken)).filter(|slot| slot.release.is_some());
+        deployment.stage = Stage::Provisioning;
+        self.state.standby_until = None;
+        self.begin_step("provision");
+        let instances = instance_ids(&self.state.name, environment, &id, &release);
+        self.ask(Purpose::Deployment, Effect::Provision { environment, release, instances });
+    }
+
+    /// The instances run; now they have to become healthy.
+    pub(super) fn provisioned(&mut self, asked: &[InstanceId], instances: &[Instance]) {
+        let Some(environment) = self.deployment_at(Stage::Provisioning).map(|d| d.environment) else {
+            return;
+        };
+        if !are_the_same(asked, instances) {
+            return self
+                .undo("the instances that were started are not those asked for".to_owned(), Cause::Failure);
+        }
+        let count = instances.len();
+        self.end_step(
+            "provision",
+            Outcome::Passed,
+            format!("{count} instance{}", if count == 1 { "" } else { "s" }),
+        );
+        let now = self.now;
+        let slot = self.slot_mut(environment);
+        slot.instances = instances.to_vec();
+        slot.last_deployed = Some(now);
+        let Some(release) = slot.release.clone().map(Box::new) else {
+            return;
+        };
+        self.revise(|deployment| {
+            deployment.status = Status::Validating;
+            deployment.stage = Stage::AwaitingHealth;
+        });
+        self.begin_step("healthy");
+        let instances = instances.to_vec();
+        self.ask(Purpose::Deployment, Effect::AwaitHealthy { environment, release, instances });
+    }
+
+    /// Every gate has passed: traffic may come.
+    pub(super) fn became_healthy(&mut self, detail: &str) {
+        let Some(deployment) = self.deployment_at(Stage::AwaitingHealth) else {
+            return;
+        };
+        let environment = deployment.environment;
+        let start = deployment.steps.iter().rev().find(|report| report.name == "provision");
+        let took = start.map(|report| self.now.since(report.started_at));
+        self.end_step("healthy", Outcome::Passed, detail);
+        let slot = self.slot_mut(environment);
+        slot.passed_gates = true;
+        slot.health = Health::Healthy;
+        slot.start_took = took;
+        self.revise(|deployment| {
+            deployment.status = Status::Shifting;
+            deployment.stage = Stage::Shifting;
+        });
+        self.begin_step("switch");
+        self.publish(Purpose::Deployment, Weights::all_to(environment));
+    }
+
+    /// Traffic has moved.
+    pub(super) fn cut_over(&mut self, receipt: &Receipt) {
+        let Some(deployment) = self.deployment_at(Stage::Shifting) else {
+            return;
+        };
+        let (environment, kind, bake) = (deployment.environment, deployment.kind, deployment.rollout.bake);
+        let old = environment.other();
+        // Nothing is kept warm beside a first release, so there is nothing that its bake could decide.
+        let bake = if self.slot(old).release.is_none() { Duration::ZERO } else { bake };
+        self.note_switch("switch", environment, receipt);
+        self.go_live(environment);
+        let (now, undoes) = (self.now, self.slot(old).deployed_by.clone());
+        self.revise(|deployment| {
+            deployment.status = Status::Live;
+            deployment.cutover_at = Some(now);
+            deployment.displaced = None;
+        });
+        if kind == DeploymentKind::Rollback {
+            self.revise(|deployment| deployment.undoes = undoes);
+            self.slot_mut(old).rolled_back = true;
+            self.close(Status::Live);
+            self.clear(old);
+            return;
+        }
+        self.revise(|deployment| {
+            deployment.stage = Stage::Baking;
+            deployment.bake_until = Some(now + bake);
+        });
+        if bake.is_zero() {
+            return self.end_bake();
+        }
+        self.begin_step("bake");
+        if !self.slot(old).instances.is_empty() {
+            self.begin_step("drain");
+            let instances = self.ids(old);
+            self.ask(Purpose::Deployment, Effect::Drain { environment: old, instances });
+        }
+        // The watch may have spoken between the gate and the receipt.
+        self.weigh_health();
+    }
+
+    /// Makes a slot the live one, after its receipt.
+    pub(super) fn go_live(&mut self, environment: Environment) {
+        let now = self.now;
+        self.state.live = environment;
+        self.state.standby_until = None;
+        let slot = self.slot_mut(environment);
+        slot.last_deployed = Some(now);
+        slot.rolled_back = false;
+        self.prioritise();
+    }
+
+    /// Puts a receipt and its figures into the deployment's record.
+    pub(super) fn note_switch(&mut self, step: &str, to: Environment, receipt: &Receipt) {
+        let started = self.state.deployment.as_ref().and_then(|deployment| {
+            deployment.steps.iter().rev().find(|report| report.name == step).map(|report| report.started_at)
+        });
+        self.state.last_switch = started.map(|started| self.now.since(started));
+        let mut detail = format!("100 % to {to} within {} µs", receipt.fenced_after_us);
+        let from = to.other();
+        if !self.slot(from).instances.is_empty() {
+            detail.push_str(&format!(", {} in flight on {from}", receipt.in_flight[from]));
+        }
+        self.end_step(step, Outcome::Passed, detail);
+        self.revise(|deployment| deployment.receipts.push(receipt.clone()));
+    }
+
+    /// The bake is over: the deployment ends as `live`, and the old environment's standby begins.
+    pub(super) fn end_bake(&mut self) {
+        let Some(standby) = self.deployment_at(Stage::Baking).map(|d| d.rollout.standby) else {
+            return;
+        };
+        self.end_bake_early();
+        let idle = self.state.idle();
+        if self.slot(idle).instances.is_empty() {
+            return;
+        }
+        if standby.is_zero() {
+            self.clear(idle);
+        } else {
+            self.state.standby_until = Some(self.now + standby);
+        }
+    }
+
+    /// Ends the bake for the next deployment, which empties the old environment itself.
+    pub(super) fn end_bake_early(&mut self) {
+        let trouble = self.state.deployment.as_ref().and_then(|deployment| deployment.reason.clone());
+        self.end_step("bake", Outcome::Passed, trouble.unwrap_or_default());
+        self.close(Status::Live);
+    }
+}
+
+/// The ids of the instances of an attempt: the same whenever they are asked for.
+pub(super) fn instance_ids(
+    service: &ServiceName,
+    environment: Environment,
+    deployment: &DeploymentId,
+    release: &Release,
+) -> Vec<InstanceId> {
+    let id = |n| {
+        InstanceId::try_from(format!("{service}-{environment}-{deployment}-{n}"))
+            .unwrap_or_else(|_| unreachable!("a label each and a number are printable and short"))
+    };
+    (1..=release.configuration.run.instances.max(1)).map(id).collect()
+}
+
+/// Whether these are the instances with these ids, in whatever order.
+pub(super) fn are_the_same(ids: &[InstanceId], instances: &[Instance]) -> bool {
+    let found: BTreeSet<_> = instances.iter().map(|instance| &instance.id).collect();
+    found.len() == instances.len() && found == ids.iter().collect()
+}

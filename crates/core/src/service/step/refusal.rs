@@ -1,0 +1,109 @@
+//! Requests that are not granted, in words for the one who asked.
+
+use crate::names::{DeploymentId, ReleaseId, Version};
+use crate::service::deployment::{Deployment, Stage, Status};
+use crate::service::state::ServiceState;
+
+/// A request that was refused; nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Another deployment of the service is open (I4).
+    #[error("deployment `{id}` of `{version}` by {actor} is open: it is `{}`{}", status.label(), in_bake(*baking))]
+    DeploymentOpen {
+        /// Its id.
+        id: DeploymentId,
+        /// Its version.
+        version: Version,
+        /// Who asked for it.
+        actor: String,
+        /// Its status.
+        status: Status,
+        /// Whether it only waits for the end of its bake, so that `--end-bake` would let the request through.
+        baking: bool,
+        /// The version whose warmth would be given up by ending the bake.
+        warm: Option<Version>,
+    },
+    /// The identical release is live.
+    #[error("`{version}` is live already, with identical content")]
+    AlreadyLive {
+        /// Its version, as it is known here.
+        version: Version,
+        /// Its identity.
+        release: ReleaseId,
+    },
+    /// There is no release to go back to.
+    #[error("there is nothing to roll back to: {why}")]
+    NothingToRollBackTo {
+        /// Why not.
+        why: String,
+    },
+    /// No deployment is open.
+    #[error("there is nothing to abort: no deployment is open")]
+    NothingToAbort,
+    /// The release to go back to is warm, but not healthy.
+    #[error("`{version}` cannot take traffic: {reason}")]
+    RollbackTargetUnhealthy {
+        /// The version that would have been brought back.
+        version: Version,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+fn in_bake(baking: bool) -> &'static str {
+    if baking { " and in its bake, which `--end-bake` would end" } else { "" }
+}
+
+impl Refusal {
+    /// The refusal that names the open deployment.
+    pub(super) fn open(state: &ServiceState, deployment: &Deployment) -> Self {
+        let baking = deployment.is_baking();
+        let old = &state.environments[deployment.environment.other()];
+        let warm = old.release.as_ref().filter(|_| baking && !old.instances.is_empty());
+        Self::DeploymentOpen {
+            id: deployment.id.clone(),
+            version: deployment.version.clone(),
+            actor: deployment.actor.clone(),
+            status: deployment.status,
+            baking,
+            warm: warm.map(|release| release.version.clone()),
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::DeploymentOpen { baking: true, warm: Some(warm), .. } => Some(format!(
+                "`--end-bake` ends the bake now and stops `{warm}`: until the next release is live, going back to \
+                 it means starting it again"
+            )),
+            Self::DeploymentOpen { baking: true, warm: None, .. } => Some(
+                "`--end-bake` ends the bake now; there is no former release whose warmth would be lost"
+                    .to_owned(),
+            ),
+            Self::DeploymentOpen { status: Status::Stuck, .. } => {
+                Some("`cutover abort` tries again to undo it; `cutover show` says what failed".to_owned())
+            }
+            Self::DeploymentOpen { .. } => {
+                Some("wait for its end, or take it back with `cutover abort`".to_owned())
+            }
+            Self::NothingToRollBackTo { .. } => {
+                Some("deploy the version you want; it goes live once it has passed its gates".to_owned())
+            }
+            Self::RollbackTargetUnhealthy { .. } => Some(
+                "traffic stays where it is; try again when `cutover status` shows it healthy, or deploy"
+                    .to_owned(),
+            ),
+            Self::AlreadyLive { .. } | Self::NothingToAbort => None,
+        }
+    }
+}
+
+impl Deployment {
+    /// Whether traffic has moved and nothing but the end of the bake is awaited.
+    #[must_use]
+    pub fn is_baking(&self) -> bool {
+        self.stage == Stage::Baking && self.status == Status::Live
+    }
+}

@@ -1,0 +1,140 @@
+//! What people ask for: deploy, roll back, abort.
+
+use std::time::Duration;
+
+use crate::environment::Weights;
+use crate::names::DeploymentId;
+use crate::release::{Release, RolloutPolicy};
+use crate::service::deployment::{Deployment, DeploymentKind, Stage, Status};
+use crate::service::effect::Purpose;
+use crate::service::readiness::{NoTarget, Target};
+use crate::service::step::draft::Draft;
+use crate::service::step::refusal::Refusal;
+use crate::service::step::undo::Cause;
+
+impl Draft {
+    pub(super) fn deploy_requested(
+        &mut self,
+        id: &DeploymentId,
+        actor: &str,
+        release: &Release,
+        rollout: &RolloutPolicy,
+        end_bake: bool,
+    ) -> Result<(), Refusal> {
+        let open = self.state.deployment.as_ref();
+        let settled = open.is_none_or(Deployment::is_baking);
+        let live = self.slot(self.state.live).release.as_ref();
+        if let Some(live) = live.filter(|live| settled && live.id == release.id) {
+            return Err(Refusal::AlreadyLive { version: live.version.clone(), release: live.id.clone() });
+        }
+        if let Some(deployment) = open {
+            if !(end_bake && deployment.is_baking()) {
+                return Err(Refusal::open(&self.state, deployment));
+            }
+            self.end_bake_early();
+        }
+        let deployment = self.new_deployment(id, actor, DeploymentKind::Deploy, release, rollout);
+        self.open(deployment, release);
+        Ok(())
+    }
+
+    /// Rescue: with a deployment open it is taken back; without one the idle slot's release is brought back.
+    pub(super) fn rollback_requested(&mut self, id: &DeploymentId, actor: &str) -> Result<(), Refusal> {
+        match &self.state.deployment {
+            // Asking twice must not take back the taking back.
+            Some(open) if open.kind == DeploymentKind::Rollback && open.status != Status::Stuck => Ok(()),
+            Some(_) => self.take_back("rolled back by hand", actor),
+            None => self.open_rollback(id, actor),
+        }
+    }
+
+    pub(super) fn abort_requested(&mut self, actor: &str) -> Result<(), Refusal> {
+        match &self.state.deployment {
+            Some(_) => self.take_back("aborted by hand", actor),
+            None => Err(Refusal::NothingToAbort),
+        }
+    }
+
+    /// Undoes the open deployment on a person's word: from wherever it is, and again if it is stuck.
+    fn take_back(&mut self, reason: &str, actor: &str) -> Result<(), Refusal> {
+        let Some(deployment) = &self.state.deployment else {
+            return Ok(());
+        };
+        if deployment.status == Status::Stuck {
+            self.undo_again();
+            return Ok(());
+        }
+        if deployment.is_baking() {
+            self.state.rollback_target().map_err(Refusal::from)?;
+        }
+        if deployment.undo.is_none() {
+            self.revise(|deployment| deployment.taken_back_by = Some(actor.to_owned()));
+        }
+        self.undo(reason.to_owned(), Cause::ByHand);
+        Ok(())
+    }
+
+    fn open_rollback(&mut self, id: &DeploymentId, actor: &str) -> Result<(), Refusal> {
+        let Target { environment, warm, .. } = self.state.rollback_target().map_err(Refusal::from)?;
+        let Some(release) = self.slot(environment).release.clone() else {
+            return Ok(());
+        };
+        // A rollback ends when traffic is back: it has no bake, and what it leaves behind is not kept warm.
+        let rollout = RolloutPolicy { bake: Duration::ZERO, standby: Duration::ZERO, auto_rollback: true };
+        let deployment = self.new_deployment(id, actor, DeploymentKind::Rollback, &release, &rollout);
+        if !warm {
+            self.open(deployment, &release);
+            return Ok(());
+        }
+        self.state.deployment =
+            Some(Deployment { status: Status::Shifting, stage: Stage::Shifting, ..deployment });
+        self.begin_step("switch");
+        self.publish(Purpose::Deployment, Weights::all_to(environment));
+        Ok(())
+    }
+
+    fn new_deployment(
+        &self,
+        id: &DeploymentId,
+        actor: &str,
+        kind: DeploymentKind,
+        release: &Release,
+        rollout: &RolloutPolicy,
+    ) -> Deployment {
+        let live = self.slot(self.state.live).release.as_ref();
+        Deployment {
+            id: id.clone(),
+            kind,
+            actor: actor.to_owned(),
+            version: release.version.clone(),
+            release: release.id.clone(),
+            from: live.map(|release| release.version.clone()),
+            environment: self.state.idle(),
+            status: Status::NotStarted,
+            stage: Stage::Vacating,
+            reason: None,
+            rollout: rollout.clone(),
+            started_at: self.now,
+            cutover_at: None,
+            bake_until: None,
+            ended_at: None,
+            steps: Vec::new(),
+            receipts: Vec::new(),
+            last_lines: Vec::new(),
+            taken_back_by: None,
+            incoming: None,
+            displaced: None,
+            undo: None,
+            undoes: None,
+        }
+    }
+}
+
+impl From<NoTarget> for Refusal {
+    fn from(why: NoTarget) -> Self {
+        match why {
+            NoTarget::Nothing { why } => Self::NothingToRollBackTo { why },
+            NoTarget::Unhealthy { version, reason } => Self::RollbackTargetUnhealthy { version, reason },
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Publishing the service's route: whole each time, newer each time, one at a time.
+
+use crate::environment::{Environment, PerEnvironment, Weights};
+use crate::release::Release;
+use crate::routing::{DesiredInstance, ServiceRoute, Timeouts};
+use crate::service::deployment::{Stage, Status};
+use crate::service::effect::{Effect, Purpose};
+use crate::service::state::{Clearing, Instance, ServiceState, Slot};
+use crate::service::step::draft::Draft;
+
+impl Draft {
+    /// Asks for a shift to these weights; `false` if there is nothing to route to or from.
+    ///
+    /// A pending shift is replaced, because two in flight could arrive in either order. What it was for is not
+    /// lost: a deployment's weights win over everybody's wish to publish the present ones.
+    pub(super) fn publish(&mut self, mut purpose: Purpose, mut weights: Weights) -> bool {
+        if purpose != Purpose::Deployment && self.is_stuck_on_the_way_back() {
+            // Nobody knows where traffic is; whoever publishes anything now publishes the way back.
+            self.undo_again();
+            return true;
+        }
+        let pending = self.state.pending.iter().find_map(|pending| match &pending.effect {
+            Effect::Shift { route } => Some((pending.purpose, route.weights)),
+            _ => None,
+        });
+        match (pending, purpose) {
+            (Some((Purpose::Deployment, to)), Purpose::Clearing(_) | Purpose::Upkeep) => {
+                (purpose, weights) = (Purpose::Deployment, to);
+            }
+            (Some((clearing @ Purpose::Clearing(_), _)), Purpose::Upkeep) => purpose = clearing,
+            _ => {}
+        }
+        self.forget(|pending| matches!(pending.effect, Effect::Shift { .. }));
+        self.state.republish_at = None;
+        let Some(route) = self.next_route(weights) else {
+            return false;
+        };
+        self.ask(purpose, Effect::Shift { route: Box::new(route) });
+        true
+    }
+
+    fn is_stuck_on_the_way_back(&self) -> bool {
+        let back = self.deployment_at(Stage::ShiftingBack);
+        back.is_some_and(|deployment| deployment.status == Status::Stuck)
+    }
+
+    /// Rebuilds the pending shift with what is true now and a newer epoch; `false` if none is pending.
+    pub(super) fn renew_shift(&mut self) -> bool {
+        let position = self.state.pending.iter().position(|p| matches!(p.effect, Effect::Shift { .. }));
+        let Some(position) = position else { return false };
+        let Effect::Shift { route } = &self.state.pending[position].effect else {
+            return false;
+        };
+        let Some(route) = self.next_route(route.weights) else {
+            return false;
+        };
+        self.state.pending[position].effect = Effect::Shift { route: Box::new(route) };
+        true
+    }
+
+    fn next_route(&mut self, weights: Weights) -> Option<ServiceRoute> {
+        let mut route = self.state.route(weights)?;
+        self.state.epoch = self.state.epoch.next();
+        route.epoch = Some(self.state.epoch);
+        Some(route)
+    }
+}
+
+impl ServiceState {
+    /// The route as it shall be under these weights, without an epoch.
+    fn route(&self, weights: Weights) -> Option<ServiceRoute> {
+        let release = |environment: Environment| self.environments[environment].release.as_ref();
+        let heavier = Environment::ALL.into_iter().max_by_key(|environment| weights.of(*environment))?;
+        // Before the first cutover the slot with the weight is empty; the attempt's hosts are the best known.
+        let deciding: &Release = release(heavier).or_else(|| release(heavier.other()))?;
+        let configuration = &deciding.configuration;
+        Some(ServiceRoute {
+            name: self.name.clone(),
+            epoch: None,
+            hosts: configuration.route.hosts.clone(),
+            path: configuration.route.path.clone(),
+            weights,
+            blue: self.environments.blue.routed(),
+            green: self.environments.green.routed(),
+            tags: PerEnvironment::from_fn(|environment| {
+                release(environment).map(|release| release.id.to_string()).unwrap_or_default()
+            }),
+            health: Some(configuration.health.clone()),
+            timeouts: Timeouts::default(),
+        })
+    }
+}
+
+impl Slot {
+    /// The instances that belong in the route table: those that passed their gates and are not being stopped.
+    fn routed(&self) -> Vec<DesiredInstance> {
+        let leaving = matches!(self.clearing, Some(Clearing::Unrouting | Clearing::Retiring));
+        if !self.passed_gates || leaving {
+            return Vec::new();
+        }
+        let desired =
+            |instance: &Instance| DesiredInstance { id: instance.id.clone(), address: instance.address };
+        self.instances.iter().map(desired).collect()
+    }
+}

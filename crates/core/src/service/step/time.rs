@@ -1,0 +1,70 @@
+//! What happens by itself when time goes on, and when it is next worth looking.
+
+use crate::environment::Environment;
+use crate::service::deployment::Deployment;
+use crate::service::effect::{Answer, Purpose};
+use crate::service::state::{ServiceState, Slot};
+use crate::service::step::draft::Draft;
+use crate::timestamp::Timestamp;
+
+/// Something that is due at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alarm {
+    BakeEnds,
+    StandbyEnds,
+    Republish,
+    Retry(Environment),
+}
+
+impl Draft {
+    pub(super) fn time_passed(&mut self) {
+        let overdue = self.state.pending.iter().filter(|pending| pending.deadline <= self.now);
+        let overdue: Vec<_> = overdue.map(|p| (p.id.clone(), self.state.patience(&p.effect))).collect();
+        for (id, patience) in overdue {
+            let reason = format!("there was no answer within {} s", patience.as_secs());
+            self.answered(&id, &Answer::Failed { reason, last_lines: Vec::new() });
+        }
+        for (alarm, at) in self.state.alarms() {
+            // One alarm can answer another, so each is asked for again.
+            if at <= self.now && self.state.alarms().contains(&(alarm, at)) {
+                self.ring(alarm);
+            }
+        }
+    }
+
+    fn ring(&mut self, alarm: Alarm) {
+        match alarm {
+            Alarm::BakeEnds => self.end_bake(),
+            Alarm::StandbyEnds => self.clear(self.state.idle()),
+            Alarm::Republish => {
+                let weights = self.state.weights;
+                self.publish(Purpose::Upkeep, weights);
+            }
+            Alarm::Retry(environment) if self.slot(environment).clearing.is_some() => {
+                self.go_on_clearing(environment);
+            }
+            Alarm::Retry(environment) => self.restore(environment),
+        }
+    }
+}
+
+impl ServiceState {
+    /// The earliest moment at which [`Event::TimePassed`](crate::service::Event::TimePassed) will change something.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let pending = self.pending.iter().map(|pending| pending.deadline);
+        pending.chain(self.alarms().into_iter().map(|(_, at)| at)).min()
+    }
+
+    fn alarms(&self) -> Vec<(Alarm, Timestamp)> {
+        let baking = self.deployment.as_ref().filter(|deployment| Deployment::is_baking(deployment));
+        let bake = baking.and_then(|deployment| deployment.bake_until).map(|at| (Alarm::BakeEnds, at));
+        // While a deployment is open the idle slot is its business.
+        let standby =
+            self.standby_until.filter(|_| self.deployment.is_none()).map(|at| (Alarm::StandbyEnds, at));
+        let republish = self.republish_at.map(|at| (Alarm::Republish, at));
+        let retry = |(environment, slot): (_, &Slot)| slot.retry_at.map(|at| (Alarm::Retry(environment), at));
+        let retries = self.environments.iter().filter_map(retry);
+        bake.into_iter().chain(standby).chain(republish).chain(retries).collect()
+    }
+}

@@ -1,0 +1,186 @@
+//! The way back: what was done is undone in reverse, traffic first.
+
+use crate::environment::Weights;
+use crate::names::InstanceId;
+use crate::receipt::Receipt;
+use crate::service::deployment::{Deployment, DeploymentKind, Outcome, Stage, Status, Undo};
+use crate::service::effect::Purpose;
+use crate::service::state::{Health, Slot};
+use crate::service::step::draft::Draft;
+use crate::service::step::line::instance_ids;
+
+/// Who wants a deployment undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// A person.
+    ByHand,
+    /// Something went wrong.
+    Failure,
+}
+
+impl Draft {
+    /// Takes the open deployment back from wherever it is; one that is being undone goes on with that.
+    pub(super) fn undo(&mut self, reason: String, cause: Cause) {
+        let Some(deployment) = &self.state.deployment else {
+            return;
+        };
+        if deployment.undo.is_some() {
+            return;
+        }
+        let stage = deployment.stage;
+        let ends_as = deployment.ends_as(cause, self.slot(deployment.environment));
+        self.forget(|pending| pending.purpose == Purpose::Deployment);
+        self.end_step("drain", Outcome::Passed, "went on in the background");
+        self.end_steps(Outcome::Failed, &reason);
+        self.revise(|deployment| {
+            deployment.status = Status::RollingBack;
+            deployment.reason = Some(reason.clone());
+            deployment.undo = Some(Undo { reason, ends_as });
+        });
+        match stage {
+            // Nothing of its own was done. The slot goes on being emptied: half of it cannot be taken back.
+            Stage::Vacating => self.close(ends_as),
+            Stage::AwaitingHealth if ends_as == Status::Failed => {
+                self.keep_for_inspection();
+                self.close(ends_as);
+            }
+            Stage::Provisioning | Stage::AwaitingHealth => self.retire_attempt(),
+            Stage::Shifting | Stage::Baking => {
+                if ends_as == Status::Failed {
+                    self.keep_for_inspection();
+                }
+                self.shift_back();
+            }
+            Stage::ShiftingBack | Stage::Retiring | Stage::Ended => {}
+        }
+    }
+
+    /// Tries the part of an undo again that failed.
+    pub(super) fn undo_again(&mut self) {
+        let Some(deployment) = self.state.deployment.as_mut() else {
+            return;
+        };
+        let Some(undo) = &deployment.undo else { return };
+        deployment.status = Status::RollingBack;
+        deployment.reason = Some(undo.reason.clone());
+        match deployment.stage {
+            Stage::ShiftingBack => self.shift_back(),
+            Stage::Retiring => {
+                let environment = deployment.environment;
+                self.begin_step("stop");
+                self.clear_now(environment);
+            }
+            _ => {}
+        }
+    }
+
+    /// Asks for traffic to go where it was. Also if the shift there was refused or not answered: only a receipt
+    /// with a newer epoch proves that it cannot be made any more.
+    fn shift_back(&mut self) {
+        let Some(environment) = self.state.deployment.as_ref().map(|d| d.environment) else {
+            return;
+        };
+        self.revise(|deployment| deployment.stage = Stage::ShiftingBack);
+        self.begin_step("switch back");
+        self.publish(Purpose::Deployment, Weights::all_to(environment.other()));
+    }
+
+    /// Traffic is where it was before.
+    pub(super) fn shifted_back(&mut self, receipt: &Receipt) {
+        let Some(deployment) = self.deployment_at(Stage::ShiftingBack) else {
+            return;
+        };
+        let (environment, moved) = (deployment.environment, deployment.cutover_at.is_some());
+        let ends_as = deployment.undo.as_ref().map_or(Status::RolledBack, |undo| undo.ends_as);
+        let own = deployment.has_provisioned(self.slot(environment));
+        self.note_switch("switch back", environment.other(), receipt);
+        if moved {
+            self.go_live(environment.other());
+            self.slot_mut(environment).rolled_back = true;
+            self.close(ends_as);
+            self.clear(environment);
+        } else if own && ends_as == Status::RolledBack {
+            self.retire_attempt();
+        } else {
+            self.close(ends_as);
+        }
+    }
+
+    /// Stops what this attempt has started or may have started.
+    fn retire_attempt(&mut self) {
+        let Some(environment) = self.state.deployment.as_ref().map(|d| d.environment) else {
+            return;
+        };
+        self.revise(|deployment| deployment.stage = Stage::Retiring);
+        self.begin_step("stop");
+        self.clear(environment);
+    }
+
+    /// Everything the attempt has started is gone: what the slot held before is put back, cold.
+    pub(super) fn attempt_retired(&mut self) {
+        let Some(deployment) = self.state.deployment.as_mut() else {
+            return;
+        };
+        let environment = deployment.environment;
+        let before = deployment.displaced.take().unwrap_or_default();
+        let ends_as = deployment.undo.as_ref().map_or(Status::RolledBack, |undo| undo.ends_as);
+        *self.slot_mut(environment) = before;
+        self.end_step("stop", Outcome::Passed, "");
+        self.close(ends_as);
+    }
+
+    /// An undo failed: from here only a person, or a restart, goes on.
+    pub(super) fn get_stuck(&mut self, what: &str, why: &str) {
+        self.end_steps(Outcome::Failed, why);
+        self.revise(|deployment| {
+            let first = deployment.undo.as_ref().map(|undo| undo.reason.as_str()).unwrap_or_default();
+            deployment.status = Status::Stuck;
+            deployment.reason = Some(format!("{what}: {why}; it was being taken back because: {first}"));
+        });
+    }
+
+    /// With `auto_rollback = false` the instances stay for inspection; nothing may ever switch to them. A warm
+    /// rollback's target is not an attempt: it stays what it was.
+    fn keep_for_inspection(&mut self) {
+        let Some(deployment) = &self.state.deployment else {
+            return;
+        };
+        let environment = deployment.environment;
+        if deployment.has_provisioned(self.slot(environment)) {
+            let slot = self.slot_mut(environment);
+            slot.passed_gates = false;
+            slot.rolled_back = true;
+            slot.health = Health::Unknown;
+        }
+    }
+
+    /// The ids this deployment has asked for in a slot, answered or not.
+    pub(super) fn attempt_ids(&self, slot: &Slot) -> Vec<InstanceId> {
+        let own = self.state.deployment.as_ref().filter(|deployment| deployment.has_provisioned(slot));
+        match (own, &slot.release) {
+            (Some(deployment), Some(release)) => {
+                instance_ids(&self.state.name, deployment.environment, &deployment.id, release)
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Deployment {
+    /// Whether the slot's present content is this deployment's doing; not so for a warm rollback.
+    pub(crate) fn has_provisioned(&self, slot: &Slot) -> bool {
+        slot.deployed_by.as_ref() == Some(&self.id)
+    }
+
+    fn ends_as(&self, cause: Cause, slot: &Slot) -> Status {
+        let failure = cause == Cause::Failure;
+        let keep = failure && !self.rollout.auto_rollback && self.kind == DeploymentKind::Deploy;
+        match self.stage {
+            Stage::Vacating if failure => Status::Failed,
+            // A start that failed leaves nothing worth an inspection, and nobody knows what of it runs.
+            Stage::AwaitingHealth | Stage::Shifting if keep => Status::Failed,
+            Stage::Shifting if failure && !self.has_provisioned(slot) => Status::Failed,
+            _ => Status::RolledBack,
+        }
+    }
+}

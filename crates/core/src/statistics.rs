@@ -1,0 +1,11 @@
+//! What the data plane saw: cumulative counts and latencies per service, environment and tag.
+//!
+//! Counts only grow within one `boot_id`; readers take differences. A changed `boot_id` is a gap, never a zero.
+
+pub mod counters;
+pub mod histogram;
+pub mod report;
+
+pub use counters::{Counters, Failure, Registry};
+pub use histogram::{AtomicHistogram, Histogram};
+pub use report::{Counts, InstanceReport, ServiceReport, Statistics, TagReport};

@@ -1,0 +1,199 @@
+//! The counters themselves, and where they are kept.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::environment::Environment;
+use crate::names::ServiceName;
+use crate::statistics::histogram::AtomicHistogram;
+use crate::statistics::report::{Counts, TagReport};
+
+/// Tags of one environment that are kept although no table names them any more.
+const FORMER_TAGS: usize = 8;
+
+/// How a request failed on its way, as the data plane saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// The instance refused the connection or could not be reached.
+    Connect,
+    /// The connection was not accepted in time.
+    ConnectTimeout,
+    /// The connection ended before the first byte of the answer.
+    Reset,
+    /// The first byte of the answer did not come in time.
+    FirstByteTimeout,
+    /// The answer could not be understood.
+    Malformed,
+    /// The answer ended in the middle, or stood still too long.
+    Truncated,
+    /// The client went away before the end; not the instance's fault.
+    ClientGone,
+}
+
+impl Failure {
+    /// Every kind, in the order of [`Failure::index`].
+    pub const ALL: [Self; 7] = [
+        Self::Connect,
+        Self::ConnectTimeout,
+        Self::Reset,
+        Self::FirstByteTimeout,
+        Self::Malformed,
+        Self::Truncated,
+        Self::ClientGone,
+    ];
+
+    /// The word used in JSON and metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Reset => "reset",
+            Self::FirstByteTimeout => "first_byte_timeout",
+            Self::Malformed => "malformed",
+            Self::Truncated => "truncated",
+            Self::ClientGone => "client_gone",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Counts of one service, environment and tag.
+#[derive(Debug, Default)]
+pub struct Counters {
+    requests: AtomicU64,
+    /// Answers by hundreds: 1xx to 5xx.
+    statuses: [AtomicU64; 5],
+    failures: [AtomicU64; Failure::ALL.len()],
+    /// Sent again to another instance or on a fresh connection.
+    retries: AtomicU64,
+    /// From the request's head to the answer's head.
+    first_byte: AtomicHistogram,
+}
+
+impl Counters {
+    /// Counts an answer whose head came `latency` after the request's head.
+    pub fn answered(&self, status: u16, latency: Duration) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let hundreds = usize::from(status / 100).clamp(1, self.statuses.len());
+        self.statuses[hundreds - 1].fetch_add(1, Ordering::Relaxed);
+        self.first_byte.record(latency);
+    }
+
+    /// Counts a request that got no answer from an instance.
+    pub fn unanswered(&self, failure: Failure) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.failed(failure);
+    }
+
+    /// Counts a failure after the answer had begun.
+    pub fn failed(&self, failure: Failure) {
+        self.failures[failure.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request that is sent once more.
+    pub fn retried(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts as they are now.
+    #[must_use]
+    pub fn snapshot(&self) -> Counts {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            requests: load(&self.requests),
+            statuses: std::array::from_fn(|index| load(&self.statuses[index])),
+            failures: Failure::ALL
+                .into_iter()
+                .map(|failure| (failure, load(&self.failures[failure.index()])))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+            retries: load(&self.retries),
+            first_byte_us: self.first_byte.snapshot(),
+        }
+    }
+}
+
+/// Every counter of a data plane, kept while tables come and go.
+#[derive(Debug, Default)]
+pub struct Registry {
+    /// Newest tag last.
+    services: HashMap<ServiceName, Vec<Tagged>>,
+}
+
+#[derive(Debug)]
+struct Tagged {
+    environment: Environment,
+    tag: String,
+    counters: Arc<Counters>,
+}
+
+impl Registry {
+    /// The counters of a service, environment and tag; the same ones whenever they are asked for again.
+    pub fn counters(&mut self, service: &ServiceName, environment: Environment, tag: &str) -> Arc<Counters> {
+        let list = self.services.entry(service.clone()).or_default();
+        let same = |tagged: &Tagged| tagged.environment == environment && tagged.tag == tag;
+        if let Some(index) = list.iter().position(same) {
+            let tagged = list.remove(index);
+            let counters = Arc::clone(&tagged.counters);
+            list.push(tagged);
+            return counters;
+        }
+        let of_environment = list.iter().filter(|tagged| tagged.environment == environment).count();
+        if of_environment > FORMER_TAGS
+            && let Some(oldest) = list.iter().position(|tagged| tagged.environment == environment)
+        {
+            list.remove(oldest);
+        }
+        let counters = Arc::<Counters>::default();
+        list.push(Tagged { environment, tag: tag.to_owned(), counters: Arc::clone(&counters) });
+        counters
+    }
+
+    /// Forgets services that are not routed any more.
+    pub fn forget_services_except<'a>(&mut self, kept: impl Iterator<Item = &'a ServiceName>) {
+        let kept: std::collections::HashSet<_> = kept.collect();
+        self.services.retain(|name, _| kept.contains(name));
+    }
+
+    /// The counts of one service.
+    #[must_use]
+    pub fn report(&self, service: &ServiceName) -> Vec<TagReport> {
+        let list = self.services.get(service).map(Vec::as_slice).unwrap_or_default();
+        let report = |tagged: &Tagged| TagReport {
+            environment: tagged.environment,
+            tag: tagged.tag.clone(),
+            counts: tagged.counters.snapshot(),
+        };
+        list.iter().map(report).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_survive_a_new_table_and_old_tags_are_forgotten_in_the_end() {
+        let mut registry = Registry::default();
+        let shop: ServiceName = "shop".parse().unwrap();
+        registry.counters(&shop, Environment::Blue, "v0").answered(200, Duration::ZERO);
+        registry.counters(&shop, Environment::Blue, "v0").answered(503, Duration::ZERO);
+        assert_eq!(registry.report(&shop)[0].counts.requests, 2);
+        assert_eq!(registry.report(&shop)[0].counts.statuses, [0, 1, 0, 0, 1]);
+        for version in 1..20 {
+            let _ = registry.counters(&shop, Environment::Blue, &format!("v{version}"));
+        }
+        let tags: Vec<_> = registry.report(&shop).into_iter().map(|report| report.tag).collect();
+        assert_eq!(tags.first().map(String::as_str), Some("v11"));
+        assert_eq!(tags.last().map(String::as_str), Some("v19"));
+    }
+}

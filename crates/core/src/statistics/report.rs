@@ -1,0 +1,80 @@
+//! The statistics as they travel over the admin socket.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::environment::{Environment, Weights};
+use crate::epoch::Epoch;
+use crate::names::{InstanceId, ServiceName};
+use crate::statistics::counters::Failure;
+use crate::statistics::histogram::Histogram;
+
+/// Everything a data plane tells about its traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// Identifies the run of the data plane; when it changes, counts began anew.
+    pub boot_id: String,
+    /// Swaps of the table since then.
+    pub generation: u64,
+    /// Process id of the data plane.
+    pub pid: u32,
+    /// Every service that is routed.
+    pub services: Vec<ServiceReport>,
+    /// Instances that a table names or that still hold a request.
+    pub instances: Vec<InstanceReport>,
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceReport {
+    /// Its name.
+    pub name: ServiceName,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its weights.
+    pub weights: Weights,
+    /// Counts per environment and tag, the most lately routed last.
+    pub tags: Vec<TagReport>,
+}
+
+/// Counts of one environment and tag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TagReport {
+    /// The environment.
+    pub environment: Environment,
+    /// The tag: the release.
+    pub tag: String,
+    /// The counts.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// Counts since the data plane started.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Requests that an instance was picked for.
+    pub requests: u64,
+    /// Answers by hundreds, 1xx to 5xx.
+    pub statuses: [u64; 5],
+    /// Failures by kind; kinds that did not happen are left out.
+    pub failures: BTreeMap<Failure, u64>,
+    /// Requests that were sent once more, elsewhere or on a fresh connection.
+    pub retries: u64,
+    /// Microseconds from the request's head to the answer's head.
+    pub first_byte_us: Histogram,
+}
+
+/// One instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceReport {
+    /// Its id.
+    pub id: InstanceId,
+    /// Where it accepts requests.
+    pub address: SocketAddr,
+    /// Requests it holds.
+    pub in_flight: u64,
+    /// Whether new requests go to it.
+    pub in_rotation: bool,
+}

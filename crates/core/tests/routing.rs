@@ -1,0 +1,289 @@
+//! Routing: who gets a request, and what a change of the table does and refuses.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use cutover_core::routing::{
+    Change, DesiredInstance, Lease, NoTarget, Publication, Refused, RequestRoute, RouteTable, ServicePatch,
+    ServiceRoute, TableCell, TableDocument, Timeouts, claim,
+};
+use cutover_core::{Environment, Epoch, PerEnvironment, Timestamp, Weights};
+use proptest::prelude::*;
+
+#[derive(Default)]
+struct Cell(Mutex<Arc<RouteTable>>);
+
+impl TableCell for Cell {
+    type Held = Arc<RouteTable>;
+
+    fn load(&self) -> Arc<RouteTable> {
+        Arc::clone(&self.0.lock().unwrap())
+    }
+
+    fn store(&self, table: RouteTable) {
+        *self.0.lock().unwrap() = Arc::new(table);
+    }
+}
+
+fn route(name: &str, hosts: &[&str], path: &str, weights: (u8, u8)) -> ServiceRoute {
+    ServiceRoute {
+        name: name.parse().unwrap(),
+        epoch: None,
+        hosts: hosts.iter().map(ToString::to_string).collect(),
+        path: path.to_owned(),
+        weights: Weights::new(weights.0, weights.1).unwrap(),
+        blue: vec![DesiredInstance::at("127.0.0.1:1".parse().unwrap())],
+        green: vec![DesiredInstance::at("127.0.0.1:2".parse().unwrap())],
+        tags: PerEnvironment::default(),
+        health: None,
+        timeouts: Timeouts::default(),
+    }
+}
+
+fn instances(ports: std::ops::Range<u16>) -> Vec<DesiredInstance> {
+    ports.map(|port| DesiredInstance::at(([127, 0, 0, 1], port).into())).collect()
+}
+
+fn publication(routes: Vec<ServiceRoute>) -> Publication<Cell> {
+    let mut publication = Publication::new(Cell::default(), "boot".to_owned());
+    publish(&mut publication, Change::Replace(routes)).unwrap();
+    publication
+}
+
+fn publish(
+    publication: &mut Publication<Cell>,
+    change: Change,
+) -> Result<Vec<cutover_core::receipt::Receipt>, Refused> {
+    publication.publish(change, Timestamp::default())
+}
+
+fn ask(publication: &Publication<Cell>, host: &str, path: &str) -> Result<Lease, NoTarget> {
+    claim(publication.cell(), RequestRoute { host, path, avoid: &[] })
+}
+
+fn service_of(publication: &Publication<Cell>, host: &str, path: &str) -> Option<String> {
+    ask(publication, host, path).ok().map(|lease| lease.service().desired().name.to_string())
+}
+
+fn weights_patch(name: &str, epoch: Option<u64>, weights: (u8, u8)) -> Change {
+    Change::Weights(vec![ServicePatch {
+        name: name.parse().unwrap(),
+        epoch: epoch.map(Epoch::from),
+        weights: Weights::new(weights.0, weights.1).unwrap(),
+    }])
+}
+
+#[test]
+fn the_closest_host_and_the_longest_path_win() {
+    let publication = publication(vec![
+        route("all", &[], "/", (100, 0)),
+        route("shop", &["shop.example.com"], "/", (100, 0)),
+        route("api", &["shop.example.com"], "/api", (100, 0)),
+        route("any", &["*.example.com"], "/", (100, 0)),
+        route("deep", &["*.eu.example.com"], "/x", (100, 0)),
+    ]);
+    let check = |host: &str, path: &str, expected: &str| {
+        assert_eq!(service_of(&publication, host, path).as_deref(), Some(expected), "{host}{path}");
+    };
+    check("shop.example.com", "/", "shop");
+    check("SHOP.Example.Com", "/", "shop");
+    check("shop.example.com.", "/", "shop");
+    check("shop.example.com", "/api", "api");
+    check("shop.example.com", "/api/orders", "api");
+    check("shop.example.com", "/apis", "shop");
+    check("other.example.com", "/", "any");
+    check("a.eu.example.com", "/x", "deep");
+    check("a.eu.example.com", "/y", "any");
+    check("example.com", "/", "all");
+    check("", "/", "all");
+}
+
+#[test]
+fn without_a_matching_service_or_instance_the_request_is_told_which() {
+    let mut empty = route("shop", &["shop.example.com"], "/", (100, 0));
+    empty.blue.clear();
+    let publication = publication(vec![empty]);
+    assert_eq!(ask(&publication, "other", "/").unwrap_err(), NoTarget::NoService);
+    assert_eq!(ask(&publication, "shop.example.com", "/").unwrap_err(), NoTarget::NoInstance);
+}
+
+#[test]
+fn an_unhealthy_instance_gets_nothing_unless_all_are() {
+    let mut shop = route("shop", &[], "/", (100, 0));
+    shop.blue = instances(1..4);
+    shop.green = vec![];
+    let publication = publication(vec![shop]);
+    let set = |port: u16, healthy: bool| {
+        let found = publication.instances().find(|instance| instance.address().port() == port);
+        found.unwrap().set_in_rotation(healthy);
+    };
+    let ports = || -> HashMap<u16, usize> {
+        let mut counts = HashMap::new();
+        for _ in 0..30 {
+            *counts
+                .entry(ask(&publication, "", "/").unwrap().target().instance().address().port())
+                .or_default() += 1;
+        }
+        counts
+    };
+    assert_eq!(ports(), HashMap::from([(1, 10), (2, 10), (3, 10)]));
+    set(2, false);
+    assert!(!ports().contains_key(&2));
+    set(1, false);
+    set(3, false);
+    assert_eq!(ports(), HashMap::from([(1, 10), (2, 10), (3, 10)]));
+}
+
+#[test]
+fn an_instance_that_failed_the_request_does_not_get_it_again() {
+    let mut shop = route("shop", &[], "/", (100, 0));
+    shop.blue = instances(1..3);
+    shop.green = vec![];
+    let publication = publication(vec![shop]);
+    let mut avoid = Vec::new();
+    for _ in 0..2 {
+        let lease = claim(publication.cell(), RequestRoute { host: "", path: "/", avoid: &avoid }).unwrap();
+        avoid.push(Arc::clone(lease.target().instance()));
+    }
+    assert_ne!(avoid[0].id(), avoid[1].id());
+    let third = claim(publication.cell(), RequestRoute { host: "", path: "/", avoid: &avoid });
+    assert_eq!(third.unwrap_err(), NoTarget::NoInstance);
+}
+
+#[test]
+fn an_older_epoch_is_refused_whoever_sends_it_and_the_same_one_gets_the_same_receipt() {
+    let mut publication = publication(vec![route("shop", &[], "/", (100, 0))]);
+    let first = publish(&mut publication, weights_patch("shop", Some(10), (0, 100))).unwrap();
+    let generation = publication.cell().load().generation();
+    assert_eq!(publish(&mut publication, weights_patch("shop", Some(10), (0, 100))).unwrap(), first);
+    assert_eq!(publication.cell().load().generation(), generation, "asking again changes nothing");
+    let other = publish(&mut publication, weights_patch("shop", Some(10), (100, 0))).unwrap_err();
+    assert!(matches!(other, Refused::SameEpochOtherContent { .. }) && other.is_conflict());
+    let older = publish(&mut publication, weights_patch("shop", Some(9), (100, 0))).unwrap_err();
+    assert!(matches!(older, Refused::OlderEpoch { .. }) && older.is_conflict());
+    let next = publish(&mut publication, weights_patch("shop", None, (100, 0))).unwrap();
+    assert_eq!(next[0].epoch, Epoch::from(11));
+}
+
+#[test]
+fn a_change_of_several_services_is_all_or_nothing() {
+    let mut publication =
+        publication(vec![route("a", &["a"], "/", (100, 0)), route("b", &["b"], "/", (100, 0))]);
+    publish(&mut publication, weights_patch("b", Some(50), (100, 0))).unwrap();
+    let patch = |name: &str, epoch| ServicePatch {
+        name: name.parse().unwrap(),
+        epoch: Some(Epoch::from(epoch)),
+        weights: Weights::all_to(Environment::Green),
+    };
+    let refused = publish(&mut publication, Change::Weights(vec![patch("a", 60), patch("b", 40)]));
+    assert!(matches!(refused, Err(Refused::OlderEpoch { .. })));
+    assert_eq!(ask(&publication, "a", "/").unwrap().environment(), Environment::Blue);
+    let receipts = publish(&mut publication, Change::Weights(vec![patch("b", 60), patch("a", 60)])).unwrap();
+    assert_eq!(receipts.iter().map(|r| r.service.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+    assert_eq!(receipts[0].generation, receipts[1].generation, "one swap for both");
+}
+
+#[test]
+fn an_unchanged_service_keeps_its_targets_and_a_changed_one_is_fenced() {
+    let mut publication =
+        publication(vec![route("a", &["a"], "/", (100, 0)), route("b", &["b"], "/", (100, 0))]);
+    let held_a = ask(&publication, "a", "/").unwrap();
+    let held_b = ask(&publication, "b", "/").unwrap();
+    let receipts = publish(&mut publication, weights_patch("a", None, (0, 100))).unwrap();
+    assert_eq!(receipts[0].in_flight, PerEnvironment { blue: 1, green: 0 });
+    let target_b =
+        publication.cell().load().service(&"b".parse().unwrap()).unwrap().targets(Environment::Blue)[0]
+            .clone();
+    assert!(std::ptr::eq(held_b.target(), &*target_b));
+    assert_eq!(held_a.target().instance().in_flight(), 2, "a and b share the instance by its id and address");
+}
+
+#[test]
+fn two_services_may_not_claim_the_same_requests() {
+    let mut publication = Publication::new(Cell::default(), "boot".to_owned());
+    let check = |publication: &mut Publication<Cell>, second: ServiceRoute| {
+        publish(publication, Change::Replace(vec![route("a", &["x.example"], "/api", (100, 0)), second]))
+    };
+    let same = check(&mut publication, route("b", &["X.example"], "/api/", (100, 0)));
+    assert_eq!(same.unwrap_err().to_string(), "services `a` and `b` both claim x.example, path `/api/`");
+    check(&mut publication, route("b", &["x.example"], "/", (100, 0))).unwrap();
+}
+
+#[test]
+fn wrong_routes_are_refused_with_the_service_and_the_reason() {
+    let mut publication = Publication::new(Cell::default(), "boot".to_owned());
+    let mut refused =
+        |route: ServiceRoute| publish(&mut publication, Change::Replace(vec![route])).unwrap_err();
+    assert!(matches!(refused(route("a", &["x:80"], "/", (100, 0))), Refused::BadRoute { .. }));
+    assert!(matches!(refused(route("a", &[], "api", (100, 0))), Refused::BadRoute { .. }));
+    let mut twice = route("a", &[], "/", (100, 0));
+    twice.green.clone_from(&twice.blue);
+    assert!(matches!(refused(twice), Refused::SameInstance { .. }));
+}
+
+#[test]
+fn the_seed_of_the_contract_is_read_as_it_is_written() {
+    let document: TableDocument = toml::from_str(
+        r#"
+        [listen]
+        http = ["127.0.0.1:7100"]
+        [[service]]
+        name = "bench"
+        weights = { blue = 100, green = 0 }
+        blue = ["127.0.0.1:9001"]
+        green = [{ id = "g1", address = "127.0.0.1:9002" }]
+        health = { path = "/up", interval = "100ms" }
+        "#,
+    )
+    .unwrap();
+    let bench = &document.services[0];
+    assert_eq!(bench.blue[0].id.as_str(), "127.0.0.1:9001");
+    assert_eq!(bench.green[0].id.as_str(), "g1");
+    assert_eq!(bench.health.as_ref().unwrap().interval.as_millis(), 100);
+    let json = serde_json::to_string(&document).unwrap();
+    assert_eq!(serde_json::from_str::<TableDocument>(&json).unwrap(), document);
+}
+
+proptest! {
+    #[test]
+    fn of_any_hundred_requests_in_a_row_each_environment_gets_exactly_its_percentage(
+        green in 0u8..=100, skip in 0usize..100,
+    ) {
+        let publication = publication(vec![route("shop", &[], "/", (100 - green, green))]);
+        for _ in 0..skip {
+            ask(&publication, "", "/").unwrap();
+        }
+        let to_green = (0..100).filter(|_| ask(&publication, "", "/").unwrap().environment() == Environment::Green);
+        prop_assert_eq!(to_green.count(), usize::from(green));
+    }
+
+    #[test]
+    fn whatever_is_published_the_newest_weights_rule_and_every_lease_ends(
+        changes in proptest::collection::vec((0u8..=100, proptest::option::of(0u64..40)), 1..40),
+    ) {
+        let mut publication = publication(vec![route("shop", &[], "/", (100, 0))]);
+        let (mut in_force, mut epoch) = (100u8, 1u64);
+        let mut held = Vec::new();
+        for (blue, given) in changes {
+            let answer = publish(&mut publication, weights_patch("shop", given, (blue, 100 - blue)));
+            let newer = given.is_none_or(|given| given > epoch);
+            let same = given == Some(epoch) && blue == in_force;
+            prop_assert_eq!(answer.is_ok(), newer || same);
+            if newer {
+                epoch = given.unwrap_or(epoch + 1);
+                in_force = blue;
+            }
+            let lease = ask(&publication, "", "/").unwrap();
+            prop_assert_eq!(lease.service().epoch(), Epoch::from(epoch));
+            if in_force % 100 == 0 {
+                let expected = if in_force == 100 { Environment::Blue } else { Environment::Green };
+                prop_assert_eq!(lease.environment(), expected);
+            }
+            held.push(lease);
+        }
+        drop(held);
+        prop_assert!(publication.instances().all(|instance| instance.in_flight() == 0));
+    }
+}

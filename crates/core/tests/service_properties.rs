@@ -1,0 +1,237 @@
+//! Whatever happens in whatever order, the invariants hold, and in the end nothing is left hanging.
+
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
+
+mod service_world;
+
+use cutover_core::Environment;
+use cutover_core::release::RolloutPolicy;
+use cutover_core::service::{Answer, Effect, Event, Health, PendingEffect, Status, step};
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use proptest::test_runner::TestCaseError;
+use proptest::{prop_assert, prop_assert_eq, proptest};
+use service_world::{World, deploy_event, failed, rollout};
+use std::time::Duration;
+
+/// One thing that happens; numbers choose among what there is.
+#[derive(Debug, Clone)]
+enum Happening {
+    Deploy { version: u8, bake: bool, standby: bool, auto_rollback: bool, end_bake: bool },
+    Rollback,
+    Abort,
+    Well(u8),
+    Fails(u8),
+    FailsAfterAll(u8),
+    Late(u8),
+    Repeated(u8),
+    Deadline,
+    Time(u16),
+    Dies(u8),
+    Health { blue: bool, healthy: bool },
+    Restart { term: u8, remembers_route: bool },
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        3 => (0..5_u8, any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+            |(version, bake, standby, auto_rollback, end_bake)| Happening::Deploy {
+                version, bake, standby, auto_rollback, end_bake
+            }
+        ),
+        1 => Just(Happening::Rollback),
+        1 => Just(Happening::Abort),
+        16 => any::<u8>().prop_map(Happening::Well),
+        1 => any::<u8>().prop_map(Happening::Fails),
+        1 => any::<u8>().prop_map(Happening::FailsAfterAll),
+        1 => any::<u8>().prop_map(Happening::Late),
+        1 => any::<u8>().prop_map(Happening::Repeated),
+        2 => Just(Happening::Deadline),
+        1 => any::<u16>().prop_map(Happening::Time),
+        1 => any::<u8>().prop_map(Happening::Dies),
+        2 => (any::<bool>(), any::<bool>()).prop_map(|(blue, healthy)| Happening::Health { blue, healthy }),
+        2 => (0..4_u8, any::<bool>()).prop_map(|(term, remembers_route)| Happening::Restart {
+            term, remembers_route
+        }),
+    ]
+}
+
+/// A world, and what was asked for in it: deeds may be done long after nobody waits for them.
+struct History {
+    world: World,
+    asked: Vec<PendingEffect>,
+    requests: u32,
+}
+
+impl History {
+    fn happens(&mut self, event: &Event) {
+        if let Ok(transition) = self.world.happens(event) {
+            self.asked.extend(transition.effects);
+        }
+    }
+
+    fn pending(&self, choice: u8) -> Option<PendingEffect> {
+        let pending = &self.world.state.pending;
+        (!pending.is_empty()).then(|| pending[usize::from(choice) % pending.len()].clone())
+    }
+
+    fn answer(&mut self, pending: &PendingEffect, answer: Answer) {
+        self.happens(&Event::Answered { effect: pending.id.clone(), answer });
+    }
+
+    fn take(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Deploy { version, bake, standby, auto_rollback, end_bake } => {
+                self.requests += 1;
+                let policy = RolloutPolicy {
+                    bake: if *bake { Duration::from_secs(600) } else { Duration::ZERO },
+                    standby: if *standby { Duration::from_secs(60) } else { Duration::ZERO },
+                    auto_rollback: *auto_rollback,
+                };
+                self.happens(&deploy_event(self.requests, &format!("v{version}"), policy, *end_bake));
+            }
+            Happening::Rollback => {
+                self.requests += 1;
+                let deployment = format!("d{}", self.requests).parse().unwrap();
+                self.happens(&Event::RollbackRequested { deployment, actor: String::new() });
+            }
+            Happening::Abort => self.happens(&Event::AbortRequested { actor: String::new() }),
+            Happening::Well(choice) => {
+                let Some(pending) = self.pending(*choice) else {
+                    return;
+                };
+                let answer = self.world.outside.perform(&pending);
+                self.answer(&pending, answer);
+            }
+            Happening::Fails(choice) => {
+                let Some(pending) = self.pending(*choice) else {
+                    return;
+                };
+                self.answer(&pending, failed("it broke"));
+            }
+            Happening::FailsAfterAll(choice) => {
+                let Some(pending) = self.pending(*choice) else {
+                    return;
+                };
+                self.world.outside.perform(&pending);
+                self.answer(&pending, failed("the connection broke before the answer"));
+            }
+            Happening::Late(choice) | Happening::Repeated(choice) => {
+                if self.asked.is_empty() {
+                    return;
+                }
+                let again = self.asked[usize::from(*choice) % self.asked.len()].clone();
+                // A shift is fenced by its epoch. Starts and stops are kept in order by the one who performs
+                // them, so only their answers come again.
+                let fenced = matches!(again.effect, Effect::Shift { .. });
+                let answer = if fenced {
+                    self.world.outside.perform(&again)
+                } else {
+                    self.world.outside.clone().perform(&again)
+                };
+                let pending = self.world.state.pending.iter().any(|pending| pending.id == again.id);
+                if fenced || !pending {
+                    self.answer(&again, answer);
+                }
+            }
+            Happening::Deadline => {
+                if let Some(next) = self.world.state.next_deadline() {
+                    self.world.now = self.world.now.max(next);
+                    self.happens(&Event::TimePassed);
+                }
+            }
+            Happening::Time(seconds) => {
+                self.world.now = self.world.now + Duration::from_secs((*seconds).into());
+                self.happens(&Event::TimePassed);
+            }
+            Happening::Dies(choice) => {
+                let running = &mut self.world.outside.running;
+                if let Some(id) = running.iter().nth(usize::from(*choice) % running.len().max(1)).cloned() {
+                    running.remove(&id);
+                }
+            }
+            Happening::Health { blue, healthy } => {
+                let environment = if *blue { Environment::Blue } else { Environment::Green };
+                let health = if *healthy { Health::Healthy } else { service_world::unhealthy() };
+                let instances = self.world.slot(environment).instances.iter().map(|i| i.id.clone()).collect();
+                self.happens(&Event::HealthChanged { environment, instances, health });
+            }
+            Happening::Restart { term, remembers_route } => {
+                if !remembers_route {
+                    // A router that lost its fence cannot know an old shift; none may be on its way to it.
+                    self.world.outside.route = None;
+                    self.asked.retain(|asked| service_world::label(&asked.effect) != "shift");
+                }
+                let running = self.world.outside.running.iter().cloned().collect();
+                let route = self.world.outside.observe();
+                self.happens(&Event::ControllerStarted { term: (*term).into(), route, running });
+            }
+        }
+    }
+
+    /// From here on everything goes well. A person aborts what is stuck; the rest has to end by itself.
+    fn comes_to_rest(&mut self) -> Result<(), TestCaseError> {
+        for _ in 0..300 {
+            if let Some(pending) = self.pending(0) {
+                let mut answer = self.world.outside.perform(&pending);
+                if let Effect::AwaitHealthy { instances, .. } = &pending.effect {
+                    // What died in the meantime cannot become healthy; that is an answer too.
+                    if !instances.iter().all(|i| self.world.outside.running.contains(&i.id)) {
+                        answer = failed("it does not run");
+                    }
+                }
+                self.answer(&pending, answer);
+            } else if self.world.state.deployment.as_ref().is_some_and(|open| open.status == Status::Stuck) {
+                self.happens(&Event::AbortRequested { actor: String::new() });
+            } else if let Some(next) = self.world.state.next_deadline() {
+                self.world.now = self.world.now.max(next);
+                self.happens(&Event::TimePassed);
+            } else {
+                break;
+            }
+        }
+        let state = &self.world.state;
+        prop_assert_eq!(&state.pending, &Vec::new());
+        prop_assert!(state.deployment.is_none(), "{:?} is open for ever", state.deployment);
+        prop_assert_eq!(state.next_deadline(), None);
+        Ok(())
+    }
+}
+
+/// What is the same for every history: deeds outside never break a promise, and readiness tells the truth.
+fn check(history: &History) -> Result<(), TestCaseError> {
+    prop_assert_eq!(history.world.outside.check(), Ok(()));
+    let state = &history.world.state;
+    let readiness = state.rollback_readiness(history.world.now);
+    let request = Event::RollbackRequested { deployment: "asked".parse().unwrap(), actor: String::new() };
+    let granted = step(state, &request, history.world.now);
+    if readiness.ready {
+        prop_assert!(granted.is_ok_and(|transition| !transition.is_noop()), "{readiness:?}");
+        prop_assert!(readiness.to.is_some() && readiness.why_not.is_none());
+    } else {
+        let open = state.deployment.is_some();
+        prop_assert!(granted.is_err() || open, "{readiness:?}");
+        prop_assert!(readiness.why_not.is_some());
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_invariants_hold_and_it_comes_to_rest(happenings in vec(happening(), 1..80)) {
+        let mut history = History { world: World::new(), asked: Vec::new(), requests: 0 };
+        for happening in &happenings {
+            history.take(happening);
+            check(&history)?;
+        }
+        history.comes_to_rest()?;
+        check(&history)?;
+        // And it can be deployed to again.
+        history.requests += 1;
+        let fresh = deploy_event(history.requests, "fresh", rollout(), false);
+        history.happens(&fresh);
+        history.comes_to_rest()?;
+        prop_assert_eq!(history.world.live_version(), Some("fresh"));
+    }
+}

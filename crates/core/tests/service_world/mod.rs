@@ -1,0 +1,357 @@
+//! What the decisions are tried out in: a router that fences by epoch, instances that run or do not, and a clock
+//! that is moved by hand. Every step is checked against the invariants and through its written form.
+
+#![allow(dead_code, reason = "each test crate uses its own part of this world")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
+
+pub(crate) mod canonical;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cutover_core::health::HealthPolicy;
+use cutover_core::receipt::Receipt;
+use cutover_core::release::{Configuration, Release, RolloutPolicy, Route, RunPolicy};
+use cutover_core::routing::ServiceRoute;
+use cutover_core::service::{
+    Answer, Deployment, Effect, Event, Health, Instance, ObservedRoute, PendingEffect, Refusal, ServiceState,
+    Slot, step,
+};
+use cutover_core::{Environment, Epoch, InstanceId, PerEnvironment, Timestamp};
+
+/// A release of one instance whose identity follows from its version.
+pub(crate) fn release(version: &str) -> Release {
+    let hash: String = version.bytes().map(|byte| format!("{byte:02x}")).collect();
+    Release {
+        id: format!("{hash:0>8}").parse().unwrap(),
+        version: version.parse().unwrap(),
+        directory: PathBuf::from("/releases").join(version),
+        artifact_bytes: 1,
+        configuration: Configuration {
+            route: Route { hosts: vec!["shop.example.com".to_owned()], path: "/".to_owned() },
+            command: vec!["./shop".to_owned()],
+            env: BTreeMap::new(),
+            run: RunPolicy {
+                instances: 1,
+                user: None,
+                workdir: PathBuf::new(),
+                stop_signal: "SIGTERM".to_owned(),
+                stop_timeout: Duration::from_secs(10),
+            },
+            health: HealthPolicy::default(),
+            health_deadline: Duration::from_secs(300),
+        },
+        secrets: Vec::new(),
+    }
+}
+
+/// Ten minutes of bake, an hour of standby, taken back by itself.
+pub(crate) fn rollout() -> RolloutPolicy {
+    RolloutPolicy { bake: Duration::from_secs(600), standby: Duration::from_secs(3600), auto_rollback: true }
+}
+
+/// A request to deploy that version, under an id made of the number.
+pub(crate) fn deploy_event(number: u32, version: &str, rollout: RolloutPolicy, end_bake: bool) -> Event {
+    Event::DeployRequested {
+        deployment: format!("d{number}").parse().unwrap(),
+        actor: "alice".to_owned(),
+        release: Box::new(release(version)),
+        rollout,
+        end_bake,
+    }
+}
+
+/// What is outside of the controller and survives it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Outside {
+    /// What the router routes by.
+    pub(crate) route: Option<ServiceRoute>,
+    /// Instances that run.
+    pub(crate) running: BTreeSet<InstanceId>,
+    /// Instances that were stopped because somebody asked for it.
+    pub(crate) stopped: BTreeSet<InstanceId>,
+    /// Instances that have been seen healthy.
+    pub(crate) proved: BTreeSet<InstanceId>,
+}
+
+impl Outside {
+    /// Does what is asked for and says what a port would say.
+    pub(crate) fn perform(&mut self, pending: &PendingEffect) -> Answer {
+        match &pending.effect {
+            Effect::Provision { instances, .. } => {
+                self.running.extend(instances.iter().cloned());
+                self.stopped.retain(|id| !instances.contains(id));
+                Answer::Provisioned { instances: instances.iter().cloned().map(instance).collect() }
+            }
+            Effect::AwaitHealthy { instances, .. } => {
+                if let Some(gone) = instances.iter().find(|instance| !self.running.contains(&instance.id)) {
+                    return failed(&format!("instance `{}` does not run", gone.id));
+                }
+                self.proved.extend(instances.iter().map(|instance| instance.id.clone()));
+                Answer::Healthy { detail: "1 of 1".to_owned() }
+            }
+            Effect::Shift { route } => self.shift(route),
+            Effect::Drain { .. } => Answer::Drained { left: 0 },
+            Effect::Retire { instances, .. } => {
+                self.running.retain(|id| !instances.contains(id));
+                self.stopped.extend(instances.iter().cloned());
+                Answer::Retired
+            }
+            Effect::Prioritise { .. } => Answer::Prioritised,
+        }
+    }
+
+    fn shift(&mut self, route: &ServiceRoute) -> Answer {
+        if route.epoch < self.route.as_ref().and_then(|route| route.epoch) {
+            return failed("the router has a newer epoch");
+        }
+        self.route = Some(route.clone());
+        Answer::Shifted {
+            receipt: Receipt {
+                service: route.name.clone(),
+                epoch: route.epoch.unwrap(),
+                weights: route.weights,
+                generation: 1,
+                boot_id: "boot".to_owned(),
+                published_at: Timestamp::from_millis(0),
+                fenced_after_us: 312,
+                in_flight: PerEnvironment { blue: 3, green: 3 },
+            },
+        }
+    }
+
+    /// What a controller finds when it looks.
+    pub(crate) fn observe(&self) -> Option<ObservedRoute> {
+        let route = self.route.as_ref()?;
+        Some(ObservedRoute { epoch: route.epoch.unwrap_or(Epoch::ZERO), weights: route.weights })
+    }
+
+    /// Instances that get new requests.
+    pub(crate) fn in_traffic(&self) -> Vec<InstanceId> {
+        let route = self.route.iter();
+        let weighty = route.flat_map(|route| {
+            let environments =
+                Environment::ALL.into_iter().filter(|environment| route.weights.of(*environment) > 0);
+            environments.flat_map(|environment| route.instances(environment))
+        });
+        weighty.map(|instance| instance.id.clone()).collect()
+    }
+
+    /// Promises 1 and 2 as the outside sees them.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let routed = self.route.iter().flat_map(|route| route.blue.iter().chain(&route.green));
+        if let Some(gone) = routed.map(|instance| &instance.id).find(|id| self.stopped.contains(*id)) {
+            return Err(format!("{gone} was stopped while it was routed"));
+        }
+        if let Some(new) = self.in_traffic().iter().find(|id| !self.proved.contains(*id)) {
+            return Err(format!("{new} has traffic and was never seen healthy"));
+        }
+        Ok(())
+    }
+}
+
+/// An instance at an address that follows from nothing but the need for one.
+pub(crate) fn instance(id: InstanceId) -> Instance {
+    Instance { id, address: SocketAddr::from(([127, 0, 0, 1], 4000)) }
+}
+
+pub(crate) fn failed(reason: &str) -> Answer {
+    Answer::Failed { reason: reason.to_owned(), last_lines: Vec::new() }
+}
+
+/// What came of an event. Unlike a transition it may be left aside: the world has taken its state already.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Happened {
+    pub(crate) effects: Vec<PendingEffect>,
+    pub(crate) closed: Option<Deployment>,
+    pub(crate) noop: bool,
+}
+
+/// One service with what surrounds it.
+pub(crate) struct World {
+    pub(crate) state: ServiceState,
+    pub(crate) outside: Outside,
+    pub(crate) now: Timestamp,
+    pub(crate) closed: Vec<Deployment>,
+    requests: u32,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: ServiceState::new("shop".parse().unwrap()),
+            outside: Outside::default(),
+            now: Timestamp::from_millis(1_000_000),
+            closed: Vec::new(),
+            requests: 0,
+        }
+    }
+
+    /// A world in which these versions were deployed one after the other; the last one is in its bake.
+    pub(crate) fn with(versions: &[&str]) -> Self {
+        let mut world = Self::new();
+        for version in versions {
+            world.end_bake();
+            world.deploy(version).unwrap();
+            world.go_well();
+        }
+        world
+    }
+
+    /// The same, with the last bake ended.
+    pub(crate) fn settled(versions: &[&str]) -> Self {
+        let mut world = Self::with(versions);
+        world.end_bake();
+        world
+    }
+
+    /// Lets the bake end, if one goes on.
+    pub(crate) fn end_bake(&mut self) {
+        if let Some(until) = self.state.deployment.as_ref().and_then(|deployment| deployment.bake_until) {
+            self.now = until;
+            self.happens(&Event::TimePassed).unwrap();
+            self.go_well();
+        }
+    }
+
+    pub(crate) fn happens(&mut self, event: &Event) -> Result<Happened, Refusal> {
+        let transition = step(&self.state, event, self.now)?;
+        assert_eq!(transition.state.check_invariants(), Ok(()));
+        assert_eq!(self.state.check_transition(event, &transition), Ok(()));
+        let written = serde_json::to_string(&transition.state).unwrap();
+        assert_eq!(serde_json::from_str::<ServiceState>(&written).unwrap(), transition.state);
+        let noop = transition.is_noop();
+        self.state = transition.state;
+        self.closed.extend(transition.closed.clone());
+        Ok(Happened { effects: transition.effects, closed: transition.closed, noop })
+    }
+
+    pub(crate) fn deploy(&mut self, version: &str) -> Result<Happened, Refusal> {
+        self.deploy_with(version, rollout())
+    }
+
+    pub(crate) fn deploy_with(&mut self, version: &str, rollout: RolloutPolicy) -> Result<Happened, Refusal> {
+        self.requests += 1;
+        self.happens(&deploy_event(self.requests, version, rollout, false))
+    }
+
+    pub(crate) fn deploy_ending_the_bake(&mut self, version: &str) -> Result<Happened, Refusal> {
+        self.requests += 1;
+        self.happens(&deploy_event(self.requests, version, rollout(), true))
+    }
+
+    pub(crate) fn rollback(&mut self) -> Result<Happened, Refusal> {
+        self.requests += 1;
+        let deployment = format!("d{}", self.requests).parse().unwrap();
+        self.happens(&Event::RollbackRequested { deployment, actor: "bob".to_owned() })
+    }
+
+    pub(crate) fn abort(&mut self) -> Result<Happened, Refusal> {
+        self.happens(&Event::AbortRequested { actor: "bob".to_owned() })
+    }
+
+    /// The one pending effect that is described so.
+    pub(crate) fn pending(&self, kind: &str) -> PendingEffect {
+        let found: Vec<_> =
+            self.state.pending.iter().filter(|pending| label(&pending.effect) == kind).collect();
+        assert_eq!(found.len(), 1, "one {kind} among {:?}", self.labels());
+        found[0].clone()
+    }
+
+    pub(crate) fn labels(&self) -> Vec<&'static str> {
+        self.state.pending.iter().map(|pending| label(&pending.effect)).collect()
+    }
+
+    /// Performs the pending effect of that kind and answers it.
+    pub(crate) fn goes_well(&mut self, kind: &str) -> Happened {
+        let pending = self.pending(kind);
+        let answer = self.outside.perform(&pending);
+        self.answer(&pending, answer)
+    }
+
+    pub(crate) fn fails(&mut self, kind: &str) -> Happened {
+        let pending = self.pending(kind);
+        self.answer(&pending, failed("it broke"))
+    }
+
+    pub(crate) fn answer(&mut self, pending: &PendingEffect, answer: Answer) -> Happened {
+        self.happens(&Event::Answered { effect: pending.id.clone(), answer }).unwrap()
+    }
+
+    /// Answers everything well until nothing is pending, without letting time pass.
+    pub(crate) fn go_well(&mut self) {
+        for _ in 0..100 {
+            let Some(pending) = self.state.pending.first().cloned() else {
+                return;
+            };
+            let answer = self.outside.perform(&pending);
+            self.answer(&pending, answer);
+        }
+        panic!("there is always something pending: {:?}", self.labels());
+    }
+
+    /// Lets time pass to the next moment that matters.
+    pub(crate) fn wait(&mut self) -> Happened {
+        self.now = self.state.next_deadline().expect("something to wait for");
+        self.happens(&Event::TimePassed).unwrap()
+    }
+
+    pub(crate) fn pass(&mut self, seconds: u64) -> Happened {
+        self.now = self.now + Duration::from_secs(seconds);
+        self.happens(&Event::TimePassed).unwrap()
+    }
+
+    pub(crate) fn health(&mut self, environment: Environment, health: Health) -> Happened {
+        let instances = self.slot(environment).instances.iter().map(|instance| instance.id.clone()).collect();
+        self.happens(&Event::HealthChanged { environment, instances, health }).unwrap()
+    }
+
+    /// The controller starts again and finds what is there.
+    pub(crate) fn restart(&mut self) -> Happened {
+        let running = self.outside.running.iter().cloned().collect();
+        self.happens(&Event::ControllerStarted { term: 1, route: self.outside.observe(), running }).unwrap()
+    }
+
+    pub(crate) fn slot(&self, environment: Environment) -> &Slot {
+        &self.state.environments[environment]
+    }
+
+    pub(crate) fn live_version(&self) -> Option<&str> {
+        self.version_on(self.state.live)
+    }
+
+    pub(crate) fn version_on(&self, environment: Environment) -> Option<&str> {
+        self.slot(environment).release.as_ref().map(|release| release.version.as_str())
+    }
+
+    pub(crate) fn open(&self) -> &Deployment {
+        self.state.deployment.as_ref().expect("an open deployment")
+    }
+
+    pub(crate) fn last_closed(&self) -> &Deployment {
+        self.closed.last().expect("a closed deployment")
+    }
+}
+
+pub(crate) fn unhealthy() -> Health {
+    Health::Unhealthy { reason: "connection refused".to_owned() }
+}
+
+pub(crate) fn label(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::Provision { .. } => "provision",
+        Effect::AwaitHealthy { .. } => "healthy",
+        Effect::Shift { .. } => "shift",
+        Effect::Drain { .. } => "drain",
+        Effect::Retire { .. } => "retire",
+        Effect::Prioritise { .. } => "prioritise",
+    }
+}

@@ -1,0 +1,11 @@
+//! What the controller says to whoever may open its socket, and how the command line asks.
+
+pub(crate) mod client;
+pub(crate) mod server;
+pub(crate) mod views;
+
+mod evidence;
+mod problem;
+
+/// Version of every object that leaves here; changes within a version are additive.
+pub(crate) const VERSION: u32 = 1;

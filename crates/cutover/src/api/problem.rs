@@ -1,0 +1,68 @@
+//! A request that was not carried out, as it travels.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use cutover_controller::ports::PrepareError;
+use cutover_controller::{JournalError, RequestError};
+use serde::{Deserialize, Serialize};
+use std::error::Error;
+
+/// What went wrong, in words for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Problem {
+    pub(crate) error: String,
+    pub(crate) hint: Option<String>,
+    #[serde(skip)]
+    pub(crate) status: u16,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { error: error.into(), hint: None, status: status.as_u16() }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(self)).into_response()
+    }
+}
+
+impl From<RequestError> for Problem {
+    fn from(error: RequestError) -> Self {
+        let (status, hint) = match &error {
+            RequestError::Refused(refusal) => (StatusCode::CONFLICT, refusal.hint()),
+            RequestError::Prepare(PrepareError::Wrong { hint, .. }) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, hint.clone())
+            }
+            RequestError::Prepare(PrepareError::Host { .. }) => (StatusCode::INSUFFICIENT_STORAGE, None),
+            RequestError::CannotRun(_) => (
+                StatusCode::INSUFFICIENT_STORAGE,
+                Some("put that right, or deploy with `--force` if you know better".to_owned()),
+            ),
+            RequestError::RouteTaken { .. } => {
+                (StatusCode::CONFLICT, Some("give one of the two other `hosts` or another `path`".to_owned()))
+            }
+            RequestError::UnknownService(_) => {
+                (StatusCode::NOT_FOUND, Some("`cutover status` lists the services".to_owned()))
+            }
+            RequestError::Journal(_) | RequestError::Ending => (StatusCode::SERVICE_UNAVAILABLE, None),
+        };
+        let mut sentence = error.to_string();
+        // Errors of the host carry their cause beneath them.
+        if let RequestError::Prepare(prepare) = &error
+            && let Some(source) = prepare.source()
+        {
+            sentence = format!("{sentence}: {source}");
+        }
+        Self { error: sentence, hint, status: status.as_u16() }
+    }
+}
+
+impl From<JournalError> for Problem {
+    fn from(error: JournalError) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+}

@@ -1,0 +1,272 @@
+//! The controller's API on its Unix socket.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use axum::{Json, Router};
+use cutover_controller::ports::EvidenceSource;
+use cutover_controller::{Clock, DeploymentManager, Snapshot, SubmitOptions, SystemClock};
+use cutover_core::service::Deployment;
+use cutover_core::{DeploymentId, ServiceName};
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, watch};
+
+use crate::api::VERSION;
+use crate::api::evidence::Window;
+use crate::api::problem::Problem;
+use crate::api::views::{
+    Accepted, ControllerView, DeployAnswer, DeployRequest, DeploymentView, HistoryView, ServiceView,
+    ServicesView,
+};
+
+/// Deployments that a history holds at most.
+const HISTORY: usize = 200;
+
+/// What every request is served from.
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub(crate) manager: Arc<DeploymentManager>,
+    pub(crate) controller: ControllerView,
+    /// Somebody asked for the end of everything.
+    pub(crate) shutdown: mpsc::Sender<()>,
+    window: Window,
+}
+
+impl Served {
+    pub(crate) fn new(
+        manager: Arc<DeploymentManager>,
+        controller: ControllerView,
+        shutdown: mpsc::Sender<()>,
+    ) -> Self {
+        Self { manager, controller, shutdown, window: Window::default() }
+    }
+}
+
+/// Who speaks on a connection, by the kernel's word.
+#[derive(Debug, Clone)]
+struct Peer {
+    actor: String,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        let uid = stream.io().peer_cred().map(|credentials| credentials.uid());
+        let actor = match uid {
+            Ok(uid) => match nix::unistd::User::from_uid(uid.into()) {
+                Ok(Some(user)) => user.name,
+                _ => format!("uid {uid}"),
+            },
+            Err(_) => "unknown".to_owned(),
+        };
+        Self { actor }
+    }
+}
+
+/// Serves the API on `socket` until the task is dropped.
+pub(crate) async fn serve(
+    socket: UnixListener,
+    served: Served,
+    evidence: Arc<dyn EvidenceSource>,
+) -> io::Result<()> {
+    let sampling = tokio::spawn(served.window.clone().follow(evidence));
+    let router = Router::new()
+        .route("/v1/controller", get(controller))
+        .route("/v1/services", get(services))
+        .route("/v1/services/{service}", get(service))
+        .route("/v1/services/{service}/deployments", get(history).post(deploy))
+        .route("/v1/services/{service}/deployments/{id}", get(deployment))
+        .route("/v1/services/{service}/deployments/{id}/follow", get(follow))
+        .route("/v1/services/{service}/rollback", post(rollback))
+        .route("/v1/services/{service}/abort", post(abort))
+        .route("/v1/shutdown", post(shut_down))
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .with_state(served);
+    let result = axum::serve(socket, router.into_make_service_with_connect_info::<Peer>()).await;
+    sampling.abort();
+    result
+}
+
+/// Binds the socket, replacing one that a former controller left; the caller holds the controller's lock.
+pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+type Answer<T> = Result<Json<T>, Problem>;
+
+fn service_name(text: String) -> Result<ServiceName, Problem> {
+    ServiceName::try_from(text)
+        .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
+}
+
+async fn controller(State(served): State<Served>) -> Json<ControllerView> {
+    Json(served.controller)
+}
+
+async fn services(State(served): State<Served>) -> Answer<ServicesView> {
+    let mut services = Vec::new();
+    for snapshot in served.manager.services().await {
+        services.push(view(&served, &snapshot).await?);
+    }
+    Ok(Json(ServicesView { v: VERSION, services }))
+}
+
+async fn service(State(served): State<Served>, UrlPath(name): UrlPath<String>) -> Answer<ServiceView> {
+    let name = service_name(name)?;
+    let snapshots = snapshots(&served, &name).await?;
+    let snapshot = Arc::clone(&snapshots.borrow());
+    Ok(Json(view(&served, &snapshot).await?))
+}
+
+async fn view(served: &Served, snapshot: &Snapshot) -> Result<ServiceView, Problem> {
+    let name = &snapshot.state.name;
+    let newest = match &snapshot.state.deployment {
+        Some(open) => Some(DeploymentView::new(name, open)),
+        None => {
+            let history = served.manager.history(name, HISTORY).await?;
+            DeploymentView::history(name, &history).into_iter().next()
+        }
+    };
+    let mut view = ServiceView::new(snapshot, newest, SystemClock.now());
+    served.window.complete(&mut view);
+    Ok(view)
+}
+
+async fn snapshots(served: &Served, name: &ServiceName) -> Result<watch::Receiver<Arc<Snapshot>>, Problem> {
+    let unknown = || cutover_controller::RequestError::UnknownService(name.clone());
+    Ok(served.manager.watch(name).await.ok_or_else(unknown)?)
+}
+
+async fn history(State(served): State<Served>, UrlPath(name): UrlPath<String>) -> Answer<HistoryView> {
+    let service = service_name(name)?;
+    snapshots(&served, &service).await?;
+    let history = served.manager.history(&service, HISTORY).await?;
+    let deployments = DeploymentView::history(&service, &history);
+    Ok(Json(HistoryView { v: VERSION, service, deployments }))
+}
+
+async fn deployment(
+    State(served): State<Served>,
+    UrlPath((name, id)): UrlPath<(String, String)>,
+) -> Answer<DeploymentView> {
+    let name = service_name(name)?;
+    let history = served.manager.history(&name, HISTORY).await?;
+    let found =
+        DeploymentView::history(&name, &history).into_iter().find(|view| view.deployment.as_str() == id);
+    let unknown = || {
+        let mut problem =
+            Problem::new(StatusCode::NOT_FOUND, format!("service `{name}` has no deployment `{id}`"));
+        problem.hint = Some("`cutover history` lists them".to_owned());
+        problem
+    };
+    found.map(Json).ok_or_else(unknown)
+}
+
+async fn deploy(
+    State(served): State<Served>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    UrlPath(name): UrlPath<String>,
+    request: Result<Json<DeployRequest>, JsonRejection>,
+) -> Answer<DeployAnswer> {
+    let Json(request) = request.map_err(|error| Problem::new(error.status(), error.body_text()))?;
+    if request.spec.service.as_str() != name {
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "path and body name different services"));
+    }
+    let options = SubmitOptions { end_bake: request.end_bake, force: request.force };
+    let submitted = served.manager.submit(&request.spec, &peer.actor, options).await?;
+    Ok(Json(submitted.into()))
+}
+
+async fn rollback(
+    State(served): State<Served>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    UrlPath(name): UrlPath<String>,
+) -> Answer<Accepted> {
+    let deployment = served.manager.rollback(&service_name(name)?, &peer.actor).await?;
+    Ok(Json(Accepted { deployment }))
+}
+
+async fn abort(
+    State(served): State<Served>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    UrlPath(name): UrlPath<String>,
+) -> Answer<Accepted> {
+    let deployment = served.manager.abort(&service_name(name)?, &peer.actor).await?;
+    Ok(Json(Accepted { deployment }))
+}
+
+async fn shut_down(State(served): State<Served>) -> StatusCode {
+    // A full channel holds the same wish already.
+    let _ = served.shutdown.try_send(());
+    StatusCode::ACCEPTED
+}
+
+/// One line of JSON for each change of a deployment, until it has ended.
+async fn follow(
+    State(served): State<Served>,
+    UrlPath((name, id)): UrlPath<(String, String)>,
+) -> Result<Response, Problem> {
+    let service = service_name(name)?;
+    let id = DeploymentId::try_from(id)
+        .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
+    let mut snapshots = snapshots(&served, &service).await?;
+    snapshots.mark_changed();
+    let following = Following { served, service, id, snapshots, told: None, ended: false };
+    let lines = futures_util::stream::unfold(following, |mut following| async move {
+        let view = following.next().await?;
+        let mut line = serde_json::to_vec(&view).ok()?;
+        line.push(b'\n');
+        Some((Ok::<_, io::Error>(Bytes::from(line)), following))
+    });
+    Ok(Body::from_stream(lines).into_response())
+}
+
+struct Following {
+    served: Served,
+    service: ServiceName,
+    id: DeploymentId,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    told: Option<DeploymentView>,
+    ended: bool,
+}
+
+impl Following {
+    /// The next state of the deployment that differs from the last one told.
+    async fn next(&mut self) -> Option<DeploymentView> {
+        while !self.ended {
+            self.snapshots.changed().await.ok()?;
+            let snapshot = Arc::clone(&self.snapshots.borrow_and_update());
+            let is_it = |deployment: &&Deployment| deployment.id == self.id;
+            let here = snapshot.state.deployment.iter().chain(&snapshot.last_closed).find(is_it);
+            let view = match here {
+                Some(deployment) => DeploymentView::new(&self.service, deployment),
+                None => {
+                    let history = self.served.manager.history(&self.service, HISTORY).await.ok()?;
+                    let found = history.iter().find(|deployment| deployment.id == self.id)?;
+                    DeploymentView::new(&self.service, found)
+                }
+            };
+            self.ended = view.ended_at.is_some();
+            if self.told.as_ref() != Some(&view) {
+                self.told = Some(view.clone());
+                return Some(view);
+            }
+        }
+        None
+    }
+}

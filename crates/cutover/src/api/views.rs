@@ -1,0 +1,298 @@
+//! The objects of the API and of `--json`.
+
+use cutover_controller::{Snapshot, Submitted};
+use cutover_core::receipt::Receipt;
+use cutover_core::release::DeploymentSpec;
+use cutover_core::service::{Deployment, DeploymentKind, Health, ServiceState, Slot, Status, StepReport};
+use cutover_core::{
+    DeploymentId, Environment, InstanceId, PerEnvironment, ReleaseId, ServiceName, Timestamp, Version,
+};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use crate::api::VERSION;
+
+/// A moment as people and machines read it: RFC 3339 in UTC with milliseconds.
+pub(crate) fn moment(timestamp: Timestamp) -> String {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(timestamp.as_millis());
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+/// What is sent to open a deployment.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeployRequest {
+    pub(crate) spec: DeploymentSpec,
+    #[serde(default)]
+    pub(crate) end_bake: bool,
+    #[serde(default)]
+    pub(crate) force: bool,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub(crate) enum DeployAnswer {
+    Opened { deployment: DeploymentId, notes: Vec<String> },
+    Following { deployment: DeploymentId },
+    AlreadyLive { version: Version },
+}
+
+impl From<Submitted> for DeployAnswer {
+    fn from(submitted: Submitted) -> Self {
+        match submitted {
+            Submitted::Opened { deployment, notes } => Self::Opened { deployment, notes },
+            Submitted::Following { deployment } => Self::Following { deployment },
+            Submitted::AlreadyLive { version } => Self::AlreadyLive { version },
+        }
+    }
+}
+
+/// The deployment that a rollback or an abort is about.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Accepted {
+    pub(crate) deployment: DeploymentId,
+}
+
+/// Where this controller is and what it listens on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ControllerView {
+    pub(crate) v: u32,
+    pub(crate) version: String,
+    pub(crate) pid: u32,
+    pub(crate) http: Vec<SocketAddr>,
+    pub(crate) state_directory: String,
+}
+
+/// A service.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ServiceView {
+    pub(crate) v: u32,
+    pub(crate) service: ServiceName,
+    /// The status of the newest deployment; `not_started` before the first.
+    pub(crate) status: Status,
+    pub(crate) live: Environment,
+    pub(crate) environments: PerEnvironment<EnvironmentView>,
+    pub(crate) rollback: RollbackView,
+    /// The newest deployment.
+    pub(crate) deployment: Option<DeploymentView>,
+    /// Why decisions cannot be recorded, while that is so.
+    pub(crate) journal_trouble: Option<String>,
+}
+
+/// One slot of a service.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct EnvironmentView {
+    pub(crate) color: Environment,
+    pub(crate) version: Option<Version>,
+    pub(crate) release: Option<ReleaseId>,
+    /// `unknown`, `healthy` or `unhealthy`.
+    pub(crate) health: String,
+    pub(crate) health_reason: Option<String>,
+    pub(crate) weight: u8,
+    pub(crate) last_deployed: Option<String>,
+    pub(crate) instances: Vec<InstanceView>,
+    /// Why emptying or restoring it did not work.
+    pub(crate) trouble: Option<String>,
+    pub(crate) rolled_back: bool,
+    pub(crate) traffic: Option<TrafficView>,
+}
+
+/// One instance.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct InstanceView {
+    pub(crate) id: InstanceId,
+    pub(crate) address: SocketAddr,
+    /// As the proxy's probes see it; absent if the proxy does not route to it.
+    pub(crate) in_rotation: Option<bool>,
+    pub(crate) in_flight: Option<u64>,
+}
+
+/// What went through a release in the last seconds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct TrafficView {
+    pub(crate) requests_per_second: f64,
+    /// Share of requests that were answered with 5xx or not at all, 0 to 1.
+    pub(crate) error_rate: f64,
+    /// 95th percentile from request head to answer head; absent without requests.
+    pub(crate) p95_ms: Option<f64>,
+}
+
+/// Whether a rollback is possible.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RollbackView {
+    pub(crate) ready: bool,
+    pub(crate) to: Option<Version>,
+    pub(crate) seconds: f64,
+    pub(crate) warm: bool,
+    pub(crate) why_not: Option<String>,
+    /// When the former release stops being warm.
+    pub(crate) warm_until: Option<String>,
+}
+
+/// A deployment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct DeploymentView {
+    pub(crate) v: u32,
+    pub(crate) deployment: DeploymentId,
+    pub(crate) service: ServiceName,
+    pub(crate) kind: DeploymentKind,
+    pub(crate) version: Version,
+    pub(crate) release: ReleaseId,
+    pub(crate) from: Option<Version>,
+    pub(crate) environment: Environment,
+    pub(crate) status: Status,
+    pub(crate) reason: Option<String>,
+    /// The last lines that an instance wrote before it failed the deployment.
+    pub(crate) last_lines: Vec<String>,
+    pub(crate) actor: String,
+    pub(crate) taken_back_by: Option<String>,
+    pub(crate) started_at: String,
+    pub(crate) cutover_at: Option<String>,
+    pub(crate) bake_until: Option<String>,
+    pub(crate) ended_at: Option<String>,
+    pub(crate) duration_seconds: Option<f64>,
+    pub(crate) undoes: Option<DeploymentId>,
+    pub(crate) undone_by: Option<DeploymentId>,
+    pub(crate) steps: Vec<StepView>,
+    pub(crate) receipts: Vec<Receipt>,
+}
+
+/// One thing that was done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StepView {
+    pub(crate) name: String,
+    /// `passed` or `failed`; absent while it goes on.
+    pub(crate) outcome: Option<cutover_core::service::Outcome>,
+    pub(crate) detail: String,
+    pub(crate) started_at: String,
+    pub(crate) seconds: Option<f64>,
+}
+
+/// A list of deployments.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct HistoryView {
+    pub(crate) v: u32,
+    pub(crate) service: ServiceName,
+    pub(crate) deployments: Vec<DeploymentView>,
+}
+
+/// Every service.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ServicesView {
+    pub(crate) v: u32,
+    pub(crate) services: Vec<ServiceView>,
+}
+
+impl DeploymentView {
+    pub(crate) fn new(service: &ServiceName, deployment: &Deployment) -> Self {
+        let ended = deployment.ended_at;
+        Self {
+            v: VERSION,
+            deployment: deployment.id.clone(),
+            service: service.clone(),
+            kind: deployment.kind,
+            version: deployment.version.clone(),
+            release: deployment.release.clone(),
+            from: deployment.from.clone(),
+            environment: deployment.environment,
+            status: deployment.status,
+            reason: deployment.reason.clone(),
+            last_lines: deployment.last_lines.clone(),
+            actor: deployment.actor.clone(),
+            taken_back_by: deployment.taken_back_by.clone(),
+            started_at: moment(deployment.started_at),
+            cutover_at: deployment.cutover_at.map(moment),
+            bake_until: deployment.bake_until.map(moment),
+            ended_at: ended.map(moment),
+            duration_seconds: ended.map(|ended| ended.since(deployment.started_at).as_secs_f64()),
+            undoes: deployment.undoes.clone(),
+            undone_by: None,
+            steps: deployment.steps.iter().map(StepView::new).collect(),
+            receipts: deployment.receipts.clone(),
+        }
+    }
+
+    /// The views of a history, newest first, with each deployment told by which other it was undone.
+    pub(crate) fn history(service: &ServiceName, deployments: &[Deployment]) -> Vec<Self> {
+        let undone_by = |id: &DeploymentId| {
+            let undoes =
+                |other: &&Deployment| other.undoes.as_ref() == Some(id) && other.cutover_at.is_some();
+            deployments.iter().find(undoes).map(|other| other.id.clone())
+        };
+        let view = |deployment: &Deployment| Self {
+            undone_by: undone_by(&deployment.id),
+            ..Self::new(service, deployment)
+        };
+        deployments.iter().map(view).collect()
+    }
+}
+
+impl StepView {
+    fn new(step: &StepReport) -> Self {
+        Self {
+            name: step.name.clone(),
+            outcome: step.outcome,
+            detail: step.detail.clone(),
+            started_at: moment(step.started_at),
+            seconds: step.took().map(|took| took.as_secs_f64()),
+        }
+    }
+}
+
+impl ServiceView {
+    /// A service from what the controller knows; `traffic` adds what the data plane saw.
+    pub(crate) fn new(snapshot: &Snapshot, newest: Option<DeploymentView>, now: Timestamp) -> Self {
+        let state = &snapshot.state;
+        let readiness = state.rollback_readiness(now);
+        let status = newest.as_ref().map_or(Status::NotStarted, |newest| newest.status);
+        Self {
+            v: VERSION,
+            service: state.name.clone(),
+            status,
+            live: state.live,
+            environments: PerEnvironment::from_fn(|environment| EnvironmentView::new(state, environment)),
+            rollback: RollbackView {
+                ready: readiness.ready,
+                to: readiness.to,
+                seconds: readiness.seconds,
+                warm: readiness.warm,
+                why_not: readiness.why_not,
+                warm_until: state.standby_until.filter(|_| readiness.warm).map(moment),
+            },
+            deployment: newest,
+            journal_trouble: snapshot.journal_trouble.clone(),
+        }
+    }
+}
+
+impl EnvironmentView {
+    fn new(state: &ServiceState, color: Environment) -> Self {
+        let slot: &Slot = &state.environments[color];
+        let (health, health_reason) = match &slot.health {
+            Health::Unknown => ("unknown", None),
+            Health::Healthy => ("healthy", None),
+            Health::Unhealthy { reason } => ("unhealthy", Some(reason.clone())),
+        };
+        let instance = |instance: &cutover_core::service::Instance| InstanceView {
+            id: instance.id.clone(),
+            address: instance.address,
+            in_rotation: None,
+            in_flight: None,
+        };
+        Self {
+            color,
+            version: slot.release.as_ref().map(|release| release.version.clone()),
+            release: slot.release.as_ref().map(|release| release.id.clone()),
+            health: health.to_owned(),
+            health_reason,
+            weight: state.weights.of(color),
+            last_deployed: slot.last_deployed.map(moment),
+            instances: slot.instances.iter().map(instance).collect(),
+            trouble: slot.trouble.clone(),
+            rolled_back: slot.rolled_back,
+            traffic: None,
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The command line: one verb, one file.
+
+mod abort;
+mod config_check;
+mod demo;
+mod deploy;
+pub(crate) mod exit;
+mod follow;
+mod history;
+mod init;
+mod instance;
+mod place;
+mod printer;
+mod progress;
+mod proxy;
+mod rollback;
+mod sample_application;
+mod serve;
+mod show;
+mod shutdown;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use exit::{Exit, Failure};
+use printer::Printer;
+
+/// Blue-green deployment: new versions of a service with no failed request, taken back in an instant.
+#[derive(Parser)]
+#[command(
+    name = "cutover",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(help_template = HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Print one JSON object on standard output instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// Show more of what happens, on standard error
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+const HELP: &str = "\
+{about}
+
+Usage: cutover <VERB> [OPTIONS]
+
+Every day:
+  deploy [VERSION]     Bring a release to the idle environment, validate it there, switch traffic to it
+  status [SERVICE]     What is live, what is idle, how they are, whether a rollback is possible
+  rollback [SERVICE]   Switch back to the former release
+
+During a deployment:
+  abort [SERVICE]      End the open deployment and undo it
+  history [SERVICE]    The deployments of a service
+  show DEPLOYMENT      One deployment with its steps, reasons and receipts
+
+Administration:
+  serve                Run the controller and its proxy
+  shutdown             End everything: finish requests, stop instances, proxy and controller
+  proxy                Run the data plane alone
+  init                 Write a first cutover.toml here
+  config check         Check a cutover.toml without deploying it
+  demo                 Show it all on this machine, under load, in half a minute
+
+Options:
+{options}
+
+`cutover <VERB> --help` tells more. Exit codes: 0 done, 1 failed and taken back, 2 wrong usage or
+configuration, 3 no controller, 4 refused, 5 stuck, 6 not finished, 70 a bug.
+";
+
+#[derive(Subcommand)]
+enum Verb {
+    Deploy(deploy::Deploy),
+    Status(status::Status),
+    Rollback(rollback::Rollback),
+    Abort(abort::Abort),
+    History(history::History),
+    Show(show::Show),
+    Serve(serve::Serve),
+    Shutdown(shutdown::Shutdown),
+    Proxy(proxy::Proxy),
+    Init(init::Init),
+    /// Look at a configuration
+    #[command(subcommand)]
+    Config(config_check::Config),
+    Demo(demo::Demo),
+    #[command(hide = true)]
+    Instance(instance::Instance),
+    #[command(hide = true, name = "sample-application")]
+    SampleApplication(sample_application::SampleApplication),
+}
+
+/// Reads the arguments, runs the verb, prints what went wrong, and says how to exit.
+pub(crate) fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors; clap knows where each belongs.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+        }
+    };
+    let printer = Printer::new(arguments.json);
+    let quiet = !matches!(arguments.verb, Verb::Serve(_) | Verb::Proxy(_));
+    subscribe(arguments.verbose, quiet);
+    let result = match arguments.verb {
+        Verb::Deploy(verb) => runtime(verb.run(&printer)),
+        Verb::Status(verb) => runtime(verb.run(&printer)),
+        Verb::Rollback(verb) => runtime(verb.run(&printer)),
+        Verb::Abort(verb) => runtime(verb.run(&printer)),
+        Verb::History(verb) => runtime(verb.run(&printer)),
+        Verb::Show(verb) => runtime(verb.run(&printer)),
+        Verb::Serve(verb) => verb.run(&printer),
+        Verb::Shutdown(verb) => runtime(verb.run(&printer)),
+        Verb::Proxy(verb) => runtime(verb.run()),
+        Verb::Init(verb) => verb.run(&printer),
+        Verb::Config(verb) => verb.run(&printer),
+        Verb::Demo(verb) => verb.run(&printer),
+        Verb::Instance(verb) => verb.run(),
+        Verb::SampleApplication(verb) => runtime(verb.run()),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            printer.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn runtime(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::bug(format!("cannot start a runtime: {error}")))?.block_on(verb)
+}
+
+fn subscribe(verbose: u8, quiet: bool) {
+    use tracing_subscriber::EnvFilter;
+    let level = match (verbose, quiet) {
+        (0, true) => "error",
+        (0, false) => "info",
+        (1, _) => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env("CUTOVER_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,143 @@
+//! `cutover deploy`: a release to the idle environment, and traffic to it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::api::client::Client;
+use crate::api::views::{DeployAnswer, DeployRequest, ServiceView};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::follow::{Ended, Following, Until};
+use crate::cli::place::Place;
+use crate::cli::printer::Printer;
+use crate::config;
+
+/// Bring a release to the idle environment, validate it there, switch traffic to it
+#[derive(Args)]
+pub(crate) struct Deploy {
+    #[command(flatten)]
+    place: Place,
+    /// The name of the release [default: the short git commit]
+    version: Option<String>,
+    /// The configuration
+    #[arg(long, short, value_name = "FILE", default_value = "cutover.toml")]
+    file: PathBuf,
+    /// End the bake of the deployment before, giving up that its former release is warm
+    #[arg(long)]
+    end_bake: bool,
+    /// Deploy although the host seems to have no room
+    #[arg(long)]
+    force: bool,
+    /// Follow until traffic has moved or until the bake is over [default: done on a terminal, live elsewhere]
+    #[arg(long, value_enum)]
+    wait: Option<Wait>,
+    /// Stop following after this time; the deployment goes on
+    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Wait {
+    /// Until traffic has moved
+    Live,
+    /// Until the end of the bake
+    Done,
+}
+
+impl Deploy {
+    pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
+        let loaded = config::load(&self.file)?;
+        let resolved = config::resolve(&loaded, config::Overrides { version: self.version })?;
+        for warning in &resolved.warnings {
+            printer.talk(&format!("warning: {warning}"));
+        }
+        let client = self.place.client();
+        let service = resolved.spec.service.clone();
+        let request = DeployRequest { spec: resolved.spec, end_bake: self.end_bake, force: self.force };
+        let path = format!("/v1/services/{service}/deployments");
+        let deployment = match client.post(&path, Some(&request)).await? {
+            DeployAnswer::AlreadyLive { version } => {
+                printer.result(&outcome(true, "live", 0.0, "already live", None), || {
+                    format!("{service}   {version} is already live, with identical content: nothing to do")
+                });
+                return Ok(Exit::Done);
+            }
+            DeployAnswer::Following { deployment } => {
+                printer
+                    .talk(&format!("{service}   the same release is being deployed already: following it"));
+                deployment
+            }
+            DeployAnswer::Opened { deployment, notes } => {
+                for note in notes {
+                    printer.talk(&format!("note: {note}"));
+                }
+                deployment
+            }
+        };
+        let until = match self.wait {
+            Some(Wait::Live) => Until::Live,
+            Some(Wait::Done) => Until::Done,
+            None if printer.is_terminal() => Until::Done,
+            None => Until::Live,
+        };
+        let following = Following { client: &client, printer, service: &service, timeout: self.timeout };
+        let ended = following.follow(deployment.as_str(), until).await?;
+        Self::tell(&client, printer, service.as_str(), deployment.as_str(), ended).await
+    }
+
+    async fn tell(
+        client: &Client,
+        printer: &Printer,
+        service: &str,
+        deployment: &str,
+        ended: Ended,
+    ) -> Result<Exit, Failure> {
+        let Ended { exit, view, message } = ended;
+        let status = view.as_ref().map_or("unknown", |view| view.status.label());
+        let seconds = view.as_ref().map_or(0.0, crate::cli::follow::seconds_so_far);
+        let object = outcome(exit == Exit::Done, status, seconds, &message, Some(deployment));
+        let back = match exit {
+            Exit::Done => way_back(client, service).await,
+            _ => None,
+        };
+        printer.result(&object, || match back {
+            Some(back) => format!("{message}; {back}"),
+            None => message.clone(),
+        });
+        Ok(exit)
+    }
+}
+
+fn outcome(
+    success: bool,
+    status: &str,
+    seconds: f64,
+    message: &str,
+    deployment: Option<&str>,
+) -> serde_json::Value {
+    serde_json::json!({
+        "v": crate::api::VERSION, "success": success, "status": status, "duration_seconds": seconds,
+        "message": message, "deployment": deployment,
+    })
+}
+
+/// How one would go back, in words; nothing if the controller cannot say.
+async fn way_back(client: &Client, service: &str) -> Option<String> {
+    let view: ServiceView = client.get(&format!("/v1/services/{service}")).await.ok()?;
+    let rollback = &view.rollback;
+    let idle = view.live.other();
+    match (&rollback.to, rollback.ready) {
+        (Some(to), true) if rollback.warm => {
+            Some(format!("`cutover rollback` goes back to {to} (ready, {idle} is warm)"))
+        }
+        (Some(to), true) => Some(format!(
+            "`cutover rollback` goes back to {to} (it has to be started, about {:.0} s)",
+            rollback.seconds.ceil()
+        )),
+        _ => Some(format!(
+            "no rollback is possible: {}",
+            rollback.why_not.as_deref().unwrap_or("no reason is known")
+        )),
+    }
+}

@@ -1,0 +1,186 @@
+//! Follows a deployment to its end, or to where the user looks away.
+
+use std::time::{Duration, SystemTime};
+
+use cutover_core::ServiceName;
+use cutover_core::service::{DeploymentKind, Status};
+
+use crate::api::client::{Client, ClientError};
+use crate::api::views::{DeploymentView, ServiceView};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::printer::Printer;
+use crate::cli::progress::Progress;
+use crate::cli::proxy::ended_by_signal;
+
+/// A controller that restarts is waited for this long before the user is told that it is gone.
+const RECONNECT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(100);
+
+/// Where following ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Traffic has moved, or will not.
+    Live,
+    /// The deployment has ended.
+    Done,
+    /// The deployment has been taken back.
+    TakenBack,
+}
+
+/// What is followed, and for whom.
+pub(crate) struct Following<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) printer: &'a Printer,
+    pub(crate) service: &'a ServiceName,
+    pub(crate) timeout: Duration,
+}
+
+/// How following ended.
+pub(crate) struct Ended {
+    pub(crate) exit: Exit,
+    /// The deployment as it was seen last.
+    pub(crate) view: Option<DeploymentView>,
+    pub(crate) message: String,
+}
+
+/// Why following stopped before its end.
+enum Interruption {
+    Signal,
+    Timeout,
+}
+
+impl Following<'_> {
+    /// Shows the deployment's steps as they happen.
+    ///
+    /// A signal, the time-out or a lost connection detach: the deployment goes on, and the user is told how to
+    /// follow it again and how to end it.
+    pub(crate) async fn follow(&self, deployment: &str, until: Until) -> Result<Ended, Failure> {
+        let signal =
+            ended_by_signal().map_err(|error| Failure::bug(format!("cannot take signals: {error}")))?;
+        let mut progress = Progress::new(self.printer, until == Until::TakenBack);
+        let mut last = None;
+        let interrupted = async {
+            tokio::select! {
+                () = signal => Interruption::Signal,
+                () = tokio::time::sleep(self.timeout) => Interruption::Timeout,
+            }
+        };
+        let looked_away = tokio::select! {
+            result = self.watch(deployment, until, &mut progress, &mut last) => match result {
+                Ok(ended) => {
+                    progress.finish();
+                    return Ok(ended);
+                }
+                Err(error) => format!("following ended: {error}"),
+            },
+            interruption = interrupted => match interruption {
+                Interruption::Signal => "following ended by a signal".to_owned(),
+                Interruption::Timeout => {
+                    format!("following ended after {}", humantime::format_duration(self.timeout))
+                }
+            },
+        };
+        progress.finish();
+        let service = self.service;
+        self.printer.talk(&format!(
+            "{looked_away}; the deployment goes on\n  \
+             hint: the same command follows it again, `cutover show {deployment} --service {service}` tells how it \
+             went, `cutover abort {service}` takes it back"
+        ));
+        let message = format!("deployment {deployment} is not finished");
+        Ok(Ended { exit: Exit::Unfinished, view: last, message })
+    }
+
+    async fn watch(
+        &self,
+        deployment: &str,
+        until: Until,
+        progress: &mut Progress<'_>,
+        last: &mut Option<DeploymentView>,
+    ) -> Result<Ended, ClientError> {
+        let mut changes = self.client.follow(self.service.as_str(), deployment).await?;
+        loop {
+            let next = tokio::select! {
+                next = changes.next() => next,
+                () = tokio::time::sleep(Duration::from_secs(1)), if progress.is_baking() => {
+                    let path = format!("/v1/services/{}", self.service);
+                    if let Ok(service) = self.client.get::<ServiceView>(&path).await {
+                        progress.baking(&service);
+                    }
+                    continue;
+                }
+            };
+            match next {
+                Ok(Some(view)) => {
+                    progress.update(&view);
+                    let ended = conclusion(&view, until);
+                    *last = Some(view);
+                    if let Some((exit, message)) = ended {
+                        return Ok(Ended { exit, view: last.take(), message });
+                    }
+                }
+                Ok(None) | Err(ClientError::Lost(_)) => changes = self.reconnect(deployment).await?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn reconnect(&self, deployment: &str) -> Result<crate::api::client::Follow, ClientError> {
+        let deadline = tokio::time::Instant::now() + RECONNECT;
+        loop {
+            match self.client.follow(self.service.as_str(), deployment).await {
+                Err(error)
+                    if !matches!(error, ClientError::Refused(_))
+                        && tokio::time::Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(POLL).await;
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Whether that is what was waited for: the exit code and one sentence.
+fn conclusion(view: &DeploymentView, until: Until) -> Option<(Exit, String)> {
+    let version = &view.version;
+    let reason = view.reason.as_deref().unwrap_or("no reason is known");
+    let ended = view.ended_at.is_some();
+    match (view.status, until) {
+        (Status::Live, Until::Live | Until::Done) if ended || until == Until::Live => {
+            Some((Exit::Done, format!("{version} is live")))
+        }
+        (Status::Live, Until::TakenBack) if view.kind == DeploymentKind::Rollback => {
+            Some((Exit::Done, format!("{version} is live again")))
+        }
+        (Status::Stuck, _) => Some((Exit::Stuck, format!("{version} is stuck: {reason}"))),
+        (Status::RolledBack, Until::TakenBack) if ended => {
+            let back = match &view.from {
+                Some(from) => format!("; {from} is live"),
+                None => String::new(),
+            };
+            Some((Exit::Done, format!("{version} was taken back{back}")))
+        }
+        (Status::RolledBack, _) if ended => {
+            let kept = match &view.from {
+                Some(from) => format!("; {from} is live"),
+                None => "; no release is live".to_owned(),
+            };
+            Some((Exit::TakenBack, format!("{version} was taken back: {reason}{kept}")))
+        }
+        (Status::Failed, _) if ended => Some((Exit::TakenBack, format!("{version} failed: {reason}"))),
+        (Status::Live, Until::TakenBack) if ended => {
+            Some((Exit::Refused, format!("{version} is live: its bake ended before it could be taken back")))
+        }
+        _ => None,
+    }
+}
+
+/// Seconds from a deployment's start to its cutover, its end, or now.
+pub(crate) fn seconds_so_far(view: &DeploymentView) -> f64 {
+    let parse = |text: &str| humantime::parse_rfc3339(text).ok();
+    let end = view.ended_at.as_deref().or(view.cutover_at.as_deref()).and_then(parse);
+    let end = end.unwrap_or_else(SystemTime::now);
+    let start = parse(&view.started_at).unwrap_or(end);
+    end.duration_since(start).unwrap_or_default().as_secs_f64()
+}

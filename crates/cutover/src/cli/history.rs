@@ -1,0 +1,58 @@
+//! `cutover history`: the deployments of a service.
+
+use std::fmt::Write;
+
+use clap::Args;
+
+use crate::api::views::{DeploymentView, HistoryView};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::place::{self, Place};
+use crate::cli::printer::Printer;
+
+/// The deployments of a service
+#[derive(Args)]
+pub(crate) struct History {
+    #[command(flatten)]
+    place: Place,
+    /// The service [default: that of the cutover.toml here]
+    service: Option<String>,
+    /// How many at most, newest first
+    #[arg(long, short = 'n', default_value_t = 20)]
+    limit: usize,
+}
+
+impl History {
+    pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
+        let service = place::service(self.service)?;
+        let path = format!("/v1/services/{service}/deployments");
+        let mut history: HistoryView = self.place.client().get(&path).await?;
+        history.deployments.truncate(self.limit);
+        printer.result(&history, || {
+            if history.deployments.is_empty() {
+                return format!("{service} has no deployment yet");
+            }
+            history.deployments.iter().map(line).collect::<Vec<_>>().join("\n")
+        });
+        Ok(Exit::Done)
+    }
+}
+
+fn line(view: &DeploymentView) -> String {
+    let kind = match view.kind {
+        cutover_core::service::DeploymentKind::Deploy => "deploy",
+        cutover_core::service::DeploymentKind::Rollback => "rollback",
+    };
+    let started = view.started_at.get(..19).unwrap_or(&view.started_at).replace('T', " ");
+    let status = view.status.label();
+    let mut text = format!(
+        "{started}  {:<8} {kind:<8} {:<12} {:<5} {status:<12} by {}",
+        view.deployment, view.version, view.environment, view.actor
+    );
+    if let Some(reason) = &view.reason {
+        let _ = write!(text, "  {reason}");
+    }
+    if let Some(by) = &view.undone_by {
+        let _ = write!(text, "  undone by {by}");
+    }
+    text
+}

@@ -1,0 +1,161 @@
+//! A deployment as it happens: one line a step, the present one moving on a terminal.
+
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
+
+use cutover_core::service::{DeploymentKind, Outcome, Status};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::api::views::{DeploymentView, ServiceView, StepView};
+use crate::cli::printer::Printer;
+
+/// Shows each step once, when it has ended.
+pub(crate) struct Progress<'a> {
+    printer: &'a Printer,
+    spinner: Option<ProgressBar>,
+    introduced: bool,
+    /// Whether what was done before following began is left out.
+    from_now_on: bool,
+    shown: HashSet<usize>,
+    /// When the bake ends, while it lasts.
+    bake_until: Option<SystemTime>,
+    told_reason: Option<String>,
+}
+
+impl<'a> Progress<'a> {
+    pub(crate) fn new(printer: &'a Printer, from_now_on: bool) -> Self {
+        Self {
+            printer,
+            spinner: None,
+            introduced: false,
+            from_now_on,
+            shown: HashSet::new(),
+            bake_until: None,
+            told_reason: None,
+        }
+    }
+
+    /// Takes in the deployment as it is now.
+    pub(crate) fn update(&mut self, view: &DeploymentView) {
+        if self.printer.is_json() {
+            return;
+        }
+        if !self.introduced {
+            self.introduced = true;
+            self.say(&introduction(view));
+            if self.from_now_on && view.ended_at.is_none() {
+                let ended =
+                    view.steps.iter().enumerate().filter(|(_, step)| step.outcome == Some(Outcome::Passed));
+                self.shown.extend(ended.map(|(index, _)| index));
+            }
+        }
+        for (index, step) in view.steps.iter().enumerate() {
+            if step.outcome.is_some() && self.shown.insert(index) {
+                self.say(&step_line(step));
+            }
+        }
+        if view.status == Status::RollingBack && self.told_reason != view.reason {
+            self.told_reason.clone_from(&view.reason);
+            self.say(&format!(
+                "  taking it back: {}",
+                view.reason.as_deref().unwrap_or("no reason is known")
+            ));
+            self.last_lines(view);
+        }
+        let baking = view.status == Status::Live && view.ended_at.is_none();
+        let until = view.bake_until.as_deref().filter(|_| baking);
+        self.bake_until = until.and_then(|until| humantime::parse_rfc3339(until).ok());
+        let running = view.steps.iter().rev().find(|step| step.outcome.is_none());
+        match running {
+            Some(step) if view.ended_at.is_none() => self.spin(format!("{:<11} {}", step.name, step.detail)),
+            _ => self.still(),
+        }
+    }
+
+    pub(crate) fn is_baking(&self) -> bool {
+        self.bake_until.is_some() && self.printer.is_terminal()
+    }
+
+    /// Takes in how the new release does while it bakes.
+    pub(crate) fn baking(&mut self, service: &ServiceView) {
+        let Some(until) = self.bake_until else { return };
+        let left = until.duration_since(SystemTime::now()).unwrap_or_default();
+        let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
+        let traffic = match &service.environments[service.live].traffic {
+            Some(traffic) => {
+                let errors = traffic.error_rate * 100.0;
+                let p95 = traffic.p95_ms.map_or_else(|| "-".to_owned(), |p95| format!("{p95:.0} ms"));
+                format!(" · {:.0} req/s · {errors:.1} % errors · p95 {p95}", traffic.requests_per_second)
+            }
+            None => String::new(),
+        };
+        self.spin(format!("{:<11} {left} left{traffic}", "bake"));
+    }
+
+    /// Ends what moves.
+    pub(crate) fn finish(&mut self) {
+        self.still();
+    }
+
+    fn last_lines(&self, view: &DeploymentView) {
+        if view.last_lines.is_empty() {
+            return;
+        }
+        self.say("  the last lines it wrote:");
+        for line in &view.last_lines {
+            self.say(&format!("  | {line}"));
+        }
+    }
+
+    fn say(&self, line: &str) {
+        match &self.spinner {
+            Some(spinner) => spinner.suspend(|| self.printer.talk(line)),
+            None => self.printer.talk(line),
+        }
+    }
+
+    fn spin(&mut self, message: String) {
+        if !self.printer.is_terminal() {
+            return;
+        }
+        let spinner = self.spinner.get_or_insert_with(|| {
+            let spinner = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg}") {
+                spinner.set_style(style);
+            }
+            spinner.enable_steady_tick(Duration::from_millis(100));
+            spinner
+        });
+        spinner.set_message(message);
+    }
+
+    fn still(&mut self) {
+        if let Some(spinner) = self.spinner.take() {
+            spinner.finish_and_clear();
+        }
+    }
+}
+
+fn introduction(view: &DeploymentView) -> String {
+    let DeploymentView { service, version, environment, deployment, .. } = view;
+    let other = environment.other();
+    let way = match (&view.from, view.kind) {
+        (Some(from), DeploymentKind::Rollback) => {
+            format!("{from} on {other} → back to {version} on {environment}")
+        }
+        (Some(from), DeploymentKind::Deploy) => format!("{from} on {other} → {version} on {environment}"),
+        (None, _) => format!("first release {version} on {environment}"),
+    };
+    format!("{:<50} deployment {deployment}", format!("{service}   {way}"))
+}
+
+/// One ended step: mark, name, detail, seconds.
+pub(crate) fn step_line(step: &StepView) -> String {
+    let mark = match step.outcome {
+        Some(Outcome::Passed) => '✓',
+        Some(Outcome::Failed) => '✗',
+        None => '…',
+    };
+    let took = step.seconds.map_or_else(String::new, |seconds| format!("{seconds:.1} s"));
+    format!("  {mark} {:<11} {:<50} {took:>7}", step.name, step.detail).trim_end().to_owned()
+}

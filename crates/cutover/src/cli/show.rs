@@ -1,0 +1,91 @@
+//! `cutover show`: one deployment with everything that is known of it.
+
+use std::fmt::Write;
+
+use clap::Args;
+use cutover_core::Environment;
+
+use crate::api::views::DeploymentView;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::place::{self, Place};
+use crate::cli::printer::Printer;
+use crate::cli::progress::step_line;
+
+/// One deployment with its steps, reasons and receipts
+#[derive(Args)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    place: Place,
+    /// The deployment's id, as `deploy` and `history` tell it
+    deployment: String,
+    /// The service [default: that of the cutover.toml here]
+    #[arg(long)]
+    service: Option<String>,
+}
+
+impl Show {
+    pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
+        let service = place::service(self.service)?;
+        let path = format!("/v1/services/{service}/deployments/{}", self.deployment);
+        let view: DeploymentView = self.place.client().get(&path).await?;
+        printer.result(&view, || text(&view));
+        Ok(Exit::Done)
+    }
+}
+
+fn text(view: &DeploymentView) -> String {
+    let mut text = String::new();
+    let from = view.from.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    let _ = writeln!(
+        text,
+        "deployment {} of {}: {from} → {} on {}, {}",
+        view.deployment,
+        view.service,
+        view.version,
+        view.environment,
+        view.status.label()
+    );
+    let _ = writeln!(text, "  release {}, asked for by {} at {}", view.release, view.actor, view.started_at);
+    for (what, moment) in
+        [("traffic moved", &view.cutover_at), ("bake until", &view.bake_until), ("ended", &view.ended_at)]
+    {
+        if let Some(moment) = moment {
+            let _ = writeln!(text, "  {what} {moment}");
+        }
+    }
+    if let Some(reason) = &view.reason {
+        let _ = writeln!(text, "  reason: {reason}");
+    }
+    if let Some(by) = &view.taken_back_by {
+        let _ = writeln!(text, "  taken back by {by}");
+    }
+    if let Some(undoes) = &view.undoes {
+        let _ = writeln!(text, "  undoes {undoes}");
+    }
+    if let Some(by) = &view.undone_by {
+        let _ = writeln!(text, "  undone by {by}");
+    }
+    for step in &view.steps {
+        let _ = writeln!(text, "{}", step_line(step));
+    }
+    for receipt in &view.receipts {
+        let _ = writeln!(
+            text,
+            "  receipt: epoch {}, blue {} %, green {} %, in force {} µs after its publication, in flight before: \
+             {} on blue, {} on green",
+            receipt.epoch,
+            receipt.weights.of(Environment::Blue),
+            receipt.weights.of(Environment::Green),
+            receipt.fenced_after_us,
+            receipt.in_flight.blue,
+            receipt.in_flight.green,
+        );
+    }
+    if !view.last_lines.is_empty() {
+        let _ = writeln!(text, "  the last lines it wrote:");
+        for line in &view.last_lines {
+            let _ = writeln!(text, "  | {line}");
+        }
+    }
+    text
+}

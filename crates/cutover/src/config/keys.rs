@@ -1,0 +1,192 @@
+//! The keys of `cutover.toml`: what each holds, in words, and what a mistyped one was meant to be.
+
+/// What a key holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    Text,
+    /// A text that is a duration.
+    Duration,
+    Whole,
+    Flag,
+    /// A list of texts.
+    Texts,
+    /// A text or a list of texts.
+    Command,
+    /// A table with known keys.
+    Table(&'static [Key]),
+    /// A table whose keys are the person's own; each value is like this.
+    Each(&'static Key),
+}
+
+/// One key and what it holds.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// Goes on after "must be".
+    pub(super) must_be: &'static str,
+}
+
+const fn key(name: &'static str, kind: Kind, must_be: &'static str) -> Key {
+    Key { name, kind, must_be }
+}
+
+/// The keys of the file.
+pub(super) const FILE: &[Key] = &[
+    key("name", Kind::Text, "text, such as \"shop\""),
+    key("hosts", Kind::Texts, "a list of host names, such as [\"shop.example.com\"]"),
+    key("path", Kind::Text, "a path, such as \"/\""),
+    key("artifact", Kind::Text, "the path of a directory, such as \"dist/\""),
+    key(
+        "command",
+        Kind::Command,
+        "a text such as \"./shop --verbose\" or a list of words such as [\"./shop\", \"--verbose\"]",
+    ),
+    key("env", Kind::Each(&VARIABLE), "a table `[env]` with lines such as `RUST_LOG = \"info\"`"),
+    key(
+        "secrets",
+        Kind::Each(&SECRET),
+        "a table `[secrets]` with lines such as `DATABASE_URL = { file = \"/etc/shop/database-url\" }`",
+    ),
+    key("run", Kind::Table(RUN), "a table `[run]` with lines such as `instances = 2`"),
+    key("health", Kind::Table(HEALTH), "a table `[health]` with lines such as `path = \"/health\"`"),
+    key("rollout", Kind::Table(ROLLOUT), "a table `[rollout]` with lines such as `bake = \"10m\"`"),
+];
+
+const VARIABLE: Key = key("", Kind::Text, "text, such as \"info\"");
+
+const SECRET: Key = key(
+    "",
+    Kind::Table(SECRET_SOURCE),
+    "a table that says where the secret comes from, such as { file = \"/etc/shop/database-url\" } or { env = \"DATABASE_URL\" }",
+);
+
+const SECRET_SOURCE: &[Key] = &[
+    key("file", Kind::Text, "the path of a file, such as \"/etc/shop/database-url\""),
+    key("env", Kind::Text, "the name of an environment variable, such as \"DATABASE_URL\""),
+    key(
+        "command",
+        Kind::Command,
+        "a text such as \"pass show shop\" or a list of words such as [\"pass\", \"show\", \"shop\"]",
+    ),
+];
+
+const RUN: &[Key] = &[
+    key("instances", Kind::Whole, "a whole number, such as 2"),
+    key("user", Kind::Text, "the name of a user, such as \"shop\""),
+    key("workdir", Kind::Text, "a directory in the artifact, such as \".\""),
+    key("stop_signal", Kind::Text, "the name of a signal, such as \"SIGTERM\""),
+    key("stop_timeout", Kind::Duration, "a duration, such as \"30s\""),
+];
+
+const HEALTH: &[Key] = &[
+    key("path", Kind::Text, "a path, such as \"/health\""),
+    key("interval", Kind::Duration, "a duration, such as \"1s\""),
+    key("timeout", Kind::Duration, "a duration, such as \"5s\""),
+    key("rise", Kind::Whole, "a whole number, such as 2"),
+    key("fall", Kind::Whole, "a whole number, such as 3"),
+    key("deadline", Kind::Duration, "a duration, such as \"300s\""),
+];
+
+const ROLLOUT: &[Key] = &[
+    key("bake", Kind::Duration, "a duration, such as \"10m\""),
+    key("standby", Kind::Duration, "a duration, such as \"1h\""),
+    key("auto_rollback", Kind::Flag, "true or false"),
+];
+
+/// What people write who come from elsewhere.
+const ANSWERS: &[(&str, &str)] = &[
+    (
+        "port",
+        "cutover chooses the port; the program finds it in PORT, and `{port}` in `command` stands for it",
+    ),
+    ("version", "the version is said at each deployment: `cutover deploy VERSION`"),
+    ("cmd", "did you mean `command`?"),
+    ("environment", "did you mean `[env]`?"),
+    ("healthcheck", "did you mean `[health]`?"),
+    ("replicas", "did you mean `instances` in `[run]`?"),
+];
+
+/// What to do about a key that is not among `siblings`, which stand in `section` (empty for the file itself).
+pub(super) fn suggestion(unknown: &str, siblings: &'static [Key], section: &str) -> String {
+    if let Some((found, place)) = everywhere().find(|(key, _)| key.name == unknown) {
+        return format!("`{}` belongs {place}", found.name);
+    }
+    if let Some(near) = nearest(unknown, siblings.iter().map(|key| key.name)) {
+        let is_table =
+            siblings.iter().any(|key| key.name == near && matches!(key.kind, Kind::Table(_) | Kind::Each(_)));
+        return if is_table {
+            format!("did you mean `[{near}]`?")
+        } else {
+            format!("did you mean `{near}`?")
+        };
+    }
+    if let Some((_, answer)) = ANSWERS.iter().find(|(name, _)| *name == unknown) {
+        return (*answer).to_owned();
+    }
+    if let Some(near) = nearest(unknown, everywhere().map(|(key, _)| key.name))
+        && let Some((_, place)) = everywhere().find(|(key, _)| key.name == near)
+    {
+        return format!("did you mean `{near}`, which belongs {place}?");
+    }
+    let names: Vec<_> = siblings.iter().map(|key| format!("`{}`", key.name)).collect();
+    let whose = if section.is_empty() { "this file".to_owned() } else { format!("`{section}`") };
+    format!("the keys of {whose} are {}", names.join(", "))
+}
+
+/// Every key that has one place, with the words for that place.
+fn everywhere() -> impl Iterator<Item = (&'static Key, String)> {
+    let inner = FILE.iter().flat_map(|section| {
+        let keys = if let Kind::Table(keys) = section.kind { keys } else { &[] };
+        keys.iter().map(move |key| (key, format!("in `[{}]`", section.name)))
+    });
+    let top = "at the top of the file, above the first `[…]`";
+    FILE.iter().map(move |key| (key, top.to_owned())).chain(inner)
+}
+
+/// The candidate that a mistyped word most resembles, if it resembles any.
+pub(super) fn nearest<'a>(typed: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let typed = typed.to_lowercase().replace('-', "_");
+    let distance = |candidate: &str| strsim::damerau_levenshtein(&typed, &candidate.to_lowercase());
+    let near =
+        candidates.map(|candidate| (distance(candidate), candidate)).min_by_key(|&(distance, _)| distance);
+    near.filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1))
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+pub(super) fn every_name() -> Vec<&'static str> {
+    everywhere().map(|(key, _)| key.name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::raw::{RawFile, RawHealth, RawRollout, RawRun, RawSecret};
+
+    /// The keys that serde knows, read from its complaint about one that it does not know.
+    fn known<T: serde::de::DeserializeOwned>() -> Vec<String> {
+        let error = toml::from_str::<T>("zzz = 1").err().unwrap();
+        error.message().split('`').skip(3).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_table_of_keys_and_the_types_agree() {
+        let names = |keys: &[Key]| keys.iter().map(|key| key.name.to_owned()).collect::<Vec<_>>();
+        assert_eq!(names(FILE), known::<RawFile>());
+        assert_eq!(names(SECRET_SOURCE), known::<RawSecret>());
+        assert_eq!(names(RUN), known::<RawRun>());
+        assert_eq!(names(HEALTH), known::<RawHealth>());
+        assert_eq!(names(ROLLOUT), known::<RawRollout>());
+    }
+
+    #[test]
+    fn a_mistyped_word_finds_its_neighbour_and_a_strange_one_finds_none() {
+        let near = |typed| nearest(typed, ["command", "hosts", "env", "stop_signal"].into_iter());
+        assert_eq!(near("comand"), Some("command"));
+        assert_eq!(near("host"), Some("hosts"));
+        assert_eq!(near("stop-signal"), Some("stop_signal"));
+        assert_eq!(near("HOSTS"), Some("hosts"));
+        assert_eq!(near("colour"), None);
+    }
+}

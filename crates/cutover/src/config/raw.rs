@@ -1,0 +1,74 @@
+//! What was typed, key by key and not yet understood; each value knows its place in the text.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// A text with its place.
+pub(super) type Text = Spanned<String>;
+
+/// The whole file. Every key is optional here: what is missing is said by `resolve`, in our words.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawFile {
+    pub(super) name: Option<Text>,
+    pub(super) hosts: Option<Spanned<Vec<Text>>>,
+    pub(super) path: Option<Text>,
+    pub(super) artifact: Option<Text>,
+    pub(super) command: Option<Spanned<RawCommand>>,
+    pub(super) env: BTreeMap<Text, Text>,
+    pub(super) secrets: BTreeMap<Text, Spanned<RawSecret>>,
+    pub(super) run: RawRun,
+    pub(super) health: RawHealth,
+    pub(super) rollout: RawRollout,
+}
+
+/// A command as a list of words, or as one text that is split into words.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RawCommand {
+    Text(String),
+    List(Vec<String>),
+}
+
+/// Where a secret comes from: exactly one of these.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawSecret {
+    pub(super) file: Option<Text>,
+    pub(super) env: Option<Text>,
+    pub(super) command: Option<Spanned<RawCommand>>,
+}
+
+/// `[run]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawRun {
+    pub(super) instances: Option<Spanned<i64>>,
+    pub(super) user: Option<Text>,
+    pub(super) workdir: Option<Text>,
+    pub(super) stop_signal: Option<Text>,
+    pub(super) stop_timeout: Option<Text>,
+}
+
+/// `[health]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawHealth {
+    pub(super) path: Option<Text>,
+    pub(super) interval: Option<Text>,
+    pub(super) timeout: Option<Text>,
+    pub(super) rise: Option<Spanned<i64>>,
+    pub(super) fall: Option<Spanned<i64>>,
+    pub(super) deadline: Option<Text>,
+}
+
+/// `[rollout]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawRollout {
+    pub(super) bake: Option<Text>,
+    pub(super) standby: Option<Text>,
+    pub(super) auto_rollback: Option<bool>,
+}

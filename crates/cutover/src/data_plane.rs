@@ -1,0 +1,144 @@
+//! The proxy as a process of its own: started if it is not there, started again if it dies.
+//!
+//! It outlives the controller on purpose: a restarted controller finds it by its socket.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cutover_adapters::embedded::EmbeddedRouter;
+
+use crate::state_directory::StateDirectory;
+
+/// A proxy that has not answered after this time did not start.
+const START_LIMIT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(10);
+/// How soon a proxy that died is noticed.
+const WATCH: Duration = Duration::from_millis(50);
+/// How often a proxy that lives is asked whether it is still the same run.
+const ASK: Duration = Duration::from_secs(1);
+/// Lowest of all processes of ours: it is the last that memory pressure should take.
+const SPARE_ME: &str = "-900";
+
+/// The proxy of a state directory.
+pub(crate) struct DataPlane {
+    state: StateDirectory,
+    program: PathBuf,
+    workers: usize,
+    router: EmbeddedRouter,
+    child: Option<Child>,
+}
+
+/// Why there is no proxy.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DataPlaneError {
+    #[error("the proxy cannot be started: {0}")]
+    Start(#[from] io::Error),
+    #[error("the proxy ended at its start: {last_line}")]
+    Ended { last_line: String },
+    #[error("the proxy did not answer within {START_LIMIT:?}; its log is `{}`", log.display())]
+    Silent { log: PathBuf },
+}
+
+impl DataPlane {
+    pub(crate) fn new(state: StateDirectory, program: PathBuf, workers: usize) -> Self {
+        let router = EmbeddedRouter::new(state.proxy_socket());
+        Self { state, program, workers, router, child: None }
+    }
+
+    /// Finds the proxy that runs, or starts one that listens on `http`; answers where it really listens.
+    pub(crate) async fn ensure(&mut self, http: &[SocketAddr]) -> Result<Vec<SocketAddr>, DataPlaneError> {
+        if let Ok(table) = self.router.table().await {
+            return Ok(table.listen.http);
+        }
+        self.start(http).await
+    }
+
+    async fn start(&mut self, http: &[SocketAddr]) -> Result<Vec<SocketAddr>, DataPlaneError> {
+        let addresses: Vec<String> = http.iter().map(|address| format!("\"{address}\"")).collect();
+        let seed = format!(
+            "# Written by `cutover serve`: where the proxy listens.\n[listen]\nhttp = [{}]\n",
+            addresses.join(", ")
+        );
+        std::fs::write(self.state.proxy_seed(), seed)?;
+        let log = File::options().create(true).append(true).open(self.state.proxy_log())?;
+        let child = Command::new(&self.program)
+            .args(["proxy", "--own-session", "--table"])
+            .arg(self.state.proxy_seed())
+            .arg("--admin")
+            .arg(self.state.proxy_socket())
+            .args(["--workers", &self.workers.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .current_dir("/")
+            .spawn()?;
+        // Only root may; without it the proxy is as likely to go as the rest.
+        let _ = std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), SPARE_ME);
+        self.child = Some(child);
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            if let Ok(table) = self.router.table().await {
+                return Ok(table.listen.http);
+            }
+            if self.has_ended() {
+                return Err(DataPlaneError::Ended { last_line: self.last_line() });
+            }
+            if Instant::now() > deadline {
+                return Err(DataPlaneError::Silent { log: self.state.proxy_log() });
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Whether a child of ours has ended; reaps it.
+    fn has_ended(&mut self) -> bool {
+        let ended = self.child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None)));
+        if ended {
+            self.child = None;
+        }
+        ended
+    }
+
+    fn last_line(&self) -> String {
+        let log = std::fs::read_to_string(self.state.proxy_log()).unwrap_or_default();
+        let line = log.lines().last().unwrap_or("it said nothing");
+        line.strip_prefix("error: ").unwrap_or(line).to_owned()
+    }
+
+    /// Starts the proxy again whenever it is gone, for as long as it is polled; `restarted` is told each time that
+    /// another run answers, whoever started it.
+    pub(crate) async fn keep_alive(mut self, http: Vec<SocketAddr>, mut restarted: impl AsyncFnMut()) {
+        let mut run = self.router.seen().await.ok().map(|seen| (seen.boot_id, seen.pid));
+        let mut asked = Instant::now();
+        loop {
+            tokio::time::sleep(WATCH).await;
+            let lives = !self.has_ended() && run.as_ref().is_some_and(|(_, pid)| exists(*pid));
+            if lives && asked.elapsed() < ASK {
+                continue;
+            }
+            asked = Instant::now();
+            match self.router.seen().await {
+                Ok(seen) if run.as_ref().is_some_and(|(boot_id, _)| *boot_id == seen.boot_id) => {}
+                Ok(seen) => {
+                    run = Some((seen.boot_id, seen.pid));
+                    restarted().await;
+                }
+                Err(reason) => {
+                    tracing::warn!(%reason, "the proxy is gone, starting it again");
+                    if let Err(error) = self.start(&http).await {
+                        tracing::error!(%error, "the proxy could not be started again");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn exists(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}

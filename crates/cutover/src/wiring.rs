@@ -1,0 +1,159 @@
+//! The one place where the rooms are put together.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cutover_adapters::embedded::EmbeddedRouter;
+use cutover_adapters::http_health::HttpHealth;
+use cutover_adapters::process::{ProcessExecutor, ProcessSettings};
+use cutover_adapters::release_store::DirectoryStore;
+use cutover_controller::{DeploymentManager, Ports, SqliteJournal, SystemClock};
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+
+use crate::api::VERSION;
+use crate::api::server::{self, Served};
+use crate::api::views::ControllerView;
+use crate::cli::exit::{Exit, Failure};
+use crate::data_plane::{DataPlane, DataPlaneError};
+use crate::state_directory::{StateDirectory, StateError};
+
+/// What a controller is started with.
+#[derive(Debug, Clone)]
+pub(crate) struct ServeSettings {
+    pub(crate) state: StateDirectory,
+    pub(crate) http: Vec<SocketAddr>,
+    pub(crate) workers: usize,
+    pub(crate) instance_ports: RangeInclusive<u16>,
+    /// This binary, for the proxy and the supervisors.
+    pub(crate) program: PathBuf,
+}
+
+/// A controller with everything around it, not yet serving.
+pub(crate) struct World {
+    pub(crate) controller: ControllerView,
+    served: Served,
+    socket: UnixListener,
+    router: EmbeddedRouter,
+    data_plane: DataPlane,
+    shutdown: mpsc::Receiver<()>,
+    manager: Arc<DeploymentManager>,
+    state: StateDirectory,
+    /// Held for the life of the controller.
+    _lock: std::fs::File,
+}
+
+/// How a controller ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The controller alone: proxy and instances go on.
+    ControllerOnly,
+    /// Everything, with so many instances stopped.
+    Everything { instances: usize },
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        match &error {
+            StateError::Unusable { .. } => Self::new(Exit::Refused, error.to_string())
+                .hint("name a directory that you may write to with `--state-dir`"),
+            StateError::Taken(_) => Self::new(Exit::Refused, error.to_string())
+                .hint("stop that one first, or give this one a `--state-dir` of its own"),
+        }
+    }
+}
+
+impl From<DataPlaneError> for Failure {
+    fn from(error: DataPlaneError) -> Self {
+        Self::new(Exit::Refused, error.to_string())
+    }
+}
+
+impl World {
+    /// Puts a controller together, in order: directory, lock, journal, proxy, ports, recovery, socket.
+    pub(crate) async fn build(settings: ServeSettings) -> Result<Self, Failure> {
+        let state = settings.state;
+        state.prepare()?;
+        let lock = state.lock()?;
+        let refused = |error: &dyn std::fmt::Display| Failure::new(Exit::Refused, error.to_string());
+        let journal = SqliteJournal::open(&state.journal()).map_err(|error| refused(&error))?;
+        let mut data_plane = DataPlane::new(state.clone(), settings.program.clone(), settings.workers);
+        let http = data_plane.ensure(&settings.http).await?;
+        warn_if_elsewhere(&settings.http, &http);
+        let router = EmbeddedRouter::new(state.proxy_socket());
+        let store = DirectoryStore::new(state.path()).map_err(|error| refused(&error))?;
+        let mut processes = ProcessSettings::new(state.path().to_owned(), settings.program);
+        processes.ports = settings.instance_ports;
+        let executor = ProcessExecutor::new(processes).map_err(|error| refused(&error))?;
+        let ports = Ports {
+            executor: Arc::new(executor),
+            router: Arc::new(router.clone()),
+            health: Arc::new(HttpHealth),
+            evidence: Arc::new(router.clone()),
+            releases: Arc::new(store),
+            clock: Arc::new(SystemClock),
+        };
+        let manager =
+            DeploymentManager::start(ports, Arc::new(journal)).await.map_err(|error| refused(&error))?;
+        let manager = Arc::new(manager);
+        let controller = ControllerView {
+            v: VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            http,
+            state_directory: state.path().display().to_string(),
+        };
+        let (end, shutdown) = mpsc::channel(1);
+        let socket = server::bind(&state.api_socket()).map_err(|error| refused(&error))?;
+        let served = Served::new(Arc::clone(&manager), controller.clone(), end);
+        Ok(Self { controller, served, socket, router, data_plane, shutdown, manager, state, _lock: lock })
+    }
+
+    /// Serves until `stop` completes or somebody asks for the end of everything.
+    pub(crate) async fn serve(self, stop: impl Future<Output = ()>) -> Result<Ending, Failure> {
+        let Self { controller, served, socket, router, data_plane, mut shutdown, manager, state, _lock } =
+            self;
+        let observing = Arc::clone(&manager);
+        let plane = data_plane.keep_alive(controller.http, async move || observing.look_again().await);
+        let plane = tokio::spawn(plane);
+        let api = tokio::spawn(server::serve(socket, served, Arc::new(router.clone())));
+        let ending = tokio::select! {
+            () = stop => Ending::ControllerOnly,
+            _ = shutdown.recv() => {
+                plane.abort();
+                // First the clients, then what serves them.
+                if let Err(error) = router.shut_down().await {
+                    tracing::warn!(%error, "the proxy was gone already");
+                }
+                while router.seen().await.is_ok() {
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                }
+                let stopped = manager.stop_everything().await;
+                let instances = stopped.map_err(|error| Failure::new(Exit::Stuck, error.to_string()))?;
+                Ending::Everything { instances }
+            }
+        };
+        plane.abort();
+        api.abort();
+        let _ = std::fs::remove_file(state.api_socket());
+        Ok(ending)
+    }
+}
+
+/// The listeners of a proxy that runs cannot be changed: it would have to be ended first.
+fn warn_if_elsewhere(wanted: &[SocketAddr], real: &[SocketAddr]) {
+    let matches = |wanted: &SocketAddr, real: &SocketAddr| {
+        wanted.ip() == real.ip() && (wanted.port() == 0 || wanted.port() == real.port())
+    };
+    let same =
+        wanted.len() == real.len() && wanted.iter().zip(real).all(|(wanted, real)| matches(wanted, real));
+    if !same {
+        tracing::warn!(
+            ?wanted,
+            ?real,
+            "the proxy that runs already listens elsewhere; `cutover shutdown` ends it, and the next start uses the wanted addresses"
+        );
+    }
+}

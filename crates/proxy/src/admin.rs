@@ -1,0 +1,159 @@
+//! The admin socket: who may open it may change the table.
+//!
+//! `PUT /v1/table`, `GET /v1/table`, `GET /v1/stats`, `PATCH /v1/services/NAME/weights`, `PATCH /v1/services` (weights
+//! of several), `PUT /v1/services` (whole routes of several), `DELETE /v1/services/NAME`, `POST /v1/shutdown`.
+//! A change is answered with its receipts when no new request can go to a target of weight 0.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, patch, post};
+use axum::{Json, Router};
+use cutover_core::routing::{Change, Refused, ServicePatch, ServiceRoute, TableDocument};
+use cutover_core::{Epoch, ServiceName, Weights};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::plane::Plane;
+
+#[derive(Clone)]
+struct Administration {
+    plane: Arc<Plane>,
+    /// Somebody asked for the end of the process.
+    shutdown: mpsc::Sender<()>,
+}
+
+/// The routes of the admin socket.
+pub(crate) fn router(plane: Arc<Plane>, shutdown: mpsc::Sender<()>) -> Router {
+    Router::new()
+        .route("/v1/table", get(table).put(put_table))
+        .route("/v1/stats", get(statistics))
+        .route("/v1/services", patch(patch_services).put(put_services))
+        .route("/v1/services/{name}", axum::routing::delete(remove_service))
+        .route("/v1/services/{name}/weights", patch(patch_weights))
+        .route("/v1/shutdown", post(end))
+        .fallback(not_found)
+        .with_state(Administration { plane, shutdown })
+}
+
+#[derive(Serialize)]
+struct Problem {
+    error: String,
+}
+
+/// An answer that is not the wanted one: status and one sentence.
+struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(Problem { error: self.1 })).into_response()
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        let status = match &refused {
+            Refused::OlderEpoch { .. } | Refused::SameEpochOtherContent { .. } => StatusCode::CONFLICT,
+            Refused::UnknownService(_) => StatusCode::NOT_FOUND,
+            Refused::NamedTwice(_)
+            | Refused::SameRoute { .. }
+            | Refused::SameInstance { .. }
+            | Refused::BadRoute { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self(status, refused.to_string())
+    }
+}
+
+impl From<JsonRejection> for Refusal {
+    fn from(rejection: JsonRejection) -> Self {
+        Self(rejection.status(), rejection.body_text())
+    }
+}
+
+type Wanted<T> = Result<Json<T>, JsonRejection>;
+
+async fn table(State(admin): State<Administration>) -> Json<TableDocument> {
+    Json(admin.plane.document())
+}
+
+async fn statistics(State(admin): State<Administration>) -> Response {
+    Json(admin.plane.statistics()).into_response()
+}
+
+async fn put_table(
+    State(admin): State<Administration>,
+    document: Wanted<TableDocument>,
+) -> Result<Response, Refusal> {
+    let Json(document) = document?;
+    if document.listen != *admin.plane.listen() {
+        let sentence = "the listeners of a running proxy cannot be changed; start another one";
+        return Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, sentence.to_owned()));
+    }
+    changed(&admin, Change::Replace(document.services))
+}
+
+async fn put_services(
+    State(admin): State<Administration>,
+    routes: Wanted<Vec<ServiceRoute>>,
+) -> Result<Response, Refusal> {
+    changed(&admin, Change::Put(routes?.0))
+}
+
+async fn patch_services(
+    State(admin): State<Administration>,
+    patches: Wanted<Vec<ServicePatch>>,
+) -> Result<Response, Refusal> {
+    changed(&admin, Change::Weights(patches?.0))
+}
+
+/// `{"blue":0,"green":100}` and optionally `"epoch"`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WeightsChange {
+    blue: u8,
+    green: u8,
+    epoch: Option<Epoch>,
+}
+
+async fn patch_weights(
+    State(admin): State<Administration>,
+    Path(name): Path<String>,
+    change: Wanted<WeightsChange>,
+) -> Result<Response, Refusal> {
+    let Json(change) = change?;
+    let unprocessable = |reason: String| Refusal(StatusCode::UNPROCESSABLE_ENTITY, reason);
+    let name = service_name(name)?;
+    let weights =
+        Weights::new(change.blue, change.green).map_err(|error| unprocessable(error.to_string()))?;
+    let patch = ServicePatch { name, epoch: change.epoch, weights };
+    let receipts = admin.plane.change(Change::Weights(vec![patch]))?;
+    Ok(Json(receipts.into_iter().next()).into_response())
+}
+
+async fn remove_service(
+    State(admin): State<Administration>,
+    Path(name): Path<String>,
+) -> Result<Response, Refusal> {
+    changed(&admin, Change::Remove(vec![service_name(name)?]))
+}
+
+fn service_name(text: String) -> Result<ServiceName, Refusal> {
+    ServiceName::try_from(text).map_err(|error| Refusal(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
+}
+
+fn changed(admin: &Administration, change: Change) -> Result<Response, Refusal> {
+    Ok(Json(admin.plane.change(change)?).into_response())
+}
+
+async fn end(State(admin): State<Administration>) -> StatusCode {
+    // A full channel holds the same wish already.
+    let _ = admin.shutdown.try_send(());
+    StatusCode::ACCEPTED
+}
+
+async fn not_found() -> Refusal {
+    Refusal(StatusCode::NOT_FOUND, "there is nothing at this path".to_owned())
+}

@@ -1,0 +1,125 @@
+//! The table's one writer: what the admin socket, the seed and the probes share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use cutover_core::Timestamp;
+use cutover_core::receipt::Receipt;
+use cutover_core::routing::table::ServiceEntry;
+use cutover_core::routing::{Change, Listen, Publication, Refused, ServiceRoute, TableCell, TableDocument};
+use cutover_core::statistics::{InstanceReport, ServiceReport, Statistics};
+use tokio::sync::Notify;
+
+use crate::cell::Cell;
+use crate::saved::SavedTable;
+
+/// The data plane as its administrators see it.
+pub(crate) struct Plane {
+    pub(crate) cell: Cell,
+    writer: Mutex<Writer>,
+    listen: Listen,
+    /// Told after each change, for whoever follows the table.
+    pub(crate) changed: Notify,
+}
+
+struct Writer {
+    publication: Publication<Cell>,
+    saved: SavedTable,
+}
+
+impl Plane {
+    /// A plane that publishes `first` at once.
+    pub(crate) fn new(
+        boot_id: String,
+        first: TableDocument,
+        saved: SavedTable,
+    ) -> Result<Arc<Self>, Refused> {
+        let cell = Cell::default();
+        let publication = Publication::new(cell.clone(), boot_id);
+        let writer = Mutex::new(Writer { publication, saved });
+        let plane = Self { cell, writer, listen: first.listen, changed: Notify::new() };
+        plane.change(Change::Replace(first.services))?;
+        Ok(Arc::new(plane))
+    }
+
+    /// Where clients are accepted.
+    pub(crate) fn listen(&self) -> &Listen {
+        &self.listen
+    }
+
+    /// Makes a change: on disk first, then in force, then answered.
+    ///
+    /// A disk that refuses does not refuse the change (I9): the answer is the same, and a restart would begin
+    /// from the generation before.
+    pub(crate) fn change(&self, change: Change) -> Result<Vec<Receipt>, Refused> {
+        let began = Instant::now();
+        let mut writer = self.writer();
+        let prepared = writer.publication.prepare(change)?;
+        if prepared.changes_anything()
+            && let Err(error) = writer.saved.write(prepared.routes())
+        {
+            tracing::error!(%error, "the table could not be saved; a restart would begin from an older one");
+        }
+        let elapsed_us = || u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let receipts = writer.publication.commit(prepared, now(), elapsed_us);
+        drop(writer);
+        self.changed.notify_waiters();
+        Ok(receipts)
+    }
+
+    /// The table in force, epochs included.
+    pub(crate) fn document(&self) -> TableDocument {
+        let table = self.cell.load();
+        let services = table
+            .services()
+            .iter()
+            .map(|entry| ServiceRoute { epoch: Some(entry.epoch()), ..entry.desired().clone() })
+            .collect();
+        TableDocument { listen: self.listen.clone(), services }
+    }
+
+    /// What was seen so far.
+    pub(crate) fn statistics(&self) -> Statistics {
+        let writer = self.writer();
+        let table = self.cell.load();
+        let report = |entry: &Arc<ServiceEntry>| ServiceReport {
+            name: entry.desired().name.clone(),
+            epoch: entry.epoch(),
+            weights: entry.desired().weights,
+            tags: writer.publication.counters().report(&entry.desired().name),
+        };
+        let mut instances: Vec<InstanceReport> = writer
+            .publication
+            .instances()
+            .map(|instance| InstanceReport {
+                id: instance.id().clone(),
+                address: instance.address(),
+                in_flight: instance.in_flight(),
+                in_rotation: instance.is_in_rotation(),
+            })
+            .collect();
+        instances.sort_by(|a, b| a.id.cmp(&b.id));
+        Statistics {
+            boot_id: writer.publication.boot_id().to_owned(),
+            generation: table.generation(),
+            pid: std::process::id(),
+            services: table.services().iter().map(report).collect(),
+            instances,
+        }
+    }
+
+    /// Requests in flight on all instances.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.writer().publication.instances().map(|instance| instance.in_flight()).sum()
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        // A panic while it was held left either the old table or the new one in force; both are whole.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,117 @@
+//! Asks every instance of the table for its health, and keeps the unhealthy ones out of rotation.
+//!
+//! All probes run on one thread, and go on when nobody speaks to the proxy.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cutover_core::health::{HealthPolicy, HealthTracker, is_healthy_status};
+use cutover_core::routing::{InstanceState, TableCell};
+use cutover_core::{Environment, InstanceId};
+use http::Request;
+use http::header::{CONNECTION, HOST, USER_AGENT};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::plane::Plane;
+
+struct Probe {
+    policy: HealthPolicy,
+    task: AbortHandle,
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Probes what the table names, for as long as it is polled.
+pub(crate) async fn follow(plane: Arc<Plane>) {
+    let mut probes: HashMap<(InstanceId, SocketAddr), Probe> = HashMap::new();
+    loop {
+        let changed = plane.changed.notified();
+        let mut changed = std::pin::pin!(changed);
+        // Armed before the table is read, so that no change falls between.
+        changed.as_mut().enable();
+        let wanted = wanted(&plane);
+        probes.retain(|key, probe| wanted.get(key).is_some_and(|(_, policy)| *policy == probe.policy));
+        for (key, (instance, policy)) in wanted {
+            probes.entry(key).or_insert_with(|| {
+                let task = tokio::spawn(probe(instance, policy.clone())).abort_handle();
+                Probe { policy, task }
+            });
+        }
+        changed.await;
+    }
+}
+
+type Wanted = HashMap<(InstanceId, SocketAddr), (Arc<InstanceState>, HealthPolicy)>;
+
+fn wanted(plane: &Plane) -> Wanted {
+    let table = plane.cell.load();
+    let mut wanted = Wanted::new();
+    for entry in table.services() {
+        let Some(policy) = &entry.desired().health else { continue };
+        for target in Environment::ALL.into_iter().flat_map(|environment| entry.targets(environment)) {
+            let instance = target.instance();
+            let key = (instance.id().clone(), instance.address());
+            wanted.insert(key, (Arc::clone(instance), policy.clone()));
+        }
+    }
+    wanted
+}
+
+async fn probe(instance: Arc<InstanceState>, policy: HealthPolicy) {
+    let mut tracker = HealthTracker::new(policy.rise, policy.fall, instance.is_in_rotation());
+    let mut ticks = tokio::time::interval(policy.interval.max(Duration::from_millis(10)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let checked = tokio::time::timeout(policy.timeout, check(instance.address(), &policy.path)).await;
+        let result = checked.unwrap_or_else(|_| Err(format!("no answer within {:?}", policy.timeout)));
+        if let Some(healthy) = tracker.record(result.is_ok()) {
+            instance.set_in_rotation(healthy);
+            match result {
+                Ok(()) => tracing::info!(instance = %instance.id(), "healthy, in rotation again"),
+                Err(reason) => {
+                    tracing::warn!(instance = %instance.id(), reason, "unhealthy, out of rotation")
+                }
+            }
+        }
+    }
+}
+
+async fn check(address: SocketAddr, path: &str) -> Result<(), String> {
+    let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let request = Request::get(path)
+        .header(HOST, address.to_string())
+        .header(USER_AGENT, "cutover-probe")
+        .header(CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())?;
+    let exchange = async {
+        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        let status = response.status().as_u16();
+        if is_healthy_status(status) { Ok(()) } else { Err(format!("answered {status}")) }
+    };
+    // The connection is driven for as long as the answer's head needs; its end, good or bad, reaches the
+    // exchange through the connection's own channel.
+    let driven = async {
+        let _ = connection.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        result = exchange => result,
+        () = driven => unreachable!("it never ends"),
+    }
+}

@@ -1,0 +1,166 @@
+//! Puts a data plane together, in order, and takes it apart.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cutover_core::routing::{Listen, Refused, TableDocument};
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::listen::{ListenError, Listeners, listeners};
+use crate::plane::Plane;
+use crate::saved::{SavedTable, Seed, SeedError};
+use crate::settings::ProxySettings;
+use crate::worker::{self, Phase};
+use crate::{admin, probe};
+
+/// Why a data plane did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// The seed cannot be used.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+    /// The seed or the saved table contradicts itself.
+    #[error("the table in `{path}` cannot be routed by: {refused}")]
+    Table {
+        /// The seed file.
+        path: PathBuf,
+        /// Why.
+        refused: Refused,
+    },
+    /// An address is taken or not ours.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Another proxy uses the same admin socket.
+    #[error("another proxy has the admin socket `{0}`; stop it first, or give this one a socket of its own")]
+    AdminTaken(PathBuf),
+    /// A file beside the admin socket cannot be used.
+    #[error("cannot use `{path}`: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread or a runtime could not be started.
+    #[error("cannot start: {0}")]
+    Start(io::Error),
+    /// A worker ended although nobody asked for it.
+    #[error("a worker ended by itself: {0}")]
+    WorkerEnded(String),
+}
+
+/// Runs a data plane until `shutdown` completes or somebody asks for the end on the admin socket.
+///
+/// Must be called within a current-thread runtime with IO and time: probes and administration run on it.
+///
+/// # Errors
+/// [`ProxyError`] if it cannot start; when it returns, nothing of it runs any more.
+pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) -> Result<(), ProxyError> {
+    raise_descriptor_limit();
+    let seed = Seed::read(&settings.table)?;
+    let lock = lock_admin(&settings.admin)?;
+    let file = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ProxyError::File { path, source }
+    };
+    let (saved, services) = SavedTable::open(&settings.admin, &seed).map_err(file(&settings.admin))?;
+    let Listeners { addresses, by_worker } = listeners(&seed.document.listen.http, settings.workers.max(1))?;
+    let listen = Listen { http: addresses.clone() };
+    let boot_id = boot_id().map_err(ProxyError::Start)?;
+    let plane = Plane::new(boot_id, TableDocument { listen, services }, saved)
+        .map_err(|refused| ProxyError::Table { path: settings.table.clone(), refused })?;
+
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let mut workers = JoinSet::new();
+    for (number, listeners) in by_worker.into_iter().enumerate() {
+        let worker = worker::start(number, listeners, plane.cell.clone(), phases.clone());
+        let worker = worker.map_err(ProxyError::Start)?;
+        workers.spawn_blocking(move || worker.join());
+    }
+
+    let (end, mut ends) = mpsc::channel(1);
+    let socket = bind_admin(&settings.admin).map_err(file(&settings.admin))?;
+    let administration = axum::serve(socket, admin::router(Arc::clone(&plane), end));
+    let administration = tokio::spawn(administration.into_future());
+    let probes = tokio::spawn(probe::follow(Arc::clone(&plane)));
+    tracing::info!(listen = ?addresses, workers = settings.workers, admin = %settings.admin.display(), "routing");
+
+    let ended = tokio::select! {
+        () = shutdown => Ok(()),
+        _ = ends.recv() => Ok(()),
+        Some(ended) = workers.join_next() => Err(ProxyError::WorkerEnded(format!("{ended:?}"))),
+    };
+    tracing::info!(in_flight = plane.in_flight(), "ending: waiting for requests in flight");
+    let _ = phase.send(Phase::Closing);
+    // Clients that are connected and silent get a moment for a request that is on its way already.
+    let quiet = wait_until_quiet(&plane, Duration::from_millis(200));
+    if tokio::time::timeout(settings.drain, quiet).await.is_err() {
+        tracing::warn!(
+            in_flight = plane.in_flight(),
+            "ending with requests in flight: the drain time is over"
+        );
+    }
+    let _ = phase.send(Phase::Ended);
+    while workers.join_next().await.is_some() {}
+    probes.abort();
+    administration.abort();
+    let _ = fs::remove_file(&settings.admin);
+    drop(lock);
+    ended
+}
+
+async fn wait_until_quiet(plane: &Plane, moment: Duration) {
+    let mut quiet = Duration::ZERO;
+    let step = Duration::from_millis(10);
+    while quiet < moment {
+        tokio::time::sleep(step).await;
+        quiet = if plane.in_flight() == 0 { quiet + step } else { Duration::ZERO };
+    }
+}
+
+/// The lock dies with its process, so it never has to be broken by hand.
+fn lock_admin(admin: &Path) -> Result<File, ProxyError> {
+    let path = admin.with_extension("lock");
+    let failed = |source| ProxyError::File { path: path.clone(), source };
+    let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(ProxyError::AdminTaken(admin.to_owned())),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+fn bind_admin(admin: &Path) -> io::Result<UnixListener> {
+    // The lock is ours, so a socket that is there belongs to a process that is gone.
+    match fs::remove_file(admin) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(admin)?;
+    fs::set_permissions(admin, fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// Random, so that two runs never share it.
+fn boot_id() -> io::Result<String> {
+    let mut bytes = [0u8; 8];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(hex::encode(bytes))
+}
+
+/// Every client and every upstream connection is a descriptor; the soft limit is often 1024.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}

@@ -1,0 +1,17 @@
+//! What a data plane is started with.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What `cutover proxy` is told on its command line.
+#[derive(Debug, Clone)]
+pub struct ProxySettings {
+    /// The seed: a TOML file in the schema of the admin socket's table. Never written.
+    pub table: PathBuf,
+    /// Where the admin socket is made; the last good table is kept beside it.
+    pub admin: PathBuf,
+    /// Threads that carry requests, each with its own listeners and upstream connections.
+    pub workers: usize,
+    /// How long requests in flight are waited for after a request to end.
+    pub drain: Duration,
+}
