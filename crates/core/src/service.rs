@@ -1,7 +1,7 @@
 //! A service as the controller sees it, and the one function that decides about it.
 //!
 //! The aggregate is the service, not the deployment: its two slots, which is live, what is pending, and the open
-//! deployment if there is one. [`step`] takes it from one state to the next.
+//! deployment if there is one. [`step()`] takes it from one state to the next.
 
 pub mod deployment;
 pub mod effect;

@@ -136,6 +136,28 @@ fn a_rollback_after_the_bake_is_a_deployment_of_its_own_and_works_warm_and_cold(
     );
     host.run(&["rollback"]).exits(0);
     assert!(host.get("/").contains("x-version: v1"));
+    let live = host.status()["environments"]["blue"]["instances"][0]["id"].as_str().unwrap().to_owned();
+    let environment = std::fs::read_to_string(format!("/proc/{}/environ", host.program(&live))).unwrap();
+    assert!(environment.contains("RELEASE_NAME=one\0"), "with the configuration it had: {environment}");
+}
+
+#[test]
+fn memory_pressure_takes_the_idle_before_the_live_and_the_proxy_last() {
+    let host = Host::start();
+    release(&host, "one", "[rollout]\nbake = \"0s\"\n");
+    host.run(&["deploy", "v1"]).exits(0);
+    release(&host, "two", "[rollout]\nbake = \"0s\"\n");
+    host.run(&["deploy", "v2"]).exits(0);
+    let score = |pid: u32| -> i32 {
+        std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().parse().unwrap()
+    };
+    let of = |color: &str| {
+        let status = host.status();
+        let id = status["environments"][color]["instances"][0]["id"].as_str().unwrap().to_owned();
+        score(host.program(&id))
+    };
+    wait_until("blue is idle and green live", || of("blue") > of("green"));
+    assert!(of("green") > score(host.proxy_pid().unwrap()));
 }
 
 #[test]

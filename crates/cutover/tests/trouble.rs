@@ -63,6 +63,8 @@ fn a_command_that_cannot_be_executed_is_found_before_anything_is_started() {
     let refused = host.run(&["deploy", "v1"]).exits(4);
     tells(&refused, &["cannot run it", "no-such-program-anywhere"]);
     assert!(host.pids("supervisor.json").is_empty());
+    let forced = host.run(&["deploy", "v1", "--force"]).exits(1);
+    tells(&forced, &["no-such-program-anywhere"]);
 }
 
 #[test]
@@ -178,6 +180,22 @@ fn a_controller_that_cannot_start_says_why() {
     tells(&serve(&host.state(), "127.0.0.1:0").exits(4), &["another controller uses the state directory"]);
     std::fs::write(host.path("file"), "").unwrap();
     tells(&serve(&host.path("file/state"), "127.0.0.1:0").exits(4), &["cannot be used", "--state-dir"]);
+}
+
+#[test]
+fn a_data_plane_that_cannot_start_says_why() {
+    let host = Host::without_controller();
+    let proxy = |table: &str| -> Said {
+        let admin = host.path("admin.sock");
+        host.run(&["proxy", "--table", table, "--admin", admin.to_str().unwrap(), "--workers", "1"])
+    };
+    tells(&proxy("/nowhere/table.toml").exits(2), &["cannot read the table file `/nowhere/table.toml`"]);
+    host.write("table.toml", "[listen]\nhttp = [\"127.0.0.1\"]\n");
+    tells(&proxy("table.toml").exits(2), &["table.toml` is not a table", "line 2"]);
+    let twice = "[[service]]\nname = \"NAME\"\nweights = { blue = 100, green = 0 }\n";
+    let twice = twice.replace("NAME", "a") + &twice.replace("NAME", "b");
+    host.write("table.toml", &format!("[listen]\nhttp = [\"127.0.0.1:0\"]\n{twice}"));
+    tells(&proxy("table.toml").exits(2), &["`a` and `b` both claim every host"]);
 }
 
 #[test]

@@ -160,9 +160,10 @@ fn nowhere_status(nowhere: NoTarget) -> StatusCode {
 fn failure_status(failure: Failure) -> StatusCode {
     match failure {
         Failure::ConnectTimeout | Failure::FirstByteTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Failure::Connect | Failure::Reset | Failure::Malformed | Failure::Truncated | Failure::ClientGone => {
+        Failure::Connect | Failure::Reset | Failure::Malformed | Failure::Truncated => {
             StatusCode::BAD_GATEWAY
         }
+        Failure::ClientGone => StatusCode::REQUEST_TIMEOUT,
     }
 }
 
@@ -174,7 +175,7 @@ fn failure_reason(failure: Failure) -> &'static str {
         Failure::FirstByteTimeout => "the instance did not answer in time",
         Failure::Malformed => "the instance's answer could not be understood",
         Failure::Truncated => "the instance's answer ended in the middle",
-        Failure::ClientGone => "the client went away",
+        Failure::ClientGone => "the request did not arrive in time",
     }
 }
 

@@ -3,7 +3,7 @@
 //! Knows targets, weights, policies, epochs and opaque release tags. It has never heard of a deployment, a
 //! journal or a provider, and goes on alone when nobody speaks to it.
 //!
-//! Reading order: [`settings`] and [`run`] put it together; `listen` and `worker` accept clients; `server` reads
+//! Reading order: [`settings`] and [`run()`] put it together; `listen` and `worker` accept clients; `server` reads
 //! requests, `forward` carries one, `upstream` holds connections to instances; `plane` is the table with its one
 //! writer, `admin` lets others change it, `saved` keeps it, `probe` keeps instances honest.
 

@@ -178,6 +178,18 @@ fn an_instance_that_does_not_answer_makes_a_504_and_one_that_stops_in_the_middle
 }
 
 #[test]
+fn a_client_that_stands_still_in_its_body_is_told_so_and_the_instance_is_not_blamed() {
+    let address = instance(|mut stream, _| {
+        read_head(&mut stream);
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let proxy = Proxy::start(&shop(&[address], "timeouts = { idle = \"100ms\" }"));
+    let (status, body) = proxy.ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf");
+    assert_eq!((status, body.as_str()), (408, "408 Request Timeout: the request did not arrive in time\n"));
+    assert_eq!((failures(&proxy, Failure::ClientGone), failures(&proxy, Failure::Reset)), (1, 0));
+}
+
+#[test]
 fn an_answer_that_is_not_http_makes_a_502() {
     let address = instance(|mut stream, _| {
         if read_head(&mut stream).is_some() {

@@ -4,9 +4,12 @@ use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use cutover_core::Environment;
 use cutover_core::service::Status as DeploymentStatus;
+use cutover_core::{Environment, ServiceName};
+use hyper::StatusCode;
+use serde_json::json;
 
+use crate::api::VERSION;
 use crate::api::views::{EnvironmentView, ServiceView, ServicesView};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::{self, Place};
@@ -27,19 +30,24 @@ pub(crate) struct Status {
 impl Status {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
         let client = self.place.client();
-        let one = self.service.is_some() || std::path::Path::new("cutover.toml").exists();
-        let path = if one {
-            format!("/v1/services/{}", place::service(self.service)?)
-        } else {
-            "/v1/services".to_owned()
-        };
+        let named = self.service.is_some();
+        let one = named || std::path::Path::new("cutover.toml").exists();
+        let service = if one { Some(place::service(self.service)?) } else { None };
         loop {
-            if one {
-                let view: ServiceView = client.get(&path).await?;
-                self::show(printer, self.watch, &view, || service_text(&view));
-            } else {
-                let view: ServicesView = client.get(&path).await?;
-                self::show(printer, self.watch, &view, || services_text(&view));
+            match &service {
+                Some(service) => match client.get::<ServiceView>(&format!("/v1/services/{service}")).await {
+                    Err(error) if !named && error.status() == Some(StatusCode::NOT_FOUND) => {
+                        return Ok(never_deployed(printer, service));
+                    }
+                    view => {
+                        let view = view?;
+                        show(printer, self.watch, &view, || service_text(&view));
+                    }
+                },
+                None => {
+                    let view: ServicesView = client.get("/v1/services").await?;
+                    show(printer, self.watch, &view, || services_text(&view));
+                }
             }
             if !self.watch {
                 return Ok(Exit::Done);
@@ -47,6 +55,15 @@ impl Status {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
+}
+
+/// The service of the cutover.toml here is not known yet: that is no mistake.
+fn never_deployed(printer: &Printer, service: &ServiceName) -> Exit {
+    let object = json!({ "v": VERSION, "service": service, "status": DeploymentStatus::NotStarted });
+    printer.result(&object, || {
+        format!("{service}   not deployed yet; `cutover deploy` makes its first release live")
+    });
+    Exit::Done
 }
 
 fn show(printer: &Printer, watch: bool, view: &impl serde::Serialize, text: impl FnOnce() -> String) {

@@ -189,6 +189,13 @@ impl Host {
         pids
     }
 
+    /// The pid of an instance's program.
+    pub fn program(&self, instance: &str) -> u32 {
+        let record = self.state().join("instances").join(instance).join("program.json");
+        let record: Value = serde_json::from_str(&std::fs::read_to_string(record).unwrap()).unwrap();
+        u32::try_from(record["pid"].as_u64().unwrap()).unwrap()
+    }
+
     /// The pid of the proxy, by its own word.
     pub fn proxy_pid(&self) -> Option<u32> {
         let mut socket =

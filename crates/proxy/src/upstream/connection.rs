@@ -65,7 +65,12 @@ pub(crate) async fn send(
                 request
             });
             let error = error.into_error();
-            let failure = if error.is_parse() { Failure::Malformed } else { Failure::Reset };
+            let failure = match &error {
+                // The request's own body failed: its client stood still or went away.
+                error if error.is_user() => Failure::ClientGone,
+                error if error.is_parse() => Failure::Malformed,
+                _ => Failure::Reset,
+            };
             Err(SendFailure { failure, unsent, reused })
         }
         None => Err(SendFailure { failure: Failure::FirstByteTimeout, unsent: None, reused }),
