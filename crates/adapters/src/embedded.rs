@@ -1,6 +1,7 @@
 //! The router that comes with cutover: a client of the proxy's admin socket.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cutover_controller::ports::{Applied, EvidenceSource, PortError, Routed, RouterError, TrafficRouter};
@@ -14,6 +15,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::unix_http::{Reply, UnixHttp, UnixHttpError};
+
+/// A proxy that has not answered after this time counts as unreachable.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The data plane behind an admin socket.
 #[derive(Debug, Clone)]
@@ -64,16 +68,22 @@ impl EmbeddedRouter {
     /// # Errors
     /// If the proxy does not answer.
     pub async fn shut_down(&self) -> Result<(), RouterError> {
-        let reply = self.0.send::<()>(Method::POST, "/v1/shutdown", None).await?;
-        if reply.status == StatusCode::ACCEPTED { Ok(()) } else { Err(self.refusal(reply).await) }
+        within(async {
+            let reply = self.0.send::<()>(Method::POST, "/v1/shutdown", None).await?;
+            if reply.status == StatusCode::ACCEPTED { Ok(()) } else { Err(self.refusal(reply).await) }
+        })
+        .await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, RouterError> {
-        let reply = self.0.send::<()>(Method::GET, path, None).await?;
-        if reply.status != StatusCode::OK {
-            return Err(self.refusal(reply).await);
-        }
-        Ok(self.0.json(reply).await?)
+        within(async {
+            let reply = self.0.send::<()>(Method::GET, path, None).await?;
+            if reply.status != StatusCode::OK {
+                return Err(self.refusal(reply).await);
+            }
+            Ok(self.0.json(reply).await?)
+        })
+        .await
     }
 
     async fn refusal(&self, reply: Reply) -> RouterError {
@@ -85,14 +95,23 @@ impl EmbeddedRouter {
     }
 }
 
+/// A proxy that is stopped or stalled is one that cannot be reached.
+async fn within<T>(asking: impl Future<Output = Result<T, RouterError>>) -> Result<T, RouterError> {
+    let silent = || RouterError::Unreachable(format!("the proxy has not answered within {PATIENCE:?}"));
+    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| Err(silent()))
+}
+
 #[async_trait]
 impl TrafficRouter for EmbeddedRouter {
     async fn apply(&self, route: &ServiceRoute) -> Result<Applied, RouterError> {
-        let reply = self.0.send(Method::PUT, "/v1/services", Some(&[route])).await?;
-        if reply.status != StatusCode::OK {
-            return Err(self.refusal(reply).await);
-        }
-        let receipts: Vec<Receipt> = self.0.json(reply).await?;
+        let receipts: Vec<Receipt> = within(async {
+            let reply = self.0.send(Method::PUT, "/v1/services", Some(&[route])).await?;
+            if reply.status != StatusCode::OK {
+                return Err(self.refusal(reply).await);
+            }
+            Ok(self.0.json(reply).await?)
+        })
+        .await?;
         let receipt = receipts.into_iter().next();
         receipt
             .map(Applied::Routed)

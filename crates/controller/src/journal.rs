@@ -56,7 +56,9 @@ pub struct Latest {
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// Somebody else has appended: this writer is no longer the one.
-    #[error("service `{service}` was changed by somebody else: record {expected} was expected last, {found} is")]
+    #[error(
+        "service `{service}` was changed by somebody else: record {expected} was expected last, {found} is"
+    )]
     Conflict {
         /// The service.
         service: ServiceName,
@@ -66,7 +68,9 @@ pub enum JournalError {
         found: u64,
     },
     /// It was written by a newer version.
-    #[error("the journal `{path}` was written by a newer cutover (format {found}, this one reads up to {known}); start that version again, or restore an older state directory")]
+    #[error(
+        "the journal `{path}` was written by a newer cutover (format {found}, this one reads up to {known}); start that version again, or restore an older state directory"
+    )]
     Newer {
         /// The file.
         path: String,
@@ -100,7 +104,8 @@ pub trait Journal: Send + Sync {
     ///
     /// # Errors
     /// [`JournalError`], with nothing partly written.
-    async fn append(&self, service: &ServiceName, expected: u64, record: Record) -> Result<u64, JournalError>;
+    async fn append(&self, service: &ServiceName, expected: u64, record: Record)
+    -> Result<u64, JournalError>;
 
     /// What a service was last; `None` if it has no record.
     ///

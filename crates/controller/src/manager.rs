@@ -4,18 +4,20 @@ mod request;
 
 pub use request::{RequestError, SubmitOptions, Submitted};
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cutover_core::service::{Deployment, Event, ServiceState};
+use cutover_core::service::{Deployment, EffectId, Event, ServiceState};
 use cutover_core::{DeploymentId, InstanceId, ServiceName};
 use tokio::sync::{Mutex, oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::journal::{Journal, JournalError};
 use crate::ports::{PortError, Ports, Routed, Running};
-use crate::service_loop::{self, Request, ServiceHandle, Snapshot};
+use crate::service_loop::{self, Request, ServiceHandle, Snapshot, Wish};
 
 /// How often it is tried to look again at what is really there.
 const LOOKS: usize = 20;
@@ -29,6 +31,8 @@ pub struct DeploymentManager {
     term: u32,
     /// Held while a service is added, so that two requests for a new one make one loop.
     services: Mutex<HashMap<ServiceName, ServiceHandle>>,
+    /// Set for good when everything is being ended: no loop is started any more.
+    ending: AtomicBool,
 }
 
 /// Why a controller could not start.
@@ -63,18 +67,24 @@ impl DeploymentManager {
         for name in names {
             let Some(latest) = journal.latest(&name).await? else { continue };
             let first = started(term, &name, &routed, &running);
-            let handle =
-                service_loop::start(ports.clone(), Arc::clone(&journal), latest.sequence, latest.state, first);
+            let handle = service_loop::start(
+                ports.clone(),
+                Arc::clone(&journal),
+                latest.sequence,
+                latest.state,
+                first,
+            );
             services.insert(name, handle);
         }
         tracing::info!(term, services = services.len(), instances = running.len(), "controller started");
-        Ok(Self { ports, journal, term, services: Mutex::new(services) })
+        Ok(Self { ports, journal, term, services: Mutex::new(services), ending: AtomicBool::new(false) })
     }
 
     /// Every service as it is, by name.
     pub async fn services(&self) -> Vec<Arc<Snapshot>> {
         let services = self.services.lock().await;
-        let mut all: Vec<_> = services.values().map(|handle| Arc::clone(&handle.snapshots.borrow())).collect();
+        let mut all: Vec<_> =
+            services.values().map(|handle| Arc::clone(&handle.snapshots.borrow())).collect();
         all.sort_by(|a, b| a.state.name.cmp(&b.state.name));
         all
     }
@@ -88,7 +98,11 @@ impl DeploymentManager {
     ///
     /// # Errors
     /// If the journal cannot be read.
-    pub async fn history(&self, service: &ServiceName, limit: usize) -> Result<Vec<Deployment>, JournalError> {
+    pub async fn history(
+        &self,
+        service: &ServiceName,
+        limit: usize,
+    ) -> Result<Vec<Deployment>, JournalError> {
         self.journal.history(service, limit).await
     }
 
@@ -104,7 +118,10 @@ impl DeploymentManager {
             }
             tokio::time::sleep(LOOK_PAUSE).await;
         }
-        tracing::warn!(services = left.len(), "what runs and what is routed cannot be compared with what should be");
+        tracing::warn!(
+            services = left.len(),
+            "what runs and what is routed cannot be compared with what should be"
+        );
     }
 
     /// Tells services what is really there; answers those that could not take it in.
@@ -119,7 +136,8 @@ impl DeploymentManager {
             let event = started(self.term, &name, &routed, &running);
             let (reply, answer) = oneshot::channel();
             // A loop that has ended has nothing to put right.
-            let Ok(()) = handle.requests.send(Request { event, seen: Some(seen), reply }).await else { continue };
+            let request = Wish::Request(Request { event, seen: Some(seen), reply });
+            let Ok(()) = handle.wishes.send(request).await else { continue };
             if let Ok(Err(_)) = answer.await {
                 left.push(handle);
             }
@@ -127,33 +145,62 @@ impl DeploymentManager {
         left
     }
 
+    /// Looks at the services that nothing is asked for: an instance that is gone is started again, a supervisor that
+    /// died is replaced. What is under way has its own eyes.
+    pub async fn look_at_what_rests(&self) {
+        let services = self.services.lock().await;
+        let rests = |handle: &&ServiceHandle| handle.snapshots.borrow().state.pending.is_empty();
+        let resting: Vec<ServiceHandle> = services.values().filter(rests).cloned().collect();
+        drop(services);
+        // Who could not take it in now is looked at again next time.
+        let _ = self.look_at(resting).await;
+    }
+
     /// Stops every instance that runs, live ones too: for a person who takes the whole thing down. The record is
-    /// not changed, so the next start brings back what was there.
+    /// not changed, so the next start brings back what was there. Requests are answered with
+    /// [`RequestError::Ending`] from now on.
     ///
     /// # Errors
-    /// If one cannot be stopped.
+    /// If one cannot be stopped; the others are.
     pub async fn stop_everything(&self) -> Result<usize, PortError> {
-        // Without their loops nobody starts again what is stopped here.
-        self.services.lock().await.clear();
-        let running = self.ports.executor.observe().await?;
-        for running in &running {
-            let effect = cutover_core::service::EffectId { service: running.service.clone(), sequence: 0 };
-            self.ports.executor.stop(&effect, std::slice::from_ref(&running.instance.id)).await?;
+        self.ending.store(true, Ordering::SeqCst);
+        // Without their loops nobody starts again what is stopped here, and what they had started is known.
+        let loops: Vec<_> = self.services.lock().await.drain().collect();
+        for (_, handle) in &loops {
+            let _ = handle.wishes.send(Wish::End).await;
         }
+        for (_, handle) in &loops {
+            handle.wishes.closed().await;
+        }
+        let running = self.ports.executor.observe().await?;
+        let mut by_service: BTreeMap<ServiceName, Vec<InstanceId>> = BTreeMap::new();
+        for running in &running {
+            by_service.entry(running.service.clone()).or_default().push(running.instance.id.clone());
+        }
+        let mut stops = JoinSet::new();
+        for (service, instances) in by_service {
+            let executor = Arc::clone(&self.ports.executor);
+            stops.spawn(async move { executor.stop(&EffectId { service, sequence: 0 }, &instances).await });
+        }
+        let results = stops.join_all().await;
+        results.into_iter().collect::<Result<Vec<()>, _>>()?;
         Ok(running.len())
     }
 
     /// The handle of a service, whose loop is started if there is none.
-    async fn handle(&self, service: &ServiceName) -> ServiceHandle {
+    async fn handle(&self, service: &ServiceName) -> Result<ServiceHandle, RequestError> {
         let mut services = self.services.lock().await;
+        if self.ending.load(Ordering::SeqCst) {
+            return Err(RequestError::Ending);
+        }
         if let Some(handle) = services.get(service) {
-            return handle.clone();
+            return Ok(handle.clone());
         }
         let first = started(self.term, service, &[], &[]);
         let state = ServiceState::new(service.clone());
         let handle = service_loop::start(self.ports.clone(), Arc::clone(&self.journal), 0, state, first);
         services.insert(service.clone(), handle.clone());
-        handle
+        Ok(handle)
     }
 
     fn new_deployment_id() -> DeploymentId {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use cutover_core::service::{Answer, Effect, PendingEffect};
 use cutover_core::{Environment, InstanceId, ServiceName};
+use tokio::sync::mpsc;
 
 use crate::ports::{Applied, PortError, Ports, Provision, RouterError};
 
@@ -22,11 +23,17 @@ const ROUTER_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Performer {
     ports: Ports,
     service: ServiceName,
+    /// What an effect waits for, in words; not worth a record.
+    waiting_for: mpsc::UnboundedSender<String>,
 }
 
 impl Performer {
-    pub(crate) fn new(ports: Ports, service: ServiceName) -> Self {
-        Self { ports, service }
+    pub(crate) fn new(
+        ports: Ports,
+        service: ServiceName,
+        waiting_for: mpsc::UnboundedSender<String>,
+    ) -> Self {
+        Self { ports, service, waiting_for }
     }
 
     /// The slot whose instances an effect starts or stops. Such effects follow one another in the order they were
@@ -52,7 +59,7 @@ impl Performer {
                 provisioned.map(|instances| Answer::Provisioned { instances })
             }
             Effect::AwaitHealthy { release, instances, .. } => {
-                await_healthy::await_healthy(&self.ports, release, instances)
+                await_healthy::await_healthy(&self.ports, release, instances, &self.waiting_for)
                     .await
                     .map(|detail| Answer::Healthy { detail })
             }

@@ -46,8 +46,6 @@ pub struct Ports {
     pub router: Arc<dyn TrafficRouter>,
     /// Says how instances are.
     pub health: Arc<dyn HealthValidator>,
-    /// Where counts come from.
-    pub evidence: Arc<dyn EvidenceSource>,
     /// Makes releases and keeps them.
     pub releases: Arc<dyn ReleaseStore>,
     /// Tells the time.
@@ -56,7 +54,11 @@ pub struct Ports {
 
 impl Ports {
     /// Asks for the health of an instance; a validator that hangs has not passed it.
-    pub(crate) async fn check_health(&self, instance: &Instance, policy: &HealthPolicy) -> Result<(), String> {
+    pub(crate) async fn check_health(
+        &self,
+        instance: &Instance,
+        policy: &HealthPolicy,
+    ) -> Result<(), String> {
         let limit = policy.timeout + HEALTH_GRACE;
         let checked = tokio::time::timeout(limit, self.health.check(instance, policy)).await;
         checked.unwrap_or_else(|_| Err(format!("its health was not answered within {} s", limit.as_secs())))

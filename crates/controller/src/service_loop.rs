@@ -7,8 +7,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cutover_core::service::{Deployment, Effect, EffectId, Event, PendingEffect, Refusal, ServiceState, step};
-use cutover_core::{PerEnvironment, ServiceName};
+use cutover_core::service::{
+    Deployment, Effect, EffectId, Event, PendingEffect, Refusal, ServiceState, step,
+};
+use cutover_core::{Environment, PerEnvironment, ServiceName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
@@ -29,6 +31,8 @@ pub struct Snapshot {
     pub state: ServiceState,
     /// The deployment that ended last while this controller ran.
     pub last_closed: Option<Deployment>,
+    /// What the open deployment waits for, as far as that is worth telling.
+    pub waiting_for: Option<String>,
     /// Why decisions cannot be recorded, while that is so.
     pub journal_trouble: Option<String>,
 }
@@ -52,10 +56,18 @@ pub(crate) struct Request {
     pub(crate) reply: oneshot::Sender<Result<Arc<Snapshot>, Unfulfilled>>,
 }
 
+/// What a loop is asked from outside.
+pub(crate) enum Wish {
+    /// To decide.
+    Request(Request),
+    /// To end, once what it has started or stopped is done.
+    End,
+}
+
 /// The way to a service's loop.
 #[derive(Clone)]
 pub(crate) struct ServiceHandle {
-    pub(crate) requests: mpsc::Sender<Request>,
+    pub(crate) wishes: mpsc::Sender<Wish>,
     pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
 }
 
@@ -87,13 +99,15 @@ pub(crate) fn start(
     first: Event,
 ) -> ServiceHandle {
     let name = state.name.clone();
-    let snapshot = Arc::new(Snapshot { sequence, state, last_closed: None, journal_trouble: None });
+    let snapshot =
+        Arc::new(Snapshot { sequence, state, last_closed: None, waiting_for: None, journal_trouble: None });
     let (publish, snapshots) = watch::channel(Arc::clone(&snapshot));
-    let (requests, requested) = mpsc::channel(16);
+    let (wishes, wished) = mpsc::channel(16);
     let (events, happened) = mpsc::unbounded_channel();
+    let (waiting_for, waits) = mpsc::unbounded_channel();
     let service = ServiceLoop {
         snapshot,
-        performer: Performer::new(ports.clone(), name),
+        performer: Performer::new(ports.clone(), name, waiting_for),
         ports,
         journal,
         watches: Watches::default(),
@@ -104,16 +118,17 @@ pub(crate) fn start(
         slots: PerEnvironment::default(),
         publish,
     };
-    tokio::spawn(service.run(first, requested, happened));
-    ServiceHandle { requests, snapshots }
+    tokio::spawn(service.run(first, wished, happened, waits));
+    ServiceHandle { wishes, snapshots }
 }
 
 impl ServiceLoop {
     async fn run(
         mut self,
         first: Event,
-        mut requested: mpsc::Receiver<Request>,
+        mut wished: mpsc::Receiver<Wish>,
         mut happened: mpsc::UnboundedReceiver<Event>,
+        mut waits: mpsc::UnboundedReceiver<String>,
     ) {
         self.handle(first).await;
         self.watches.follow(&self.snapshot.state, &self.ports, &self.events);
@@ -122,21 +137,28 @@ impl ServiceLoop {
             tokio::select! {
                 // People first: a rescue never waits behind news. A fixed order can also be played again.
                 biased;
-                request = requested.recv() => match request {
-                    Some(request) => {
+                wish = wished.recv() => match wish {
+                    Some(Wish::Request(request)) => {
                         let result = self.fulfil(&request).await;
                         // Whoever asked may be gone; what was decided stands.
                         let _ = request.reply.send(result);
                     }
                     // Nobody can ask any more: the controller ends.
-                    None => break,
+                    Some(Wish::End) | None => break,
                 },
                 Some(event) = happened.recv() => self.handle(event).await,
+                Some(waiting_for) = waits.recv() => self.revise(|snapshot| snapshot.waiting_for = Some(waiting_for)),
                 () = tokio::time::sleep(wait) => self.handle(Event::TimePassed).await,
             }
         }
         for task in self.running.values() {
             task.abort();
+        }
+        // Until these have ended the receiver lives, which tells whoever waits for the end.
+        for environment in Environment::ALL {
+            if let Some(task) = self.slots[environment].take() {
+                let _ = task.await;
+            }
         }
     }
 
@@ -219,6 +241,7 @@ impl ServiceLoop {
             sequence,
             state: transition.state,
             last_closed,
+            waiting_for: None,
             journal_trouble: None,
         });
         self.publish.send_replace(Arc::clone(&self.snapshot));
@@ -246,12 +269,14 @@ impl ServiceLoop {
         };
         let Some(latest) = latest else {
             self.uncertain = false;
+            self.revise(|snapshot| snapshot.journal_trouble = None);
             return Ok(());
         };
         let last_closed = self.closed_by(&latest.state).await?;
         self.uncertain = false;
         let (sequence, state) = (latest.sequence, latest.state);
-        self.snapshot = Arc::new(Snapshot { sequence, state, last_closed, journal_trouble: None });
+        self.snapshot =
+            Arc::new(Snapshot { sequence, state, last_closed, waiting_for: None, journal_trouble: None });
         self.publish.send_replace(Arc::clone(&self.snapshot));
         self.forget_what_nobody_awaits();
         for pending in self.snapshot.state.pending.clone() {
@@ -273,8 +298,13 @@ impl ServiceLoop {
 
     fn note_trouble(&mut self, name: &ServiceName, error: &JournalError) {
         tracing::error!(service = %name, %error, "a decision could not be recorded and was not taken");
+        self.revise(|snapshot| snapshot.journal_trouble = Some(error.to_string()));
+    }
+
+    /// Changes what is told beside the state.
+    fn revise(&mut self, change: impl FnOnce(&mut Snapshot)) {
         let mut snapshot = Snapshot::clone(&self.snapshot);
-        snapshot.journal_trouble = Some(error.to_string());
+        change(&mut snapshot);
         self.snapshot = Arc::new(snapshot);
         self.publish.send_replace(Arc::clone(&self.snapshot));
     }

@@ -30,7 +30,12 @@ impl Drop for Watch {
 
 impl Watches {
     /// Ends the watches that the state no longer asks for and begins those that it does.
-    pub(crate) fn follow(&mut self, state: &ServiceState, ports: &Ports, events: &mpsc::UnboundedSender<Event>) {
+    pub(crate) fn follow(
+        &mut self,
+        state: &ServiceState,
+        ports: &Ports,
+        events: &mpsc::UnboundedSender<Event>,
+    ) {
         let wanted: Vec<_> = state
             .watched()
             .into_iter()
@@ -42,15 +47,21 @@ impl Watches {
                 (watched.environment, watched.instances.to_vec(), policy)
             })
             .collect();
-        let is = |watch: &Watch, (environment, instances, policy): &(Environment, Vec<Instance>, HealthPolicy)| {
-            watch.environment == *environment && watch.instances == *instances && watch.policy == *policy
-        };
+        let is =
+            |watch: &Watch, (environment, instances, policy): &(Environment, Vec<Instance>, HealthPolicy)| {
+                watch.environment == *environment && watch.instances == *instances && watch.policy == *policy
+            };
         self.0.retain(|watch| wanted.iter().any(|wanted| is(watch, wanted)));
         for wanted in wanted {
             if !self.0.iter().any(|watch| is(watch, &wanted)) {
                 let (environment, instances, policy) = wanted;
-                let following =
-                    environment_health(ports.clone(), environment, instances.clone(), policy.clone(), events.clone());
+                let following = environment_health(
+                    ports.clone(),
+                    environment,
+                    instances.clone(),
+                    policy.clone(),
+                    events.clone(),
+                );
                 let task = tokio::spawn(following).abort_handle();
                 self.0.push(Watch { environment, instances, policy, task });
             }
@@ -59,7 +70,8 @@ impl Watches {
 }
 
 fn is_being_started(state: &ServiceState, environment: Environment) -> bool {
-    let starts = |effect: &Effect| matches!(effect, Effect::Provision { environment: e, .. } if *e == environment);
+    let starts =
+        |effect: &Effect| matches!(effect, Effect::Provision { environment: e, .. } if *e == environment);
     state.pending.iter().any(|pending| starts(&pending.effect))
 }
 
@@ -77,7 +89,8 @@ async fn environment_health(
         let (ports, instance, policy) = (ports.clone(), instance.clone(), policy.clone());
         let conclusions = conclusions.clone();
         checks.spawn(async move {
-            instance_health(&ports, &instance, &policy, |health| conclusions.send((index, health)).is_ok()).await;
+            instance_health(&ports, &instance, &policy, |health| conclusions.send((index, health)).is_ok())
+                .await;
         });
     }
     let ids: Vec<InstanceId> = instances.iter().map(|instance| instance.id.clone()).collect();

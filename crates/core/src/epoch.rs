@@ -10,8 +10,13 @@ use serde::{Deserialize, Serialize};
 /// term; the data plane refuses an older epoch whoever sends it (I7). Terms stay below 2²¹, so that an epoch is
 /// exact in JSON readers that keep numbers as 64-bit floats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "u64", into = "u64")]
 pub struct Epoch(u64);
+
+/// A number whose term is beyond [`Epoch::TERM_LIMIT`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not an epoch: epochs are smaller than 2^53")]
+pub struct EpochTooLarge(u64);
 
 impl Epoch {
     /// Before any change.
@@ -44,9 +49,17 @@ impl Epoch {
     }
 }
 
-impl From<u64> for Epoch {
-    fn from(number: u64) -> Self {
-        Self(number)
+impl TryFrom<u64> for Epoch {
+    type Error = EpochTooLarge;
+
+    fn try_from(number: u64) -> Result<Self, EpochTooLarge> {
+        if number >> 32 < u64::from(Self::TERM_LIMIT) { Ok(Self(number)) } else { Err(EpochTooLarge(number)) }
+    }
+}
+
+impl From<Epoch> for u64 {
+    fn from(epoch: Epoch) -> Self {
+        epoch.0
     }
 }
 
@@ -65,6 +78,13 @@ mod tests {
         let busy = (0..1000).fold(Epoch::start_of(3), |epoch, _| epoch.next());
         assert!(Epoch::start_of(4) > busy);
         assert_eq!(busy.term(), 3);
+    }
+
+    #[test]
+    fn a_number_that_is_not_exact_everywhere_is_no_epoch() {
+        assert!(Epoch::try_from((1 << 53) - 1).is_ok());
+        assert_eq!(Epoch::try_from(1 << 53), Err(EpochTooLarge(1 << 53)));
+        assert!(serde_json::from_str::<Epoch>("18446744073709551615").is_err());
     }
 
     #[test]

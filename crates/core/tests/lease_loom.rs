@@ -87,14 +87,14 @@ fn a_request_whose_head_is_read_after_the_answer_never_goes_to_the_old_environme
         let seen = loom::sync::Arc::clone(&answered);
         let client = thread::spawn(move || {
             // The client learns of the answer by nothing stronger than its own eyes.
-            let after = seen.load(Ordering::Acquire);
+            let after = seen.load(Ordering::Relaxed);
             let lease = claim(&cell, request()).unwrap();
             if after {
                 assert_eq!(lease.environment(), Environment::Green);
             }
         });
         publication.publish(Change::Replace(vec![route(Environment::Green)]), Timestamp::default()).unwrap();
-        answered.store(true, Ordering::Release);
+        answered.store(true, Ordering::Relaxed);
         client.join().unwrap();
     });
 }

@@ -70,7 +70,7 @@ fn service_of(publication: &Publication<Cell>, host: &str, path: &str) -> Option
 fn weights_patch(name: &str, epoch: Option<u64>, weights: (u8, u8)) -> Change {
     Change::Weights(vec![ServicePatch {
         name: name.parse().unwrap(),
-        epoch: epoch.map(Epoch::from),
+        epoch: epoch.map(|epoch| Epoch::try_from(epoch).unwrap()),
         weights: Weights::new(weights.0, weights.1).unwrap(),
     }])
 }
@@ -160,11 +160,11 @@ fn an_older_epoch_is_refused_whoever_sends_it_and_the_same_one_gets_the_same_rec
     assert_eq!(publish(&mut publication, weights_patch("shop", Some(10), (0, 100))).unwrap(), first);
     assert_eq!(publication.cell().load().generation(), generation, "asking again changes nothing");
     let other = publish(&mut publication, weights_patch("shop", Some(10), (100, 0))).unwrap_err();
-    assert!(matches!(other, Refused::SameEpochOtherContent { .. }) && other.is_conflict());
+    assert!(matches!(other, Refused::SameEpochOtherContent { .. }));
     let older = publish(&mut publication, weights_patch("shop", Some(9), (100, 0))).unwrap_err();
-    assert!(matches!(older, Refused::OlderEpoch { .. }) && older.is_conflict());
+    assert!(matches!(older, Refused::OlderEpoch { .. }));
     let next = publish(&mut publication, weights_patch("shop", None, (100, 0))).unwrap();
-    assert_eq!(next[0].epoch, Epoch::from(11));
+    assert_eq!(next[0].epoch, Epoch::try_from(11).unwrap());
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_change_of_several_services_is_all_or_nothing() {
     publish(&mut publication, weights_patch("b", Some(50), (100, 0))).unwrap();
     let patch = |name: &str, epoch| ServicePatch {
         name: name.parse().unwrap(),
-        epoch: Some(Epoch::from(epoch)),
+        epoch: Some(Epoch::try_from(epoch).unwrap()),
         weights: Weights::all_to(Environment::Green),
     };
     let refused = publish(&mut publication, Change::Weights(vec![patch("a", 60), patch("b", 40)]));
@@ -198,6 +198,34 @@ fn an_unchanged_service_keeps_its_targets_and_a_changed_one_is_fenced() {
             .clone();
     assert!(std::ptr::eq(held_b.target(), &*target_b));
     assert_eq!(held_a.target().instance().in_flight(), 2, "a and b share the instance by its id and address");
+}
+
+#[test]
+fn a_service_that_was_removed_is_not_brought_back_by_an_older_epoch() {
+    let mut publication = publication(vec![route("shop", &[], "/", (100, 0))]);
+    publish(&mut publication, weights_patch("shop", Some(10), (100, 0))).unwrap();
+    publish(&mut publication, Change::Remove(vec!["shop".parse().unwrap()])).unwrap();
+    let again = |epoch| ServiceRoute {
+        epoch: Some(Epoch::try_from(epoch).unwrap()),
+        ..route("shop", &[], "/", (100, 0))
+    };
+    let older = publish(&mut publication, Change::Put(vec![again(9)])).unwrap_err();
+    assert!(matches!(older, Refused::OlderEpoch { .. }));
+    publish(&mut publication, Change::Put(vec![again(11)])).unwrap();
+}
+
+#[test]
+fn what_is_refused_leaves_no_trace() {
+    let mut publication = publication(vec![route("shop", &[], "/", (100, 0))]);
+    for number in 0..20 {
+        let mut wrong = route("shop", &[], "/", (100, 0));
+        wrong.tags.blue = format!("v{number}");
+        wrong.blue = instances(100..103);
+        let both = vec![wrong, route("other", &[], "/", (100, 0))];
+        assert!(matches!(publish(&mut publication, Change::Put(both)), Err(Refused::SameRoute { .. })));
+    }
+    assert_eq!(publication.counters().report(&"shop".parse().unwrap()).len(), 2);
+    assert_eq!(publication.instances().count(), 2);
 }
 
 #[test]
@@ -276,7 +304,7 @@ proptest! {
                 in_force = blue;
             }
             let lease = ask(&publication, "", "/").unwrap();
-            prop_assert_eq!(lease.service().epoch(), Epoch::from(epoch));
+            prop_assert_eq!(lease.service().epoch(), Epoch::try_from(epoch).unwrap());
             if in_force % 100 == 0 {
                 let expected = if in_force == 100 { Environment::Blue } else { Environment::Green };
                 prop_assert_eq!(lease.environment(), expected);

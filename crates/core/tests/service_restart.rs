@@ -40,7 +40,7 @@ fn a_pending_shift_gets_an_epoch_that_is_newer_than_anything_the_router_knows() 
     let before = world.pending("shift");
     let stale = world.outside.perform(&before);
     let mut route = world.outside.observe().unwrap();
-    route.epoch = Epoch::from(9 << 32);
+    route.epoch = Epoch::try_from(9 << 32).unwrap();
     world.outside.route.as_mut().unwrap().epoch = Some(route.epoch);
     let running = world.outside.running.iter().cloned().collect();
     world.happens(&Event::ControllerStarted { term: 3, route: Some(route.clone()), running }).unwrap();

@@ -111,26 +111,31 @@ impl DataPlane {
 
     /// Starts the proxy again whenever it is gone, for as long as it is polled; `restarted` is told each time that
     /// another run answers, whoever started it.
-    pub(crate) async fn keep_alive(mut self, http: Vec<SocketAddr>, mut restarted: impl AsyncFnMut()) {
+    pub(crate) async fn keep_alive(mut self, http: Vec<SocketAddr>, restarted: impl Fn()) {
         let mut run = self.router.seen().await.ok().map(|seen| (seen.boot_id, seen.pid));
         let mut asked = Instant::now();
+        let mut pause = WATCH;
         loop {
-            tokio::time::sleep(WATCH).await;
+            tokio::time::sleep(pause).await;
             let lives = !self.has_ended() && run.as_ref().is_some_and(|(_, pid)| exists(*pid));
             if lives && asked.elapsed() < ASK {
                 continue;
             }
             asked = Instant::now();
+            pause = WATCH;
             match self.router.seen().await {
                 Ok(seen) if run.as_ref().is_some_and(|(boot_id, _)| *boot_id == seen.boot_id) => {}
                 Ok(seen) => {
                     run = Some((seen.boot_id, seen.pid));
-                    restarted().await;
+                    restarted();
                 }
+                // It is there and says something else than it should: another one could not even start.
+                Err(reason) if lives => tracing::warn!(%reason, "the proxy does not answer as it should"),
                 Err(reason) => {
                     tracing::warn!(%reason, "the proxy is gone, starting it again");
                     if let Err(error) = self.start(&http).await {
                         tracing::error!(%error, "the proxy could not be started again");
+                        pause = ASK;
                     }
                 }
             }

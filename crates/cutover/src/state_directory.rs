@@ -54,12 +54,15 @@ impl StateDirectory {
     }
 
     /// Makes what is missing, readable for its owner alone, and checks that it can be written.
+    ///
+    /// That others may pass through, which releases of another user need, is kept if it was so.
     pub(crate) fn prepare(&self) -> Result<(), StateError> {
         let unusable = |source| StateError::Unusable { path: self.0.clone(), source };
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(&self.0).map_err(unusable)?;
-        fs::set_permissions(&self.0, fs::Permissions::from_mode(0o700)).map_err(unusable)?;
+        let passing = fs::metadata(&self.0).map_err(unusable)?.permissions().mode() & 0o011;
+        fs::set_permissions(&self.0, fs::Permissions::from_mode(0o700 | passing)).map_err(unusable)?;
         builder.create(self.proxy_directory()).map_err(unusable)?;
         let probe = self.0.join(".writable");
         fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)).map_err(unusable)

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cutover_adapters::embedded::EmbeddedRouter;
 use cutover_adapters::http_health::HttpHealth;
@@ -19,6 +20,9 @@ use crate::api::views::ControllerView;
 use crate::cli::exit::{Exit, Failure};
 use crate::data_plane::{DataPlane, DataPlaneError};
 use crate::state_directory::{StateDirectory, StateError};
+
+/// How often services that rest are compared with what really runs.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// What a controller is started with.
 #[derive(Debug, Clone)]
@@ -91,7 +95,6 @@ impl World {
             executor: Arc::new(executor),
             router: Arc::new(router.clone()),
             health: Arc::new(HttpHealth),
-            evidence: Arc::new(router.clone()),
             releases: Arc::new(store),
             clock: Arc::new(SystemClock),
         };
@@ -116,19 +119,31 @@ impl World {
         let Self { controller, served, socket, router, data_plane, mut shutdown, manager, state, _lock } =
             self;
         let observing = Arc::clone(&manager);
-        let plane = data_plane.keep_alive(controller.http, async move || observing.look_again().await);
+        let plane = data_plane.keep_alive(controller.http, move || {
+            // On a task of its own: a proxy that dies meanwhile must be noticed.
+            let observing = Arc::clone(&observing);
+            tokio::spawn(async move { observing.look_again().await });
+        });
         let plane = tokio::spawn(plane);
         let api = tokio::spawn(server::serve(socket, served, Arc::new(router.clone())));
+        let resting = Arc::clone(&manager);
+        let looking = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                resting.look_at_what_rests().await;
+            }
+        });
         let ending = tokio::select! {
             () = stop => Ending::ControllerOnly,
             _ = shutdown.recv() => {
                 plane.abort();
+                looking.abort();
                 // First the clients, then what serves them.
                 if let Err(error) = router.shut_down().await {
                     tracing::warn!(%error, "the proxy was gone already");
                 }
                 while router.seen().await.is_ok() {
-                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 let stopped = manager.stop_everything().await;
                 let instances = stopped.map_err(|error| Failure::new(Exit::Stuck, error.to_string()))?;
@@ -136,6 +151,7 @@ impl World {
             }
         };
         plane.abort();
+        looking.abort();
         api.abort();
         let _ = std::fs::remove_file(state.api_socket());
         Ok(ending)

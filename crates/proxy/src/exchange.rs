@@ -15,18 +15,26 @@ pub(crate) struct Exchange {
     /// When the last piece of the request's body was taken, while it is being sent.
     request_progress: Cell<Instant>,
     request_sent: Cell<bool>,
+    /// Whether it is known how the request went, so that it was counted.
+    counted: Cell<bool>,
 }
 
 impl Exchange {
     pub(crate) fn new(lease: Lease, began: Instant) -> Rc<Self> {
-        Rc::new(Self { lease, began, request_progress: Cell::new(began), request_sent: Cell::new(false) })
+        Rc::new(Self {
+            lease,
+            began,
+            request_progress: Cell::new(began),
+            request_sent: Cell::new(false),
+            counted: Cell::new(false),
+        })
     }
 
     pub(crate) fn lease(&self) -> &Lease {
         &self.lease
     }
 
-    pub(crate) fn counters(&self) -> &Counters {
+    fn counters(&self) -> &Counters {
         self.lease.target().counters()
     }
 
@@ -36,7 +44,20 @@ impl Exchange {
 
     /// Counts the answer's head.
     pub(crate) fn answered(&self, status: u16) {
+        self.counted.set(true);
         self.counters().answered(status, self.began.elapsed());
+    }
+
+    /// Counts that there is no answer.
+    pub(crate) fn unanswered(&self, failure: Failure) {
+        self.counted.set(true);
+        self.counters().unanswered(failure);
+    }
+
+    /// Counts that the request is sent once more, as another exchange.
+    pub(crate) fn retried(&self) {
+        self.counted.set(true);
+        self.counters().retried();
     }
 
     /// Counts a failure after the answer's head.
@@ -58,8 +79,17 @@ impl Exchange {
         self.request_sent.get()
     }
 
-    /// How long the instance has had nothing more to wait for from us; `None` while the request is being sent.
-    pub(crate) fn waited_for_answer(&self) -> Option<Duration> {
-        self.request_sent.get().then(|| self.request_progress.get().elapsed())
+    /// How long nothing more of the request was taken.
+    pub(crate) fn stood_still(&self) -> Duration {
+        self.request_progress.get().elapsed()
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        // Neither answered nor failed: the client went away while it waited.
+        if !self.counted.get() {
+            self.counters().unanswered(Failure::ClientGone);
+        }
     }
 }

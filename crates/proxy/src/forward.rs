@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use cutover_core::routing::{InstanceState, NoTarget, RequestRoute, claim};
+use cutover_core::routing::{InstanceState, Lease, NoTarget, RequestRoute, claim};
 use cutover_core::statistics::Failure;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
@@ -15,7 +15,7 @@ use crate::body::{AnswerBody, InstanceBody, RequestBody};
 use crate::cell::Cell;
 use crate::exchange::Exchange;
 use crate::headers::{remove_hop_by_hop, set_forwarded};
-use crate::upstream::{Pool, Sent, send};
+use crate::upstream::{Pool, Reuse, Sent, send};
 
 /// Instances that one request is offered to at most, and connections tried on one of them.
 const ATTEMPTS: usize = 3;
@@ -37,40 +37,41 @@ impl Forwarder {
         if let Err((status, reason)) = prepare(&mut request, client) {
             return own_answer(status, reason);
         }
-        let idempotent = request.method().is_idempotent();
         let mut avoid = Vec::new();
+        // No await from a claim to its send.
+        let mut lease = match self.claim(&request, &avoid) {
+            Ok(lease) => lease,
+            Err(nowhere) => return own_answer(nowhere_status(nowhere), &nowhere.to_string()),
+        };
+        // Only what has no body can be sent twice; a body is gone once it was taken.
+        let repeatable = request.method().is_idempotent() && request.body().is_empty();
+        let mut reuse = if repeatable { Reuse::Any } else { Reuse::Fresh };
         for attempt in 1.. {
-            let route =
-                RequestRoute { host: host_of(request.headers()), path: request.uri().path(), avoid: &avoid };
-            // No await from here to the claim.
-            let lease = match claim(&self.cell, route) {
-                Ok(lease) => lease,
-                Err(nowhere) => return own_answer(nowhere_status(nowhere), &nowhere.to_string()),
-            };
             let exchange = Exchange::new(lease, began);
-            let again = (idempotent && request.body().is_empty()).then(|| copy_of(&request));
-            let failed = match send(&self.pool, &exchange, request, idempotent).await {
+            let copy = repeatable.then(|| copy_of(&request));
+            let failed = match send(&self.pool, &exchange, request, reuse).await {
                 Ok(sent) => return answer(sent, exchange),
                 Err(failed) => failed,
             };
-            let repeated = match failed.unsent {
-                Some(unsent) => {
-                    if matches!(failed.failure, Failure::Connect | Failure::ConnectTimeout) {
-                        avoid.push(Arc::clone(exchange.lease().target().instance()));
-                    }
-                    Some(unsent)
-                }
+            if matches!(failed.failure, Failure::Connect | Failure::ConnectTimeout) {
+                avoid.push(Arc::clone(exchange.lease().target().instance()));
+            }
+            let again = match failed.unsent {
+                Some(unsent) => Some(unsent),
                 // The end of a connection that was idle crossed a request that may be sent twice.
-                None if failed.reused && failed.failure == Failure::Reset => again,
+                None if failed.reused && failed.failure == Failure::Reset => copy,
                 None => None,
             };
-            match repeated {
-                Some(next) if attempt < ATTEMPTS && self.has_another(&next, &avoid) => {
-                    exchange.counters().retried();
-                    request = next;
+            // What waited in the pool with the one that failed may have ended with it.
+            reuse = Reuse::None;
+            let next = again.filter(|_| attempt < ATTEMPTS);
+            match next.and_then(|next| Some((self.claim(&next, &avoid).ok()?, next))) {
+                Some((next_lease, next)) => {
+                    exchange.retried();
+                    (lease, request) = (next_lease, next);
                 }
-                _ => {
-                    exchange.counters().unanswered(failed.failure);
+                None => {
+                    exchange.unanswered(failed.failure);
                     return own_answer(failure_status(failed.failure), failure_reason(failed.failure));
                 }
             }
@@ -78,10 +79,9 @@ impl Forwarder {
         unreachable!("the last attempt answers")
     }
 
-    /// Whether another attempt would find an instance, so that the failure that is told is the first one.
-    fn has_another(&self, request: &Request<RequestBody>, avoid: &[Arc<InstanceState>]) -> bool {
+    fn claim(&self, request: &Request<RequestBody>, avoid: &[Arc<InstanceState>]) -> Result<Lease, NoTarget> {
         let route = RequestRoute { host: host_of(request.headers()), path: request.uri().path(), avoid };
-        avoid.is_empty() || claim(&self.cell, route).is_ok()
+        claim(&self.cell, route)
     }
 }
 
@@ -95,6 +95,9 @@ fn prepare(
     }
     // RFC 9112, section 3.2.2: the authority of an absolute-form target replaces the Host field.
     if let Some(authority) = request.uri().authority() {
+        if authority.as_str().contains('@') {
+            return Err((StatusCode::BAD_REQUEST, "the target must not hold user information"));
+        }
         let host = HeaderValue::from_str(authority.as_str())
             .map_err(|_| (StatusCode::BAD_REQUEST, "the target's host is malformed"))?;
         request.headers_mut().insert(header::HOST, host);

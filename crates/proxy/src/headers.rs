@@ -5,6 +5,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
@@ -37,6 +39,9 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
 /// Says who asked, for what host and over what. Fields that a client sent are replaced: nobody in front of this
 /// proxy is trusted.
 pub(crate) fn set_forwarded(headers: &mut HeaderMap, client: &HeaderValue, host: Option<HeaderValue>) {
+    for name in [&header::FORWARDED, &X_FORWARDED_PORT, &X_REAL_IP] {
+        headers.remove(name);
+    }
     headers.insert(X_FORWARDED_FOR, client.clone());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     match host {
@@ -88,6 +93,9 @@ mod tests {
     fn what_a_client_says_about_itself_is_replaced() {
         let mut headers = map(&[
             ("x-forwarded-for", "6.6.6.6"),
+            ("forwarded", "for=6.6.6.6"),
+            ("x-real-ip", "6.6.6.6"),
+            ("x-forwarded-port", "1"),
             ("x-forwarded-host", "evil"),
             ("x-forwarded-proto", "https"),
         ]);

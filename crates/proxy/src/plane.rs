@@ -28,18 +28,28 @@ struct Writer {
 }
 
 impl Plane {
-    /// A plane that publishes `first` at once.
+    /// A plane that publishes the first candidate that does not contradict itself; the last one has to be right.
     pub(crate) fn new(
         boot_id: String,
-        first: TableDocument,
+        listen: Listen,
+        candidates: Vec<Vec<ServiceRoute>>,
         saved: SavedTable,
     ) -> Result<Arc<Self>, Refused> {
         let cell = Cell::default();
         let publication = Publication::new(cell.clone(), boot_id);
         let writer = Mutex::new(Writer { publication, saved });
-        let plane = Self { cell, writer, listen: first.listen, changed: Notify::new() };
-        plane.change(Change::Replace(first.services))?;
-        Ok(Arc::new(plane))
+        let plane = Arc::new(Self { cell, writer, listen, changed: Notify::new() });
+        let mut refusal = None;
+        for services in candidates {
+            match plane.change(Change::Replace(services)) {
+                Ok(_) => return Ok(plane),
+                Err(refused) => {
+                    tracing::warn!(%refused, "a table cannot be routed by");
+                    refusal = Some(refused);
+                }
+            }
+        }
+        refusal.map_or(Ok(plane), Err)
     }
 
     /// Where clients are accepted.

@@ -23,6 +23,7 @@ use tokio::time::MissedTickBehavior;
 use crate::plane::Plane;
 
 struct Probe {
+    instance: Arc<InstanceState>,
     policy: HealthPolicy,
     task: AbortHandle,
 }
@@ -30,6 +31,8 @@ struct Probe {
 impl Drop for Probe {
     fn drop(&mut self) {
         self.task.abort();
+        // Nobody speaks against it any more.
+        self.instance.set_in_rotation(true);
     }
 }
 
@@ -45,8 +48,8 @@ pub(crate) async fn follow(plane: Arc<Plane>) {
         probes.retain(|key, probe| wanted.get(key).is_some_and(|(_, policy)| *policy == probe.policy));
         for (key, (instance, policy)) in wanted {
             probes.entry(key).or_insert_with(|| {
-                let task = tokio::spawn(probe(instance, policy.clone())).abort_handle();
-                Probe { policy, task }
+                let task = tokio::spawn(probe(Arc::clone(&instance), policy.clone())).abort_handle();
+                Probe { instance, policy, task }
             });
         }
         changed.await;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cutover_core::routing::{Listen, Refused, TableDocument};
+use cutover_core::routing::{Listen, Refused};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::UnixListener;
@@ -71,12 +71,14 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
         let path = path.to_owned();
         move |source| ProxyError::File { path, source }
     };
-    let (saved, services) = SavedTable::open(&settings.admin, &seed).map_err(file(&settings.admin))?;
+    let (saved, candidates) = SavedTable::open(&settings.admin, &seed).map_err(file(&settings.admin))?;
     let Listeners { addresses, by_worker } = listeners(&seed.document.listen.http, settings.workers.max(1))?;
     let listen = Listen { http: addresses.clone() };
     let boot_id = boot_id().map_err(ProxyError::Start)?;
-    let plane = Plane::new(boot_id, TableDocument { listen, services }, saved)
+    let plane = Plane::new(boot_id, listen, candidates, saved)
         .map_err(|refused| ProxyError::Table { path: settings.table.clone(), refused })?;
+    // Before any client is accepted: what fails from here on would cut them.
+    let socket = bind_admin(&settings.admin).map_err(file(&settings.admin))?;
 
     let (phase, phases) = watch::channel(Phase::Serving);
     let mut workers = JoinSet::new();
@@ -87,7 +89,6 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
     }
 
     let (end, mut ends) = mpsc::channel(1);
-    let socket = bind_admin(&settings.admin).map_err(file(&settings.admin))?;
     let administration = axum::serve(socket, admin::router(Arc::clone(&plane), end));
     let administration = tokio::spawn(administration.into_future());
     let probes = tokio::spawn(probe::follow(Arc::clone(&plane)));

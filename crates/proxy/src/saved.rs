@@ -22,7 +22,6 @@ const FORMAT: u32 = 1;
 #[derive(Debug)]
 pub(crate) struct SavedTable {
     present: PathBuf,
-    previous: PathBuf,
     seed: String,
     /// Wakes the thread that makes files durable; what it missed meanwhile it finds in one go.
     syncer: mpsc::SyncSender<()>,
@@ -86,28 +85,30 @@ impl Seed {
 }
 
 impl SavedTable {
-    /// Finds what to start from: the saved table while the seed is the one it grew from, else the seed with
-    /// epochs above every saved one.
-    pub(crate) fn open(admin: &Path, seed: &Seed) -> io::Result<(Self, Vec<ServiceRoute>)> {
+    /// Finds what to start from, best first: the saved table and the copy of it while the seed is the one they grew
+    /// from, and the seed with epochs above every saved one.
+    pub(crate) fn open(admin: &Path, seed: &Seed) -> io::Result<(Self, Vec<Vec<ServiceRoute>>)> {
         let present = admin.with_extension("table.json");
         let previous = admin.with_extension("table.previous.json");
-        let saved = [&present, &previous].into_iter().find_map(|path| match read(path) {
-            Ok(content) => content,
-            Err(reason) => {
-                tracing::warn!(path = %path.display(), reason, "a saved table cannot be used");
-                None
+        let mut candidates = Vec::new();
+        let mut from_seed = seed.document.services.clone();
+        for path in [&present, &previous] {
+            match read(path) {
+                Ok(Some(saved)) => {
+                    from_seed = above(&from_seed, &saved.services);
+                    if saved.seed == seed.hash {
+                        candidates.push(saved.services);
+                    } else {
+                        tracing::info!(path = %path.display(), "the seed was edited since: the seed wins");
+                    }
+                }
+                Ok(None) => {}
+                Err(reason) => tracing::warn!(path = %path.display(), reason, "a saved table cannot be used"),
             }
-        });
-        let services = match saved {
-            Some(saved) if saved.seed == seed.hash => saved.services,
-            Some(saved) => {
-                tracing::info!("the seed was edited since the table was saved: the seed wins");
-                above(&seed.document.services, &saved.services)
-            }
-            None => seed.document.services.clone(),
-        };
+        }
+        candidates.push(from_seed);
         let (syncer, wake) = mpsc::sync_channel(1);
-        let files = (present.clone(), previous.clone());
+        let files = (present.clone(), previous);
         std::thread::Builder::new().name("table-sync".to_owned()).spawn(move || {
             while wake.recv().is_ok() {
                 if let Err(error) = make_durable(&files.0, &files.1) {
@@ -115,12 +116,11 @@ impl SavedTable {
                 }
             }
         })?;
-        Ok((Self { present, previous, seed: seed.hash.clone(), syncer }, services))
+        Ok((Self { present, seed: seed.hash.clone(), syncer }, candidates))
     }
 
     /// Replaces the present file. When it returns, a restart of the process begins from these services.
     pub(crate) fn write(&self, services: Vec<ServiceRoute>) -> io::Result<()> {
-        debug_assert_ne!(self.present, self.previous);
         let content = Content { format: FORMAT, seed: self.seed.clone(), services };
         let table = serde_json::value::to_raw_value(&content)?;
         let checksum = hex::encode(Sha256::digest(table.get()));
@@ -167,7 +167,7 @@ fn read(path: &Path) -> Result<Option<Content>, String> {
 fn above(seed: &[ServiceRoute], saved: &[ServiceRoute]) -> Vec<ServiceRoute> {
     let raise = |route: &ServiceRoute| {
         let former = saved.iter().find(|saved| saved.name == route.name).and_then(|saved| saved.epoch);
-        let next = former.unwrap_or(Epoch::ZERO).next();
+        let Some(next) = former.map(Epoch::next) else { return route.clone() };
         ServiceRoute { epoch: Some(route.epoch.map_or(next, |given| given.max(next))), ..route.clone() }
     };
     seed.iter().map(raise).collect()
@@ -201,14 +201,15 @@ mod tests {
         fn open(&self, seed: &str) -> (SavedTable, Vec<ServiceRoute>) {
             fs::write(self.path("seed.toml"), seed).unwrap();
             let seed = Seed::read(&self.path("seed.toml")).unwrap();
-            SavedTable::open(&self.path("admin.sock"), &seed).unwrap()
+            let (saved, mut candidates) = SavedTable::open(&self.path("admin.sock"), &seed).unwrap();
+            (saved, candidates.swap_remove(0))
         }
 
         /// Saves green in this epoch, and waits until the durable copy has it too.
         fn save(&self, epoch: u64) {
             let (saved, mut services) = self.open(SEED);
             services[0].weights = Weights::all_to(Environment::Green);
-            services[0].epoch = Some(Epoch::from(epoch));
+            services[0].epoch = Some(Epoch::try_from(epoch).unwrap());
             saved.write(services).unwrap();
             let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
             let present = fs::read(self.path("admin.table.json")).unwrap();
@@ -237,7 +238,7 @@ mod tests {
         assert_eq!(weight_of_green(&place.open(&format!("{SEED}\n# a comment\n")).1), 100, "that is no edit");
         let (_, services) = place.open(&format!("{SEED}path = \"/edited\"\n"));
         assert_eq!(weight_of_green(&services), 0);
-        assert_eq!(services[0].epoch, Some(Epoch::from(8)));
+        assert_eq!(services[0].epoch, Some(Epoch::try_from(8).unwrap()));
     }
 
     #[test]

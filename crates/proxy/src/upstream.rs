@@ -1,11 +1,11 @@
 //! Connections to instances, pooled per worker.
 //!
 //! The rules (a FIN that crosses a written request cannot be told from a lost one): an idle connection is kept
-//! for at most 4 s or what the instance promised; a request that is not idempotent takes only one that was idle
-//! for less than 1 s and whose socket holds no FIN, else a fresh one.
+//! for at most 4 s or what the instance promised; a request that cannot be sent twice takes only one that was idle
+//! for less than 1 s and whose socket holds no FIN, else a fresh one. After a failure every request takes a fresh one.
 
 mod connection;
 mod pool;
 
 pub(crate) use connection::{Sent, send};
-pub(crate) use pool::{Pool, Reusable};
+pub(crate) use pool::{Pool, Reusable, Reuse};

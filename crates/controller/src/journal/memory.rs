@@ -39,7 +39,12 @@ impl Journal for MemoryJournal {
         Ok(content.term)
     }
 
-    async fn append(&self, service: &ServiceName, expected: u64, record: Record) -> Result<u64, JournalError> {
+    async fn append(
+        &self,
+        service: &ServiceName,
+        expected: u64,
+        record: Record,
+    ) -> Result<u64, JournalError> {
         let mut content = self.content();
         let found = content.records.get(service).map_or(0, Vec::len) as u64;
         if found != expected {

@@ -3,6 +3,7 @@
 //! `journal` is the truth; `deployments` is a projection that could be dropped and made again from it. Appends
 //! that wait while one is written are committed together.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::mpsc;
 
@@ -82,7 +83,8 @@ impl SqliteJournal {
         let (reply, answer) = oneshot::channel();
         // Both errors mean that the thread is gone, which the answer tells.
         let _ = self.commands.send(command(reply));
-        let gone = || JournalError::Unusable { path: self.path.clone(), reason: "its thread has ended".to_owned() };
+        let gone =
+            || JournalError::Unusable { path: self.path.clone(), reason: "its thread has ended".to_owned() };
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 }
@@ -93,7 +95,12 @@ impl Journal for SqliteJournal {
         self.ask(Command::BeginTerm).await
     }
 
-    async fn append(&self, service: &ServiceName, expected: u64, record: Record) -> Result<u64, JournalError> {
+    async fn append(
+        &self,
+        service: &ServiceName,
+        expected: u64,
+        record: Record,
+    ) -> Result<u64, JournalError> {
         let service = service.clone();
         self.ask(|reply| Command::Append(Append { service, expected, record: Box::new(record), reply })).await
     }
@@ -112,11 +119,15 @@ impl Journal for SqliteJournal {
 }
 
 fn connect(path: &Path, name: &str) -> Result<Connection, JournalError> {
-    let unusable = |error: rusqlite::Error| JournalError::Unusable { path: name.to_owned(), reason: error.to_string() };
+    let unusable =
+        |error: rusqlite::Error| JournalError::Unusable { path: name.to_owned(), reason: error.to_string() };
+    // Configurations and the last lines of applications are not for everybody; SQLite gives the mode on to its
+    // other files.
+    let created = std::fs::File::options().create(true).append(true).mode(0o600).open(path);
+    created.map_err(|error| JournalError::Unusable { path: name.to_owned(), reason: error.to_string() })?;
     let connection = Connection::open(path).map_err(unusable)?;
-    let found: i64 = connection
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(unusable)?;
+    let found: i64 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(unusable)?;
     if found > SCHEMA {
         return Err(JournalError::Newer { path: name.to_owned(), found, known: SCHEMA });
     }
@@ -209,7 +220,8 @@ impl Store {
     /// Writes a group in one transaction; a conflict of one is that one's alone.
     fn commit(&mut self, group: &[Append]) -> Result<Vec<Result<u64, JournalError>>, String> {
         let immediate = TransactionBehavior::Immediate;
-        let transaction = self.connection.transaction_with_behavior(immediate).map_err(|error| error.to_string())?;
+        let transaction =
+            self.connection.transaction_with_behavior(immediate).map_err(|error| error.to_string())?;
         let mut results = Vec::with_capacity(group.len());
         for append in group {
             match write(&transaction, append) {
@@ -231,7 +243,9 @@ impl Store {
         let select = "SELECT service_sequence, record FROM journal WHERE service = ? ORDER BY service_sequence DESC LIMIT 1";
         let row = self
             .connection
-            .query_row(select, [service.as_str()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
+            .query_row(select, [service.as_str()], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+            })
             .optional()
             .map_err(|error| self.unusable(&error.to_string()))?;
         let Some((sequence, text)) = row else { return Ok(None) };
@@ -241,7 +255,10 @@ impl Store {
 
     fn services(&self) -> Result<Vec<ServiceName>, JournalError> {
         let names = self.column("SELECT DISTINCT service FROM journal ORDER BY service", params![])?;
-        names.into_iter().map(|name| name.parse().map_err(|error| self.unusable(&format!("{error}")))).collect()
+        names
+            .into_iter()
+            .map(|name| name.parse().map_err(|error| self.unusable(&format!("{error}"))))
+            .collect()
     }
 
     fn history(&self, service: &ServiceName, limit: usize) -> Result<Vec<Deployment>, JournalError> {
@@ -262,7 +279,8 @@ impl Store {
     }
 
     fn parse<T: serde::de::DeserializeOwned>(&self, text: &str) -> Result<T, JournalError> {
-        serde_json::from_str(text).map_err(|error| self.unusable(&format!("a record cannot be read: {error}")))
+        serde_json::from_str(text)
+            .map_err(|error| self.unusable(&format!("a record cannot be read: {error}")))
     }
 
     fn unusable(&self, reason: &str) -> JournalError {
@@ -282,9 +300,12 @@ fn write(transaction: &Transaction<'_>, append: &Append) -> Result<u64, AppendFa
     let next = found + 1;
     let insert = "INSERT INTO journal (service, service_sequence, at_ms, record) VALUES (?, ?, ?, ?)";
     let at = record.at.as_millis().cast_signed();
-    transaction
-        .prepare_cached(insert)?
-        .execute(params![service.as_str(), next.cast_signed(), at, serde_json::to_string(record)?])?;
+    transaction.prepare_cached(insert)?.execute(params![
+        service.as_str(),
+        next.cast_signed(),
+        at,
+        serde_json::to_string(record)?
+    ])?;
     for deployment in record.deployments() {
         let upsert = "INSERT INTO deployments (service, id, started_ms, deployment) VALUES (?, ?, ?, ?)
              ON CONFLICT DO UPDATE SET deployment = excluded.deployment";

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use cutover_core::release::{DeploymentSpec, Release, Route};
 use cutover_core::service::{DeploymentKind, Event, Refusal, ServiceState, Status};
-use cutover_core::{DeploymentId, ServiceName, Version};
+use cutover_core::{DeploymentId, ReleaseId, ServiceName, Version};
 use tokio::sync::oneshot;
 
 use crate::journal::JournalError;
 use crate::manager::DeploymentManager;
 use crate::ports::{PortError, PrepareError};
-use crate::service_loop::{Request, Snapshot, Unfulfilled};
+use crate::service_loop::{Request, Snapshot, Unfulfilled, Wish};
 
 /// How a deployment is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,6 +41,8 @@ pub enum Submitted {
     AlreadyLive {
         /// The version it is known by.
         version: Version,
+        /// Its deployment, while its bake lasts.
+        baking: Option<DeploymentId>,
     },
 }
 
@@ -88,16 +90,18 @@ impl DeploymentManager {
     ) -> Result<Submitted, RequestError> {
         self.check_route(&spec.service, &spec.configuration.route).await?;
         let release = self.ports.releases.prepare(spec).await?;
+        // Prepared first: what was asked for is known by its content only.
         let before = self.watch(&spec.service).await.map(|snapshots| Arc::clone(&snapshots.borrow()));
         let state = before.as_ref().map(|snapshot| &snapshot.state);
-        if let Some(deployment) = state.and_then(|state| same_release_under_way(state, &release)) {
+        if let Some(deployment) = state.and_then(|state| under_way(state, &release.id)) {
             return Ok(Submitted::Following { deployment });
         }
-        if !options.force {
+        let live_already = state.is_some_and(|state| live_release(state) == Some(&release.id));
+        if !options.force && !live_already {
             self.ports.executor.preflight(&spec.service, &release).await.map_err(RequestError::CannotRun)?;
         }
         let notes = state.and_then(|state| same_version_other_content(state, &release)).into_iter().collect();
-        let deployment = Self::new_deployment_id();
+        let (deployment, submitted) = (Self::new_deployment_id(), release.id.clone());
         let event = Event::DeployRequested {
             deployment: deployment.clone(),
             actor: actor.to_owned(),
@@ -107,8 +111,18 @@ impl DeploymentManager {
         };
         match self.request(&spec.service, event).await {
             Ok(_) => Ok(Submitted::Opened { deployment, notes }),
+            // Somebody else was faster with the same.
+            Err(RequestError::Refused(Refusal::DeploymentOpen { id, .. }))
+                if self.is_bringing(&spec.service, &submitted).await =>
+            {
+                Ok(Submitted::Following { deployment: id })
+            }
             Err(RequestError::Refused(Refusal::AlreadyLive { version, .. })) => {
-                Ok(Submitted::AlreadyLive { version })
+                let baking = self.watch(&spec.service).await.and_then(|snapshots| {
+                    let open = &snapshots.borrow().state.deployment;
+                    open.as_ref().filter(|open| open.is_baking()).map(|open| open.id.clone())
+                });
+                Ok(Submitted::AlreadyLive { version, baking })
             }
             Err(error) => Err(error),
         }
@@ -121,9 +135,9 @@ impl DeploymentManager {
     pub async fn rollback(&self, service: &ServiceName, actor: &str) -> Result<DeploymentId, RequestError> {
         let fresh = Self::new_deployment_id();
         let event = Event::RollbackRequested { deployment: fresh.clone(), actor: actor.to_owned() };
-        let open = self.open_deployment(service).await?;
-        self.request(service, event).await?;
-        Ok(open.unwrap_or(fresh))
+        self.is_known(service).await?;
+        let after = self.request(service, event).await?;
+        Ok(deployment_of(&after).unwrap_or(fresh))
     }
 
     /// Ends the open deployment and undoes it; answers which it was.
@@ -131,22 +145,26 @@ impl DeploymentManager {
     /// # Errors
     /// [`RequestError`], with nothing changed.
     pub async fn abort(&self, service: &ServiceName, actor: &str) -> Result<DeploymentId, RequestError> {
-        let open = self.open_deployment(service).await?;
-        self.request(service, Event::AbortRequested { actor: actor.to_owned() }).await?;
-        open.ok_or(RequestError::Refused(Refusal::NothingToAbort))
+        self.is_known(service).await?;
+        let after = self.request(service, Event::AbortRequested { actor: actor.to_owned() }).await?;
+        deployment_of(&after).ok_or(RequestError::Refused(Refusal::NothingToAbort))
     }
 
-    async fn open_deployment(&self, service: &ServiceName) -> Result<Option<DeploymentId>, RequestError> {
+    async fn is_known(&self, service: &ServiceName) -> Result<(), RequestError> {
+        let known = self.watch(service).await.is_some();
+        if known { Ok(()) } else { Err(RequestError::UnknownService(service.clone())) }
+    }
+
+    /// Whether the open deployment of a service brings this release.
+    async fn is_bringing(&self, service: &ServiceName, release: &ReleaseId) -> bool {
         let snapshots = self.watch(service).await;
-        let snapshots = snapshots.ok_or_else(|| RequestError::UnknownService(service.clone()))?;
-        let snapshot = snapshots.borrow();
-        Ok(snapshot.state.deployment.as_ref().map(|deployment| deployment.id.clone()))
+        snapshots.is_some_and(|snapshots| under_way(&snapshots.borrow().state, release).is_some())
     }
 
     async fn request(&self, service: &ServiceName, event: Event) -> Result<Arc<Snapshot>, RequestError> {
-        let handle = self.handle(service).await;
+        let handle = self.handle(service).await?;
         let (reply, answer) = oneshot::channel();
-        let sent = handle.requests.send(Request { event, seen: None, reply }).await;
+        let sent = handle.wishes.send(Wish::Request(Request { event, seen: None, reply })).await;
         sent.map_err(|_| RequestError::Ending)?;
         match answer.await.map_err(|_| RequestError::Ending)? {
             Ok(snapshot) => Ok(snapshot),
@@ -179,24 +197,39 @@ fn places(route: &Route) -> impl Iterator<Item = String> {
         "" => "/",
         path => path,
     };
-    let hosts: Vec<String> = if route.hosts.is_empty() { vec!["every host".to_owned()] } else { route.hosts.clone() };
+    let hosts: Vec<String> =
+        if route.hosts.is_empty() { vec!["every host".to_owned()] } else { route.hosts.clone() };
     let path = path.to_owned();
     hosts.into_iter().map(move |host| format!("{} under `{path}`", host.to_ascii_lowercase()))
 }
 
-fn same_release_under_way(state: &ServiceState, release: &Release) -> Option<DeploymentId> {
+/// The deployment that a request was about, in the state that it led to: the open one, or one that it ended.
+fn deployment_of(after: &Snapshot) -> Option<DeploymentId> {
+    let open = after.state.deployment.as_ref().or(after.last_closed.as_ref());
+    open.map(|deployment| deployment.id.clone())
+}
+
+fn live_release(state: &ServiceState) -> Option<&ReleaseId> {
+    state.environments[state.live].release.as_ref().map(|release| &release.id)
+}
+
+/// The open deployment, if it is on its way forward with this release.
+fn under_way(state: &ServiceState, release: &ReleaseId) -> Option<DeploymentId> {
     let open = state.deployment.as_ref()?;
     let forward = matches!(
         open.status,
         Status::NotStarted | Status::Deploying | Status::Migrating | Status::Validating | Status::Shifting
     );
-    let same = open.kind == DeploymentKind::Deploy && open.release == release.id;
+    let same = open.kind == DeploymentKind::Deploy && open.release == *release;
     (forward && same).then(|| open.id.clone())
 }
 
 fn same_version_other_content(state: &ServiceState, release: &Release) -> Option<String> {
     let known = state.environments.iter().filter_map(|(_, slot)| slot.release.as_ref());
-    let changed = known.into_iter().find(|known| known.version == release.version && known.id != release.id)?;
+    let changed =
+        known.into_iter().find(|known| known.version == release.version && known.id != release.id)?;
     let changed = &changed.version;
-    Some(format!("`{changed}` has other content than the `{changed}` that was deployed before: it is a new release"))
+    Some(format!(
+        "`{changed}` has other content than the `{changed}` that was deployed before: it is a new release"
+    ))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use cutover_core::health::HealthTracker;
 use cutover_core::release::Release;
 use cutover_core::service::Instance;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -24,17 +25,19 @@ pub(super) async fn await_healthy(
     ports: &Ports,
     release: &Release,
     instances: &[Instance],
+    waiting_for: &mpsc::UnboundedSender<String>,
 ) -> Result<String, PortError> {
     let mut waits = JoinSet::new();
     for instance in instances {
         let (ports, release, instance) = (ports.clone(), release.clone(), instance.clone());
-        waits.spawn(async move { one(&ports, &release, &instance).await });
+        let waiting_for = waiting_for.clone();
+        waits.spawn(async move { one(&ports, &release, &instance, &waiting_for).await });
     }
     // Dropped on the first error, the set ends the other waits.
     while let Some(joined) = waits.join_next().await {
         joined.unwrap_or_else(|error| Err(PortError::new(format!("a health check ended early: {error}"))))?;
     }
-    // One may have ended while another was still waited for.
+    // One may have ended between two checks, or while another was still waited for, and run again since.
     for instance in instances {
         not_ended(ports, instance).await?;
     }
@@ -43,16 +46,26 @@ pub(super) async fn await_healthy(
     Ok(format!("{count} of {count}, {rise} {checks} each"))
 }
 
-async fn one(ports: &Ports, release: &Release, instance: &Instance) -> Result<(), PortError> {
+async fn one(
+    ports: &Ports,
+    release: &Release,
+    instance: &Instance,
+    waiting_for: &mpsc::UnboundedSender<String>,
+) -> Result<(), PortError> {
     let (policy, limit) = (&release.configuration.health, release.configuration.health_deadline);
     let mut tracker = HealthTracker::new(policy.rise, policy.fall, false);
     let began = Instant::now();
     let mut last_reason;
+    let mut told = String::new();
     loop {
         let asked = Instant::now();
-        match ports.check_health(instance, policy).await {
+        let left = (began + limit).saturating_duration_since(asked).max(STARTING_INTERVAL);
+        let checked = tokio::time::timeout(left, ports.check_health(instance, policy)).await;
+        match checked.unwrap_or_else(|_| Err("its last check had no answer".to_owned())) {
             Ok(()) => {
-                let _ = tracker.record(true);
+                if tracker.record(true) == Some(true) {
+                    return Ok(());
+                }
                 last_reason = "it answered well, but not often enough in a row".to_owned();
             }
             Err(reason) => {
@@ -60,11 +73,12 @@ async fn one(ports: &Ports, release: &Release, instance: &Instance) -> Result<()
                 last_reason = reason;
             }
         }
-        not_ended(ports, instance).await?;
-        // Only now: one that ended between two checks and was started again has not become healthy.
-        if tracker.is_healthy() {
-            return Ok(());
+        if last_reason != told {
+            told.clone_from(&last_reason);
+            // Whoever followed may be gone.
+            let _ = waiting_for.send(format!("instance `{}`: {last_reason}", instance.id));
         }
+        not_ended(ports, instance).await?;
         if began.elapsed() >= limit {
             let limit = humantime::format_duration(limit);
             let reason = format!("instance `{}` was not healthy within {limit}: {last_reason}", instance.id);

@@ -40,16 +40,4 @@ impl Fence {
     pub fn raise(&self) -> u64 {
         self.0.fetch_or(RAISED, Ordering::AcqRel) & !RAISED
     }
-
-    /// Claims that are held.
-    #[must_use]
-    pub fn held(&self) -> u64 {
-        self.0.load(Ordering::Acquire) & !RAISED
-    }
-
-    /// Whether later claims are refused.
-    #[must_use]
-    pub fn is_raised(&self) -> bool {
-        self.0.load(Ordering::Acquire) & RAISED != 0
-    }
 }

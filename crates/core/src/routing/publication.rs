@@ -7,7 +7,7 @@ use crate::environment::{Environment, PerEnvironment};
 use crate::epoch::Epoch;
 use crate::names::{InstanceId, ServiceName};
 use crate::receipt::Receipt;
-use crate::routing::desired::{ServicePatch, ServiceRoute};
+use crate::routing::desired::{DesiredInstance, ServicePatch, ServiceRoute};
 use crate::routing::fence::Fence;
 use crate::routing::instance::InstanceState;
 use crate::routing::lease::TableCell;
@@ -83,14 +83,6 @@ pub enum Refused {
     },
 }
 
-impl Refused {
-    /// Whether the change came too late, as opposed to being wrong in itself.
-    #[must_use]
-    pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::OlderEpoch { .. } | Self::SameEpochOtherContent { .. })
-    }
-}
-
 /// The one writer of a table.
 #[derive(Debug)]
 pub struct Publication<C> {
@@ -98,6 +90,8 @@ pub struct Publication<C> {
     boot_id: String,
     instances: HashMap<(InstanceId, std::net::SocketAddr), Arc<InstanceState>>,
     counters: Registry,
+    /// The last epoch of services that are routed no longer: an older one is refused for them too (I7).
+    removed: HashMap<ServiceName, Epoch>,
 }
 
 /// A change that was checked and built, not yet in force.
@@ -135,7 +129,13 @@ impl Prepared {
 impl<C: TableCell> Publication<C> {
     /// A writer of the table in `cell`, which must be empty.
     pub fn new(cell: C, boot_id: String) -> Self {
-        Self { cell, boot_id, instances: HashMap::new(), counters: Registry::default() }
+        Self {
+            cell,
+            boot_id,
+            instances: HashMap::new(),
+            counters: Registry::default(),
+            removed: HashMap::new(),
+        }
     }
 
     /// The cell that is written.
@@ -189,6 +189,7 @@ impl<C: TableCell> Publication<C> {
         };
         let mut changed = services.len() + wanted.len() != present.services().len();
         let mut answers = Vec::new();
+        let mut fresh = Vec::new();
         let mut seen = HashSet::new();
         for mut route in wanted {
             if !seen.insert(route.name.clone()) {
@@ -202,17 +203,57 @@ impl<C: TableCell> Publication<C> {
                 services.push(Arc::clone(entry));
                 continue;
             }
-            let epoch = given.unwrap_or_else(|| {
-                present.service(&route.name).map_or(Epoch::ZERO, |entry| entry.epoch).next()
-            });
+            check_route(&route)?;
             changed = true;
             answers.push(PreparedAnswer::New(route.name.clone()));
-            services.push(Arc::new(build(&mut self.instances, &mut self.counters, route, epoch)?));
+            fresh.push((self.epoch_of(&present, &route.name, given)?, route));
         }
-        check_routes(&services)?;
+        let kept = services.iter().map(|entry| &entry.desired);
+        check_claims(kept.chain(fresh.iter().map(|(_, route)| route)))?;
+        // Only what is not refused leaves a trace among instances and counters.
+        for (epoch, route) in fresh {
+            services.push(Arc::new(self.build(route, epoch)));
+        }
         // Names keep their order, whatever was changed last.
         services.sort_by(|a, b| a.desired.name.cmp(&b.desired.name));
         Ok(Prepared { services, answers, changed })
+    }
+
+    /// The epoch of a changed service: as given, or one more than the last. One that was removed is remembered.
+    fn epoch_of(
+        &self,
+        present: &RouteTable,
+        name: &ServiceName,
+        given: Option<Epoch>,
+    ) -> Result<Epoch, Refused> {
+        let removed = self.removed.get(name).copied();
+        let last = present.service(name).map(|entry| entry.epoch).or(removed).unwrap_or(Epoch::ZERO);
+        match given {
+            Some(given) if given < last => {
+                Err(Refused::OlderEpoch { service: name.clone(), given, present: last })
+            }
+            Some(given) => Ok(given),
+            None => Ok(last.next()),
+        }
+    }
+
+    fn build(&mut self, route: ServiceRoute, epoch: Epoch) -> ServiceEntry {
+        let targets = PerEnvironment::from_fn(|environment| {
+            let counters = self.counters.counters(&route.name, environment, &route.tags[environment]);
+            let target = |desired: &DesiredInstance| {
+                let key = (desired.id.clone(), desired.address);
+                let state = || Arc::new(InstanceState::new(desired.id.clone(), desired.address));
+                let instance = Arc::clone(self.instances.entry(key).or_insert_with(state));
+                Arc::new(Target {
+                    fence: Fence::open(),
+                    environment,
+                    instance,
+                    counters: Arc::clone(&counters),
+                })
+            };
+            route.instances(environment).iter().map(target).collect()
+        });
+        ServiceEntry::new(route, epoch, targets)
     }
 
     /// Puts a prepared change in force and answers its receipts, in the order of the change.
@@ -243,6 +284,9 @@ impl<C: TableCell> Publication<C> {
         let mut left: HashMap<ServiceName, PerEnvironment<u64>> = HashMap::new();
         for entry in before.services() {
             let replaced = services.iter().all(|next| !Arc::ptr_eq(next, entry));
+            if services.iter().all(|next| next.desired.name != entry.desired.name) {
+                self.removed.insert(entry.desired.name.clone(), entry.epoch);
+            }
             if replaced {
                 left.insert(entry.desired.name.clone(), raise_fences(entry));
             }
@@ -326,12 +370,7 @@ fn in_force(
     }
 }
 
-fn build(
-    instances: &mut HashMap<(InstanceId, std::net::SocketAddr), Arc<InstanceState>>,
-    counters: &mut Registry,
-    route: ServiceRoute,
-    epoch: Epoch,
-) -> Result<ServiceEntry, Refused> {
+fn check_route(route: &ServiceRoute) -> Result<(), Refused> {
     let bad = |reason: &str| Refused::BadRoute { service: route.name.clone(), reason: reason.to_owned() };
     if !route.path.starts_with('/') {
         return Err(bad("`path` must start with `/`"));
@@ -345,38 +384,26 @@ fn build(
             return Err(Refused::SameInstance { service: route.name.clone(), instance: desired.id.clone() });
         }
     }
-    let targets = PerEnvironment::from_fn(|environment| {
-        let tag = &route.tags[environment];
-        let counters = counters.counters(&route.name, environment, tag);
-        let target = |desired: &crate::routing::DesiredInstance| {
-            let key = (desired.id.clone(), desired.address);
-            let state = || Arc::new(InstanceState::new(desired.id.clone(), desired.address));
-            let instance = Arc::clone(instances.entry(key).or_insert_with(state));
-            Arc::new(Target { fence: Fence::open(), environment, instance, counters: Arc::clone(&counters) })
-        };
-        route.instances(environment).iter().map(target).collect()
-    });
-    Ok(ServiceEntry::new(route, epoch, targets))
+    Ok(())
 }
 
-fn check_routes(services: &[Arc<ServiceEntry>]) -> Result<(), Refused> {
+/// No two services may claim the same host and path.
+fn check_claims<'a>(routes: impl Iterator<Item = &'a ServiceRoute>) -> Result<(), Refused> {
     let mut claimed: HashMap<(String, &str), &ServiceName> = HashMap::new();
-    for entry in services {
-        let route = &entry.desired;
+    for route in routes {
         let path = route.path.strip_suffix('/').unwrap_or(&route.path);
         let hosts: Vec<String> = match route.hosts.as_slice() {
             [] => vec![String::new()],
             hosts => hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
         };
         for host in hosts {
-            if let Some(first) = claimed.insert((host.clone(), path), &route.name) {
-                let place = if host.is_empty() { "every host" } else { &host };
-                return Err(Refused::SameRoute {
-                    first: first.clone(),
-                    second: route.name.clone(),
-                    route: format!("{place}, path `{}`", route.path),
-                });
-            }
+            let Some(first) = claimed.insert((host.clone(), path), &route.name) else { continue };
+            let place = if host.is_empty() { "every host" } else { &host };
+            return Err(Refused::SameRoute {
+                first: first.clone(),
+                second: route.name.clone(),
+                route: format!("{place}, path `{}`", route.path),
+            });
         }
     }
     Ok(())

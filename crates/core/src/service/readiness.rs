@@ -20,7 +20,8 @@ const START: Duration = Duration::from_secs(30);
 /// What `status` says about a rollback.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Readiness {
-    /// Whether a rollback asked for now would be accepted.
+    /// Whether a rollback asked for now would bring a former release back, or leave it live. What is stuck or
+    /// under way may accept a rollback too, as another try at its undo.
     pub ready: bool,
     /// The version that would have the traffic afterwards.
     pub to: Option<Version>,

@@ -95,6 +95,6 @@ fn rank_epochs(service: &mut ServiceState, outside: &mut Outside, late: &mut [Pe
     let present: BTreeSet<Epoch> = places.iter().map(|epoch| **epoch).collect();
     for place in places {
         let rank = present.range(Epoch::ZERO..*place).count() as u64;
-        *place = Epoch::from(rank + u64::from(!present.contains(&Epoch::ZERO)));
+        *place = Epoch::try_from(rank + u64::from(!present.contains(&Epoch::ZERO))).unwrap();
     }
 }

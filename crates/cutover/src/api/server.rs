@@ -136,7 +136,10 @@ async fn service(State(served): State<Served>, UrlPath(name): UrlPath<String>) -
 async fn view(served: &Served, snapshot: &Snapshot) -> Result<ServiceView, Problem> {
     let name = &snapshot.state.name;
     let newest = match &snapshot.state.deployment {
-        Some(open) => Some(DeploymentView::new(name, open)),
+        Some(open) => {
+            let waiting_for = snapshot.waiting_for.clone();
+            Some(DeploymentView { waiting_for, ..DeploymentView::new(name, open) })
+        }
         None => {
             let history = served.manager.history(name, HISTORY).await?;
             DeploymentView::history(name, &history).into_iter().next()
@@ -165,16 +168,19 @@ async fn deployment(
     UrlPath((name, id)): UrlPath<(String, String)>,
 ) -> Answer<DeploymentView> {
     let name = service_name(name)?;
-    let history = served.manager.history(&name, HISTORY).await?;
+    find(&served, &name, &id).await.map(Json)
+}
+
+async fn find(served: &Served, name: &ServiceName, id: &str) -> Result<DeploymentView, Problem> {
+    let history = served.manager.history(name, HISTORY).await?;
     let found =
-        DeploymentView::history(&name, &history).into_iter().find(|view| view.deployment.as_str() == id);
-    let unknown = || {
+        DeploymentView::history(name, &history).into_iter().find(|view| view.deployment.as_str() == id);
+    found.ok_or_else(|| {
         let mut problem =
             Problem::new(StatusCode::NOT_FOUND, format!("service `{name}` has no deployment `{id}`"));
         problem.hint = Some("`cutover history` lists them".to_owned());
         problem
-    };
-    found.map(Json).ok_or_else(unknown)
+    })
 }
 
 async fn deploy(
@@ -224,6 +230,7 @@ async fn follow(
     let service = service_name(name)?;
     let id = DeploymentId::try_from(id)
         .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
+    find(&served, &service, id.as_str()).await?;
     let mut snapshots = snapshots(&served, &service).await?;
     snapshots.mark_changed();
     let following = Following { served, service, id, snapshots, told: None, ended: false };
@@ -254,7 +261,11 @@ impl Following {
             let is_it = |deployment: &&Deployment| deployment.id == self.id;
             let here = snapshot.state.deployment.iter().chain(&snapshot.last_closed).find(is_it);
             let view = match here {
-                Some(deployment) => DeploymentView::new(&self.service, deployment),
+                Some(deployment) => {
+                    let open = deployment.ended_at.is_none();
+                    let waiting_for = snapshot.waiting_for.clone().filter(|_| open);
+                    DeploymentView { waiting_for, ..DeploymentView::new(&self.service, deployment) }
+                }
                 None => {
                     let history = self.served.manager.history(&self.service, HISTORY).await.ok()?;
                     let found = history.iter().find(|deployment| deployment.id == self.id)?;

@@ -30,13 +30,13 @@ pub(crate) struct DeployRequest {
     pub(crate) force: bool,
 }
 
-/// What became of it.
+/// What became of it. `AlreadyLive` names the deployment while its bake lasts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
 pub(crate) enum DeployAnswer {
     Opened { deployment: DeploymentId, notes: Vec<String> },
     Following { deployment: DeploymentId },
-    AlreadyLive { version: Version },
+    AlreadyLive { version: Version, baking: Option<DeploymentId> },
 }
 
 impl From<Submitted> for DeployAnswer {
@@ -44,7 +44,7 @@ impl From<Submitted> for DeployAnswer {
         match submitted {
             Submitted::Opened { deployment, notes } => Self::Opened { deployment, notes },
             Submitted::Following { deployment } => Self::Following { deployment },
-            Submitted::AlreadyLive { version } => Self::AlreadyLive { version },
+            Submitted::AlreadyLive { version, baking } => Self::AlreadyLive { version, baking },
         }
     }
 }
@@ -144,6 +144,8 @@ pub(crate) struct DeploymentView {
     pub(crate) environment: Environment,
     pub(crate) status: Status,
     pub(crate) reason: Option<String>,
+    /// What it waits for, while it is open.
+    pub(crate) waiting_for: Option<String>,
     /// The last lines that an instance wrote before it failed the deployment.
     pub(crate) last_lines: Vec<String>,
     pub(crate) actor: String,
@@ -199,6 +201,7 @@ impl DeploymentView {
             environment: deployment.environment,
             status: deployment.status,
             reason: deployment.reason.clone(),
+            waiting_for: None,
             last_lines: deployment.last_lines.clone(),
             actor: deployment.actor.clone(),
             taken_back_by: deployment.taken_back_by.clone(),

@@ -56,10 +56,26 @@ impl Deploy {
         let service = resolved.spec.service.clone();
         let request = DeployRequest { spec: resolved.spec, end_bake: self.end_bake, force: self.force };
         let path = format!("/v1/services/{service}/deployments");
+        let until = match self.wait {
+            Some(Wait::Live) => Until::Live,
+            Some(Wait::Done) => Until::Done,
+            None if printer.is_terminal() => Until::Done,
+            None => Until::Live,
+        };
         let deployment = match client.post(&path, Some(&request)).await? {
-            DeployAnswer::AlreadyLive { version } => {
+            DeployAnswer::AlreadyLive { version, baking: Some(deployment) } if until == Until::Done => {
+                printer.talk(&format!(
+                    "{service}   {version} is live with identical content: following its bake"
+                ));
+                deployment
+            }
+            DeployAnswer::AlreadyLive { version, .. } => {
+                let asked = &request.spec.version;
+                let known = if version == *asked { String::new() } else { format!(", known as {version}") };
                 printer.result(&outcome(true, "live", 0.0, "already live", None), || {
-                    format!("{service}   {version} is already live, with identical content: nothing to do")
+                    format!(
+                        "{service}   {asked} is already live, with identical content{known}: nothing to do"
+                    )
                 });
                 return Ok(Exit::Done);
             }
@@ -74,12 +90,6 @@ impl Deploy {
                 }
                 deployment
             }
-        };
-        let until = match self.wait {
-            Some(Wait::Live) => Until::Live,
-            Some(Wait::Done) => Until::Done,
-            None if printer.is_terminal() => Until::Done,
-            None => Until::Live,
         };
         let following = Following { client: &client, printer, service: &service, timeout: self.timeout };
         let ended = following.follow(deployment.as_str(), until).await?;

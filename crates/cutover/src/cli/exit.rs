@@ -81,7 +81,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match &error {
             ClientError::Unreachable(_) => Self::new(Exit::Unreachable, error.to_string())
-                .hint("start it with `cutover serve`, or name another one with `--state-dir`"),
+                .hint("start it with `cutover serve`, or name another one with `--state-dir`; what a former one started goes on meanwhile"),
             ClientError::Lost(_) => Self::new(Exit::Unreachable, error.to_string())
                 .hint("what was asked may have happened: `cutover status` tells"),
             ClientError::Refused(problem) => {

@@ -128,13 +128,11 @@ impl Following<'_> {
     async fn reconnect(&self, deployment: &str) -> Result<crate::api::client::Follow, ClientError> {
         let deadline = tokio::time::Instant::now() + RECONNECT;
         loop {
+            tokio::time::sleep(POLL).await;
             match self.client.follow(self.service.as_str(), deployment).await {
                 Err(error)
                     if !matches!(error, ClientError::Refused(_))
-                        && tokio::time::Instant::now() < deadline =>
-                {
-                    tokio::time::sleep(POLL).await;
-                }
+                        && tokio::time::Instant::now() < deadline => {}
                 result => return result,
             }
         }
@@ -154,7 +152,7 @@ fn conclusion(view: &DeploymentView, until: Until) -> Option<(Exit, String)> {
             Some((Exit::Done, format!("{version} is live again")))
         }
         (Status::Stuck, _) => Some((Exit::Stuck, format!("{version} is stuck: {reason}"))),
-        (Status::RolledBack, Until::TakenBack) if ended => {
+        (Status::RolledBack, Until::TakenBack) if ended && view.kind == DeploymentKind::Deploy => {
             let back = match &view.from {
                 Some(from) => format!("; {from} is live"),
                 None => String::new(),

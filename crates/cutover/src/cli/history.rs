@@ -17,8 +17,8 @@ pub(crate) struct History {
     /// The service [default: that of the cutover.toml here]
     service: Option<String>,
     /// How many at most, newest first
-    #[arg(long, short = 'n', default_value_t = 20)]
-    limit: usize,
+    #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    limit: u16,
 }
 
 impl History {
@@ -26,7 +26,7 @@ impl History {
         let service = place::service(self.service)?;
         let path = format!("/v1/services/{service}/deployments");
         let mut history: HistoryView = self.place.client().get(&path).await?;
-        history.deployments.truncate(self.limit);
+        history.deployments.truncate(usize::from(self.limit));
         printer.result(&history, || {
             if history.deployments.is_empty() {
                 return format!("{service} has no deployment yet");

@@ -20,6 +20,8 @@ pub(crate) struct Progress<'a> {
     /// When the bake ends, while it lasts.
     bake_until: Option<SystemTime>,
     told_reason: Option<String>,
+    told_last_lines: bool,
+    told_wait: Option<String>,
 }
 
 impl<'a> Progress<'a> {
@@ -32,6 +34,8 @@ impl<'a> Progress<'a> {
             shown: HashSet::new(),
             bake_until: None,
             told_reason: None,
+            told_last_lines: false,
+            told_wait: None,
         }
     }
 
@@ -60,14 +64,26 @@ impl<'a> Progress<'a> {
                 "  taking it back: {}",
                 view.reason.as_deref().unwrap_or("no reason is known")
             ));
+        }
+        if !view.last_lines.is_empty() && !std::mem::replace(&mut self.told_last_lines, true) {
             self.last_lines(view);
+        }
+        if self.told_wait != view.waiting_for {
+            self.told_wait.clone_from(&view.waiting_for);
+            // On a terminal the line that moves says it.
+            if let (Some(wait), false) = (&view.waiting_for, self.printer.is_terminal()) {
+                self.say(&format!("  … waiting: {wait}"));
+            }
         }
         let baking = view.status == Status::Live && view.ended_at.is_none();
         let until = view.bake_until.as_deref().filter(|_| baking);
         self.bake_until = until.and_then(|until| humantime::parse_rfc3339(until).ok());
         let running = view.steps.iter().rev().find(|step| step.outcome.is_none());
         match running {
-            Some(step) if view.ended_at.is_none() => self.spin(format!("{:<11} {}", step.name, step.detail)),
+            Some(step) if view.ended_at.is_none() => {
+                let detail = view.waiting_for.as_deref().unwrap_or(&step.detail);
+                self.spin(format!("{:<11} {detail}", step.name));
+            }
             _ => self.still(),
         }
     }
@@ -98,9 +114,6 @@ impl<'a> Progress<'a> {
     }
 
     fn last_lines(&self, view: &DeploymentView) {
-        if view.last_lines.is_empty() {
-            return;
-        }
         self.say("  the last lines it wrote:");
         for line in &view.last_lines {
             self.say(&format!("  | {line}"));

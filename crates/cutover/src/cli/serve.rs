@@ -68,9 +68,9 @@ impl Serve {
                      hint: `cutover serve` takes over again, `cutover shutdown` then ends everything",
                 ),
                 Ending::Everything { instances } => {
-                    printer.talk(&format!(
-                        "everything has ended: the proxy, {instances} instances, the controller"
-                    ));
+                    let plural = if instances == 1 { "" } else { "s" };
+                    let words = format!("{instances} instance{plural}");
+                    printer.talk(&format!("everything has ended: the proxy, {words}, the controller"));
                 }
             }
             Ok(Exit::Done)

@@ -109,6 +109,9 @@ pub(crate) fn service_text(view: &ServiceView) -> String {
             );
         }
     }
+    if let Some(wait) = view.deployment.as_ref().and_then(|deployment| deployment.waiting_for.as_ref()) {
+        let _ = writeln!(text, "  it waits: {wait}");
+    }
     if let Some(trouble) = &view.journal_trouble {
         let _ = writeln!(text, "  nothing can be decided now: {trouble}");
     }
@@ -136,9 +139,14 @@ fn status_text(status: DeploymentStatus, bake_until: Option<&str>) -> String {
 
 fn rollback_text(view: &ServiceView) -> String {
     let rollback = &view.rollback;
+    let before_cutover =
+        view.deployment.as_ref().filter(|open| open.ended_at.is_none() && open.cutover_at.is_none());
+    if let (Some(open), Some(to), true) = (before_cutover, &rollback.to, rollback.ready) {
+        return format!("a rollback takes {} back, {to} stays live", open.version);
+    }
     match (&rollback.to, rollback.ready) {
         (Some(to), true) if rollback.warm => {
-            format!("rollback ready: {to} warm on {}, about {:.1} s", view.live.other(), rollback.seconds)
+            format!("rollback ready: {to} warm on {}", view.live.other())
         }
         (Some(to), true) => {
             format!("rollback possible: {to} must be started, about {:.0} s", rollback.seconds.ceil())

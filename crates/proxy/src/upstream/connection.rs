@@ -21,7 +21,7 @@ use tokio::task::spawn_local;
 use crate::body::RequestBody;
 use crate::exchange::Exchange;
 use crate::headers::keep_alive_timeout;
-use crate::upstream::pool::{Pool, Pooled, Reusable};
+use crate::upstream::pool::{Pool, Pooled, Reusable, Reuse};
 
 /// An answer's head, and the connection that its body comes on.
 pub(crate) struct Sent {
@@ -43,11 +43,11 @@ pub(crate) async fn send(
     pool: &Rc<Pool>,
     exchange: &Rc<Exchange>,
     mut request: Request<RequestBody>,
-    idempotent: bool,
+    reuse: Reuse,
 ) -> Result<Sent, SendFailure> {
     let address = exchange.lease().target().instance().address();
     let timeouts = exchange.lease().service().desired().timeouts;
-    let (mut connection, reused) = match ready_connection(pool, address, &timeouts, idempotent).await {
+    let (mut connection, reused) = match ready_connection(pool, address, &timeouts, reuse).await {
         Ok(found) => found,
         Err(failure) => return Err(SendFailure { failure, unsent: Some(request), reused: false }),
     };
@@ -81,9 +81,9 @@ async fn ready_connection(
     pool: &Rc<Pool>,
     address: SocketAddr,
     timeouts: &Timeouts,
-    idempotent: bool,
+    reuse: Reuse,
 ) -> Result<(Pooled, bool), Failure> {
-    while let Some(mut connection) = pool.take(address, idempotent) {
+    while let Some(mut connection) = pool.take(address, reuse) {
         if connection.sender.is_ready() {
             return Ok((connection, true));
         }
@@ -113,20 +113,21 @@ async fn connect(address: SocketAddr) -> io::Result<Pooled> {
     Ok(Pooled { sender, socket })
 }
 
-/// Waits for the answer, at most `limit` after the whole request was sent.
+/// Waits for the answer: at most `limit` after the whole request was sent, and at most the idle limit after the
+/// last piece that the instance has taken of it.
 async fn within_first_byte<F: Future>(answer: F, exchange: &Exchange, limit: Duration) -> Option<F::Output> {
     let mut answer = std::pin::pin!(answer);
-    let mut wait = limit;
+    let mut wait = limit.min(exchange.idle_timeout());
     loop {
         if let Ok(output) = tokio::time::timeout(wait, answer.as_mut()).await {
             return Some(output);
         }
-        // A request that is still being sent is under the idle limit of its body.
-        let waited = exchange.waited_for_answer().unwrap_or_default();
-        if waited >= limit {
+        let limit = if exchange.is_request_sent() { limit } else { exchange.idle_timeout() };
+        let stood_still = exchange.stood_still();
+        if stood_still >= limit {
             return None;
         }
-        wait = limit - waited;
+        wait = limit - stood_still;
     }
 }
 

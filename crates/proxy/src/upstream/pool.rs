@@ -19,6 +19,17 @@ const FRESH_LIMIT: Duration = Duration::from_secs(1);
 /// Per instance and worker.
 const IDLE_PER_INSTANCE: usize = 256;
 
+/// Which idle connections suit a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reuse {
+    /// Any: the request can be sent twice.
+    Any,
+    /// One that was used just now and holds no FIN: the request cannot be sent twice.
+    Fresh,
+    /// None: one of them has just failed.
+    None,
+}
+
 /// Idle connections, the one used last first.
 #[derive(Default)]
 pub(crate) struct Pool {
@@ -75,17 +86,21 @@ impl Reusable {
 
 impl Pool {
     /// An idle connection that suits the request, if there is one.
-    pub(super) fn take(&self, address: SocketAddr, idempotent: bool) -> Option<Pooled> {
+    pub(super) fn take(&self, address: SocketAddr, reuse: Reuse) -> Option<Pooled> {
+        if reuse == Reuse::None {
+            return None;
+        }
+        let any = reuse == Reuse::Any;
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
         let list = idle.get_mut(&address)?;
         while let Some(last) = list.last() {
-            if !idempotent && now.duration_since(last.since) >= FRESH_LIMIT {
+            if !any && now.duration_since(last.since) >= FRESH_LIMIT {
                 // The others were idle for longer; they may serve requests that can be repeated.
                 return None;
             }
             let Idle { connection, until, .. } = list.pop()?;
-            if now < until && !connection.sender.is_closed() && (idempotent || is_quiet(&connection.socket)) {
+            if now < until && !connection.sender.is_closed() && (any || is_quiet(&connection.socket)) {
                 return Some(connection);
             }
         }

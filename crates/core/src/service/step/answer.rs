@@ -124,6 +124,8 @@ impl Draft {
             let weights = self.state.weights;
             self.publish(Purpose::Upkeep, weights);
         }
+        // What was started anew begins as idle.
+        self.prioritise();
     }
 
     fn not_restored(&mut self, environment: Environment, reason: &str) {

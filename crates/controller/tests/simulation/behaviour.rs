@@ -1,0 +1,115 @@
+//! How the instances of a release behave; its version says it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cutover_controller::ports::Exit;
+use cutover_core::health::HealthPolicy;
+use cutover_core::release::{Configuration, DeploymentSpec, Release, RolloutPolicy, Route, RunPolicy};
+use cutover_core::{ServiceName, Timestamp, Version};
+
+/// Milliseconds until a good instance answers well.
+const READY: u64 = 400;
+/// Milliseconds after which one that falls sick does so: within the bake.
+const SICK: u64 = 20_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behaviour {
+    Good,
+    /// Never healthy.
+    Never,
+    /// Ends as soon as it starts.
+    Dies,
+    /// Healthy at first.
+    Sick,
+}
+
+impl Behaviour {
+    pub(crate) const ALL: [Self; 4] = [Self::Good, Self::Never, Self::Dies, Self::Sick];
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Never => "never",
+            Self::Dies => "dies",
+            Self::Sick => "sick",
+        }
+    }
+
+    pub(crate) fn of(version: &Version) -> Self {
+        let named = Self::ALL.into_iter().find(|behaviour| version.as_str().ends_with(behaviour.word()));
+        named.expect("a version that says how it behaves")
+    }
+
+    /// Whether an instance answers well that long after its start.
+    pub(crate) fn is_well(self, age: u64) -> bool {
+        match self {
+            Self::Good => age >= READY,
+            Self::Never | Self::Dies => false,
+            Self::Sick => (READY..SICK).contains(&age),
+        }
+    }
+
+    pub(crate) fn exit(self) -> Option<Exit> {
+        let exit = Exit {
+            how: "exit status 1".to_owned(),
+            at: Timestamp::from_millis(0),
+            last_lines: vec!["no such table".to_owned()],
+        };
+        (self == Self::Dies).then_some(exit)
+    }
+}
+
+/// The version with that number that behaves so.
+pub(crate) fn version(number: u64, behaviour: Behaviour) -> String {
+    format!("v{number}-{}", behaviour.word())
+}
+
+/// A wish to deploy a version: two instances of an even one, else one.
+pub(crate) fn spec(service: &ServiceName, version: &str, bake: u64, auto_rollback: bool) -> DeploymentSpec {
+    let even = version.bytes().rfind(u8::is_ascii_digit).is_some_and(|digit| digit % 2 == 0);
+    DeploymentSpec {
+        service: service.clone(),
+        version: version.parse().unwrap(),
+        artifact: PathBuf::from("/artifacts"),
+        configuration: Configuration {
+            route: Route { hosts: vec![format!("{service}.example.com")], path: "/".to_owned() },
+            command: vec!["./shop".to_owned()],
+            env: BTreeMap::new(),
+            run: RunPolicy {
+                instances: if even { 2 } else { 1 },
+                user: None,
+                workdir: PathBuf::new(),
+                stop_signal: "SIGTERM".to_owned(),
+                stop_timeout: Duration::from_secs(5),
+            },
+            health: HealthPolicy {
+                interval: Duration::from_secs(4),
+                timeout: Duration::from_secs(2),
+                fall: 2,
+                ..HealthPolicy::default()
+            },
+            health_deadline: Duration::from_secs(30),
+        },
+        secrets: BTreeMap::new(),
+        rollout: RolloutPolicy {
+            bake: Duration::from_secs(bake),
+            standby: Duration::from_secs(120),
+            auto_rollback,
+        },
+    }
+}
+
+/// The same content gives the same release.
+pub(crate) fn release(spec: &DeploymentSpec) -> Release {
+    let hash: String = spec.version.as_str().bytes().map(|byte| format!("{byte:02x}")).collect();
+    Release {
+        id: format!("{hash:0>8}").parse().unwrap(),
+        version: spec.version.clone(),
+        directory: PathBuf::from("/releases").join(spec.version.as_str()),
+        artifact_bytes: 1,
+        configuration: spec.configuration.clone(),
+        secrets: Vec::new(),
+    }
+}

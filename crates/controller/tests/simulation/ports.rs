@@ -1,0 +1,274 @@
+//! The ports as the controller sees them: the world behind a connection on which everything can go wrong.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cutover_controller::ports::{
+    Applied, DeploymentExecutor, EvidenceSource, Exit, HealthValidator, PortError, PrepareError, Provision,
+    ReleaseStore, Routed, RouterError, Running, TrafficRouter,
+};
+use cutover_controller::{Clock, Ports};
+use cutover_core::health::HealthPolicy;
+use cutover_core::release::{DeploymentSpec, Release};
+use cutover_core::routing::ServiceRoute;
+use cutover_core::service::{EffectId, Instance};
+use cutover_core::statistics::Statistics;
+use cutover_core::{InstanceId, ServiceName, Timestamp};
+use tokio::time::{Instant, sleep};
+
+use crate::behaviour;
+use crate::fault::{Fault, Port};
+use crate::world::{Start, World, broken};
+
+/// The runtime's paused clock, going on where the life before ended.
+pub(crate) struct VirtualClock {
+    began: u64,
+    origin: Instant,
+}
+
+impl VirtualClock {
+    pub(crate) fn new(began: u64) -> Self {
+        Self { began, origin: Instant::now() }
+    }
+
+    pub(crate) fn millis(&self) -> u64 {
+        self.began + u64::try_from(self.origin.elapsed().as_millis()).unwrap()
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.millis())
+    }
+}
+
+/// The way to the world of one life of the controller.
+#[derive(Clone)]
+pub(crate) struct Outside {
+    pub(crate) world: Arc<Mutex<World>>,
+    pub(crate) clock: Arc<VirtualClock>,
+}
+
+impl Outside {
+    pub(crate) fn ports(&self) -> Ports {
+        Ports {
+            executor: Arc::new(self.clone()),
+            router: Arc::new(self.clone()),
+            health: Arc::new(self.clone()),
+            releases: Arc::new(self.clone()),
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// The world as it is at this moment.
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        world.catch_up(self.clock.millis());
+        world
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.millis()
+    }
+
+    pub(crate) fn note(&self, what: &str) {
+        self.world().note(self.now(), what);
+    }
+
+    /// Has a deed done, or whatever becomes of it.
+    async fn ask<T, E>(
+        &self,
+        port: Port,
+        error: impl Fn() -> E,
+        deed: impl Fn(&mut World, u64) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let fault = self.draw(port);
+        self.befall(fault, error, deed).await
+    }
+
+    fn draw(&self, port: Port) -> Option<Fault> {
+        let mut guard = self.world();
+        let world = &mut *guard;
+        let fault = world.faults.draw(port, &mut world.random);
+        if let Some(fault) = fault {
+            world.note(self.clock.millis(), format!("{port:?}: {fault:?}"));
+        }
+        fault
+    }
+
+    async fn befall<T, E>(
+        &self,
+        fault: Option<Fault>,
+        error: impl Fn() -> E,
+        deed: impl Fn(&mut World, u64) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let (latency, long) = {
+            let mut world = self.world();
+            let late = 500 + world.random.below(90_000);
+            (world.random.below(30), world.faults.late_by.unwrap_or(late))
+        };
+        let done = || {
+            let now = self.clock.millis();
+            deed(&mut self.world(), now)
+        };
+        sleep(Duration::from_millis(latency)).await;
+        match fault {
+            None | Some(Fault::Stray | Fault::CrashBefore | Fault::CrashAfter) => done(),
+            Some(Fault::FailBefore) => Err(error()),
+            Some(Fault::FailAfter) => done().and_then(|_| Err(error())),
+            Some(Fault::Late) => {
+                sleep(Duration::from_millis(long)).await;
+                done()
+            }
+            Some(Fault::AnswerLate) => {
+                let answer = done();
+                sleep(Duration::from_millis(long)).await;
+                answer
+            }
+            Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::LoseAnswer) => {
+                let _ = done();
+                std::future::pending().await
+            }
+            Some(Fault::Twice) => {
+                let _ = done();
+                sleep(Duration::from_millis(latency)).await;
+                done()
+            }
+        }
+    }
+}
+
+/// Marks instances as being started. A start that is late comes about although it was cut short.
+struct Starting<'a> {
+    outside: &'a Outside,
+    start: Start,
+    due: Option<u64>,
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        let mut world = self.outside.world.lock().unwrap_or_else(PoisonError::into_inner);
+        world.starting.retain(|id| !self.start.ids.contains(id));
+        if let Some(due) = self.due {
+            world.late_starts.push((due, self.start.clone()));
+        }
+    }
+}
+
+#[async_trait]
+impl DeploymentExecutor for Outside {
+    async fn preflight(&self, _: &ServiceName, _: &Release) -> Result<(), PortError> {
+        self.ask(Port::Preflight, || broken("the look for room"), |_, _| Ok(())).await
+    }
+
+    async fn provision(&self, _: &EffectId, wanted: Provision<'_>) -> Result<Vec<Instance>, PortError> {
+        let start = Start {
+            service: wanted.service.clone(),
+            environment: wanted.environment,
+            release: wanted.release.clone(),
+            ids: wanted.instances.to_vec(),
+        };
+        let twice = {
+            let mut world = self.world();
+            let twice = start.ids.iter().any(|id| world.starting.contains(id));
+            world.starting.extend(start.ids.iter().cloned());
+            twice
+        };
+        if twice {
+            self.world().breach("I5: an instance is started twice at once");
+        }
+        let mut starting = Starting { outside: self, start: start.clone(), due: None };
+        let mut fault = self.draw(Port::Provision);
+        if fault == Some(Fault::Late) {
+            fault = None;
+            let late = {
+                let mut world = self.world();
+                let late = 500 + world.random.below(90_000);
+                world.faults.late_by.unwrap_or(late)
+            };
+            starting.due = Some(self.now() + late);
+            sleep(Duration::from_millis(late)).await;
+        }
+        let started = |world: &mut World, now| Ok(world.start(&start, now));
+        let answer = self.befall(fault, || broken("the start of instances"), started).await;
+        starting.due = None;
+        answer
+    }
+
+    async fn stop(&self, _: &EffectId, instances: &[InstanceId]) -> Result<(), PortError> {
+        let stop = |world: &mut World, now| {
+            world.stop(instances, now);
+            Ok(())
+        };
+        self.ask(Port::Stop, || broken("the stop of instances"), stop).await
+    }
+
+    async fn observe(&self) -> Result<Vec<Running>, PortError> {
+        self.ask(Port::ObserveInstances, || broken("the survey"), |world, _| Ok(world.running())).await
+    }
+
+    async fn last_exit(&self, instance: &InstanceId) -> Option<Exit> {
+        self.world().last_exit(instance)
+    }
+
+    async fn last_lines(&self, _: &InstanceId, _: usize) -> Vec<String> {
+        vec!["still loading".to_owned()]
+    }
+
+    async fn prioritise(&self, _: &[InstanceId], _: &[InstanceId]) -> Result<(), PortError> {
+        self.ask(Port::Prioritise, || broken("the setting of priorities"), |_, _| Ok(())).await
+    }
+}
+
+#[async_trait]
+impl TrafficRouter for Outside {
+    async fn apply(&self, route: &ServiceRoute) -> Result<Applied, RouterError> {
+        let fault = self.draw(Port::Apply);
+        if fault == Some(Fault::Stray) {
+            {
+                let mut world = self.world();
+                let later = self.now() + 500 + world.random.below(60_000);
+                world.stray(route, later);
+            }
+            return std::future::pending().await;
+        }
+        let error = || RouterError::Unreachable("the router is broken by the simulation".to_owned());
+        self.befall(fault, error, |world, now| world.apply(route, now).map(Applied::Routed)).await
+    }
+
+    async fn observe(&self) -> Result<Vec<Routed>, RouterError> {
+        let error = || RouterError::Unreachable("the router is broken by the simulation".to_owned());
+        self.ask(Port::ObserveRoutes, error, |world, _| Ok(world.routed())).await
+    }
+
+    async fn in_flight(&self, _: &[InstanceId]) -> Result<u64, RouterError> {
+        let error = || RouterError::Unreachable("the router is broken by the simulation".to_owned());
+        let held = |world: &mut World, _| Ok(u64::from(world.random.in_thousand(300)));
+        self.ask(Port::InFlight, error, held).await
+    }
+}
+
+#[async_trait]
+impl HealthValidator for Outside {
+    async fn check(&self, instance: &Instance, policy: &HealthPolicy) -> Result<(), String> {
+        let check = |world: &mut World, now| world.check(instance, policy.rise, now);
+        self.ask(Port::Check, || "the connection broke".to_owned(), check).await
+    }
+}
+
+#[async_trait]
+impl EvidenceSource for Outside {
+    async fn statistics(&self) -> Result<Statistics, PortError> {
+        Err(broken("the counting"))
+    }
+}
+
+#[async_trait]
+impl ReleaseStore for Outside {
+    async fn prepare(&self, spec: &DeploymentSpec) -> Result<Release, PrepareError> {
+        let error = || PrepareError::Wrong { reason: "the artifact is not there".to_owned(), hint: None };
+        self.ask(Port::Prepare, error, |_, _| Ok(behaviour::release(spec))).await
+    }
+}

@@ -1,0 +1,298 @@
+//! A random story by a seed: people, failures, crashes; then everything is healed and has to come to rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use cutover_controller::{RequestError, SubmitOptions, Submitted};
+use cutover_core::ServiceName;
+use cutover_core::service::{Health, Status};
+use tokio::time::timeout;
+
+use crate::behaviour::{self, Behaviour, version};
+use crate::fault::Fault;
+use crate::lives::{Life, Lives};
+use crate::random::Random;
+use crate::world::Being;
+
+/// How long a person waits for an answer before they go away.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What happened in stories, to see that everything did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) lives: usize,
+    pub(crate) ends: BTreeMap<&'static str, usize>,
+    pub(crate) faults: BTreeMap<Fault, usize>,
+    pub(crate) trace: Vec<String>,
+}
+
+/// Plays one story.
+///
+/// # Errors
+/// The breach, and how it came to it.
+pub(crate) fn play(seed: u64) -> Result<Told, String> {
+    let mut told = Told::default();
+    let mut lives = Lives::new(seed);
+    let mut chance = Random::new(seed ^ 0x5eed);
+    {
+        let mut world = lives.world.lock().unwrap();
+        world.faults.ports = chance.pick(&[0, 10, 40, 120]);
+        world.faults.appends = chance.pick(&[0, 0, 20, 80]);
+        world.faults.crashes = chance.pick(&[0, 10, 40]);
+    }
+    let services: &[&str] = chance.pick(&[&["shop"][..], &["cart", "shop"]]);
+    let mut story = Story { chance, services, number: 0 };
+    for _ in 0..=story.chance.below(5) {
+        told.lives += 1;
+        lives.live(async |life| story.part(life).await);
+        lives.kept()?;
+    }
+    // Half of the stories heal in the middle of a life, the others with a start.
+    let amid = story.chance.in_thousand(500);
+    for healed in [!amid, true] {
+        told.lives += 1;
+        if healed {
+            lives.world.lock().unwrap().faults.heal();
+        }
+        let ended = lives.live(async |life| {
+            if !healed {
+                story.part(life).await;
+            }
+            story.end_well(life).await;
+        });
+        lives.kept()?;
+        if ended.is_some() {
+            break;
+        }
+    }
+    let world = lives.world.lock().unwrap();
+    for service in services {
+        for record in lives.memory.records(&service.parse().unwrap()) {
+            let stuck = record.state.deployment.as_ref().is_some_and(|open| open.status == Status::Stuck);
+            let status = record.closed.map(|closed| closed.status.label()).or(stuck.then_some("stuck"));
+            *told.ends.entry(status.unwrap_or("open")).or_default() += 1;
+        }
+    }
+    told.faults.clone_from(&world.faults.happened);
+    told.trace.clone_from(&world.trace);
+    Ok(told)
+}
+
+struct Story {
+    chance: Random,
+    services: &'static [&'static str],
+    /// Versions so far.
+    number: u64,
+}
+
+impl Story {
+    async fn part(&mut self, life: &Life) {
+        for _ in 0..3 + self.chance.below(8) {
+            self.act(life).await;
+            let wait = self.chance.pick(&[0.0, 0.05, 0.4, 1.0, 5.0, 12.0, 70.0, 200.0]);
+            life.pass(wait).await;
+            watch_loops(life).await;
+        }
+    }
+
+    async fn act(&mut self, life: &Life) {
+        let service = self.chance.pick(self.services);
+        let name: ServiceName = service.parse().unwrap();
+        match self.chance.below(100) {
+            0..40 => self.submit(life, &name).await,
+            40..50 => {
+                life.outside.note(&format!("{name}: somebody asks for a rollback"));
+                answered(life, life.manager.rollback(&name, "bob")).await;
+            }
+            50..60 => {
+                life.outside.note(&format!("{name}: somebody aborts"));
+                answered(life, life.manager.abort(&name, "bob")).await;
+            }
+            60..72 => self.kill(life).await,
+            72..82 => {
+                let (now, older) = (life.outside.now(), self.chance.in_thousand(500));
+                life.outside.world().restart_router(older, now);
+                life.pass(self.chance.pick(&[0.0, 1.0])).await;
+                life.manager.look_again().await;
+            }
+            82..87 => life.manager.look_again().await,
+            _ => {}
+        }
+    }
+
+    async fn submit(&mut self, life: &Life, name: &ServiceName) {
+        if self.number == 0 || self.chance.in_thousand(800) {
+            self.number += 1;
+        }
+        // The behaviour follows from the number, so that a number said again is the same release.
+        let behaviour = match self.number % 7 {
+            2 => Behaviour::Never,
+            4 => Behaviour::Dies,
+            6 => Behaviour::Sick,
+            _ => Behaviour::Good,
+        };
+        let back = self.chance.below(self.number.min(2));
+        let version = if back == 0 { version(self.number, behaviour) } else { version(1, Behaviour::Good) };
+        let (bake, auto) = (self.chance.pick(&[0, 10, 60]), self.chance.in_thousand(800));
+        let spec = behaviour::spec(name, &version, bake, auto);
+        let options =
+            SubmitOptions { end_bake: self.chance.in_thousand(300), force: self.chance.in_thousand(100) };
+        life.outside.note(&format!("{name}: somebody deploys {version}, bake {bake} s"));
+        answered(life, life.manager.submit(&spec, "alice", options)).await;
+    }
+
+    async fn kill(&mut self, life: &Life) {
+        let now = life.outside.now();
+        let gone = self.chance.in_thousand(300);
+        {
+            let mut world = life.outside.world();
+            let up = |process: &crate::world::Process| matches!(process.being, Being::Up { .. });
+            let alive: Vec<usize> = (0..world.processes.len()).filter(|n| up(&world.processes[*n])).collect();
+            if alive.is_empty() {
+                return;
+            }
+            world.kill(self.chance.pick(&alive), gone, now);
+        }
+        if gone && self.chance.in_thousand(500) {
+            life.manager.look_again().await;
+        }
+    }
+
+    /// Nothing fails any more: everything comes to rest, and a good release goes live.
+    async fn end_well(&mut self, life: &Life) {
+        life.outside.world().faults.heal();
+        life.outside.note("everything is healed");
+        // What was on its way arrives.
+        life.pass(100.0).await;
+        life.manager.look_again().await;
+        if !life.rests(900).await {
+            return unrest(life, "after everything was healed").await;
+        }
+        for snapshot in life.manager.services().await {
+            if snapshot.state.deployment.as_ref().is_some_and(|open| open.status == Status::Stuck) {
+                answered(life, life.manager.abort(&snapshot.state.name, "bob")).await;
+            }
+        }
+        life.pass(70.0).await;
+        if !life.rests(900).await
+            || life.manager.services().await.iter().any(|s| s.state.deployment.is_some())
+        {
+            return unrest(life, "although every bake is over and what was stuck was aborted").await;
+        }
+        compare(life).await;
+        for service in self.services {
+            self.number += 1;
+            self.deploy_well(life, service, &version(self.number, Behaviour::Good)).await;
+        }
+        // Every standby ends.
+        life.pass(200.0).await;
+        if !life.rests(300).await {
+            return unrest(life, "after the last deployments").await;
+        }
+        compare(life).await;
+        watch_loops(life).await;
+    }
+
+    async fn deploy_well(&self, life: &Life, service: &str, version: &str) {
+        match life.submit(service, version, 0).await {
+            Ok(Submitted::Opened { deployment, .. }) => {
+                let ended = life.ended(service).await;
+                if (ended.id, ended.status) != (deployment, Status::Live) {
+                    let reason = ended.reason.unwrap_or_default();
+                    life.outside
+                        .world()
+                        .breach(format!("the good {version} ended as {:?}: {reason}", ended.status));
+                } else if life.version_with_traffic(service).as_deref() != Some(version) {
+                    life.outside.world().breach(format!("{version} is live and has no traffic"));
+                }
+            }
+            other => {
+                life.outside.world().breach(format!("the good {version} could not be deployed: {other:?}"))
+            }
+        }
+    }
+}
+
+/// Waits for an answer as long as people do. A loop that has ended is a bug.
+async fn answered<T>(life: &Life, request: impl Future<Output = Result<T, RequestError>>) {
+    let told = match timeout(PATIENCE, request).await {
+        Ok(Ok(_)) => "done".to_owned(),
+        Ok(Err(RequestError::Ending)) => return life.outside.world().breach("a service's loop has ended"),
+        // The words of a refusal hold ids, which no two runs share.
+        Ok(Err(error)) => match error {
+            RequestError::Refused(_) => "refused".to_owned(),
+            other => other.to_string(),
+        },
+        Err(_) => "no answer".to_owned(),
+    };
+    life.outside.note(&format!("… {told}"));
+}
+
+async fn watch_loops(life: &Life) {
+    for snapshot in life.manager.services().await {
+        let watch = life.manager.watch(&snapshot.state.name).await;
+        if watch.is_none_or(|watch| watch.has_changed().is_err()) {
+            life.outside.world().breach("a service's loop has ended");
+        }
+    }
+}
+
+async fn unrest(life: &Life, when: &str) {
+    for snapshot in life.manager.services().await {
+        let state = &snapshot.state;
+        let what = format!("{} does not rest {when}: {:?} {:?}", state.name, state.deployment, state.pending);
+        life.outside.world().breach(what);
+    }
+}
+
+/// What is outside is what the services say, and nothing else.
+async fn compare(life: &Life) {
+    let now = life.outside.now();
+    let mut known = BTreeSet::new();
+    for snapshot in life.manager.services().await {
+        let state = &snapshot.state;
+        let mut world = life.outside.world();
+        for (environment, slot) in state.environments.iter() {
+            known.extend(slot.instances.iter().map(|instance| instance.id.clone()));
+            if !slot.passed_gates {
+                continue;
+            }
+            for instance in &slot.instances {
+                let process = world.process(&instance.id).filter(|process| process.is_alive()).cloned();
+                let Some(process) = process else {
+                    world.breach(format!("I5: an instance of {environment} is gone and nobody starts it"));
+                    continue;
+                };
+                if process.address != instance.address {
+                    world.breach(format!("{environment} has an instance at an address that is not its own"));
+                }
+                let well = process.is_well(now);
+                if well != (slot.health == Health::Healthy) {
+                    world.breach(format!(
+                        "an instance of {environment} is well: {well}, and it is {:?}",
+                        slot.health
+                    ));
+                }
+            }
+        }
+        let live = &state.environments[state.live];
+        if live.release.is_some() {
+            let routed = world.router.tables.get(&state.name).map(|table| table.route.clone());
+            let wanted: BTreeSet<_> =
+                live.instances.iter().map(|instance| (&instance.id, instance.address)).collect();
+            let right = routed.as_ref().is_some_and(|route| {
+                let there =
+                    route.instances(state.live).iter().map(|instance| (&instance.id, instance.address));
+                route.weights.sole() == Some(state.live) && there.collect::<BTreeSet<_>>() == wanted
+            });
+            if !right {
+                world.breach(format!("{} is not routed as it is live", state.name));
+            }
+        }
+    }
+    let mut world = life.outside.world();
+    let orphans = world.alive().difference(&known).count();
+    if orphans > 0 {
+        world.breach(format!("I5: {orphans} instances run that nobody knows"));
+    }
+}
