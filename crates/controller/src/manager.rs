@@ -41,6 +41,11 @@ pub enum StartError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The router has a service that the journal does not know.
+    #[error(
+        "the router has service `{0}`, of which the journal knows nothing: it is not the journal of this state directory, or it was lost"
+    )]
+    Unknown(ServiceName),
     /// What runs could not be found out, and nothing may be guessed.
     #[error("cannot find out which instances run: {0}")]
     Executor(PortError),
@@ -63,6 +68,9 @@ impl DeploymentManager {
                 Vec::new()
             }
         };
+        if let Some(unknown) = routed.iter().find(|routed| !names.contains(&routed.service)) {
+            return Err(StartError::Unknown(unknown.service.clone()));
+        }
         let mut services = HashMap::new();
         for name in names {
             let Some(latest) = journal.latest(&name).await? else { continue };

@@ -118,7 +118,19 @@ pub(crate) fn start(
         slots: PerEnvironment::default(),
         publish,
     };
-    tokio::spawn(service.run(first, wished, happened, waits));
+    let told = service.publish.clone();
+    tokio::spawn(async move {
+        let ended = tokio::spawn(service.run(first, wished, happened, waits)).await;
+        if ended.is_err_and(|error| error.is_panic()) {
+            // A bug must not look like a service at rest.
+            told.send_modify(|snapshot| {
+                let mut failed = Snapshot::clone(snapshot);
+                failed.journal_trouble =
+                    Some("a bug has ended the control of this service; restart the controller".to_owned());
+                *snapshot = Arc::new(failed);
+            });
+        }
+    });
     ServiceHandle { wishes, snapshots }
 }
 

@@ -208,6 +208,19 @@ fn a_detached_deployment_goes_on_and_the_same_command_follows_it() {
 }
 
 #[test]
+fn a_deployment_in_its_bake_is_followed_by_the_same_command_when_its_end_is_waited_for() {
+    let host = Host::start();
+    release(&host, "one", "");
+    host.run(&["deploy", "v1"]).exits(0);
+    release(&host, "two", "[rollout]\nbake = \"3s\"\n");
+    host.run(&["deploy", "v2", "--wait", "done", "--timeout", "1s"]).exits(6);
+    let again = host.run(&["--json", "deploy", "v2", "--wait", "done"]).exits(0);
+    assert!(again.err.contains("following its bake"), "{again:?}");
+    assert!(host.status()["deployment"]["ended_at"].is_string());
+    assert_eq!(host.run(&["--json", "deploy", "v2"]).exits(0).json()["message"], "already live");
+}
+
+#[test]
 fn shutdown_ends_everything_and_serve_brings_back_what_was_live() {
     let mut host = Host::start();
     release(&host, "one", "[rollout]\nbake = \"0s\"\n");

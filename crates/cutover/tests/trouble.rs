@@ -285,6 +285,90 @@ fn a_torn_table_and_a_dead_controller_still_end_with_the_right_release_live() {
 }
 
 #[test]
+fn what_is_killed_with_its_supervisor_is_started_again_and_a_service_at_rest_writes_no_record() {
+    let host = Host::start();
+    good(&host, "one", NO_BAKE);
+    host.run(&["deploy", "v1"]).exits(0);
+    let before = (host.pids("supervisor.json"), host.pids("program.json"));
+    for pid in before.0.iter().chain(&before.1) {
+        signal(*pid, "KILL");
+    }
+    wait_until("v1 answers again", || host.get("/").contains("x-version: v1"));
+    let records = || {
+        let script = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM journal').fetchone()[0])";
+        let journal = host.state().join("journal.sqlite");
+        let said = std::process::Command::new("python3").args(["-c", script]).arg(journal).output().unwrap();
+        String::from_utf8(said.stdout).unwrap().trim().parse::<u64>().unwrap()
+    };
+    // Each supervisor that is killed is found by a look, so two of them in a row prove that one has passed.
+    let mut last = host.pids("supervisor.json");
+    let mut written = 0;
+    for _ in 0..2 {
+        written = records();
+        for pid in &last {
+            signal(*pid, "KILL");
+        }
+        wait_until("another supervisor is there", || {
+            let now = host.pids("supervisor.json");
+            now.len() == last.len() && now.iter().all(|pid| !last.contains(pid))
+        });
+        last = host.pids("supervisor.json");
+    }
+    assert_eq!(records(), written, "a look that finds everything as it should be is not worth a record");
+}
+
+#[test]
+fn a_warm_release_that_is_dead_gets_no_traffic_but_is_started_again_first() {
+    let host = Host::start();
+    good(&host, "one", NO_BAKE);
+    host.run(&["deploy", "v1"]).exits(0);
+    good(&host, "two", NO_BAKE);
+    host.run(&["deploy", "v2"]).exits(0);
+    let idle = host.status()["environments"]["blue"]["instances"][0]["id"].as_str().unwrap().to_owned();
+    let supervisor =
+        std::fs::read_to_string(host.state().join("instances").join(&idle).join("supervisor.json")).unwrap();
+    let supervisor: serde_json::Value = serde_json::from_str(&supervisor).unwrap();
+    let program = host.program(&idle);
+    signal(u32::try_from(supervisor["pid"].as_u64().unwrap()).unwrap(), "KILL");
+    signal(program, "KILL");
+    host.run(&["rollback"]).exits(0);
+    assert!(host.get("/").contains("x-version: v1"));
+}
+
+#[test]
+fn a_deleted_admin_socket_is_made_again() {
+    let host = Host::start();
+    std::fs::remove_file(host.state().join("proxy/admin.sock")).unwrap();
+    wait_until("the proxy answers on its socket again", || host.proxy_pid().is_some());
+    good(&host, "one", NO_BAKE);
+    host.run(&["deploy", "v1"]).exits(0);
+}
+
+#[test]
+fn a_journal_that_does_not_know_what_is_routed_is_not_gone_on_from() {
+    let mut host = Host::start();
+    good(&host, "one", NO_BAKE);
+    host.run(&["deploy", "v1"]).exits(0);
+    host.terminate_controller();
+    let lost = host.path("lost");
+    std::fs::create_dir(&lost).unwrap();
+    let files = || ["", "-wal", "-shm"].map(|end| format!("journal.sqlite{end}"));
+    for name in files() {
+        let _ = std::fs::rename(host.state().join(&name), lost.join(&name));
+    }
+    let (mut child, _) = host.try_serve();
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+    assert!(host.log().contains("the router has service `shop`"), "{}", host.log());
+    assert!(host.get("/").contains("x-version: v1"), "traffic goes on");
+    for name in files() {
+        let _ = std::fs::remove_file(host.state().join(&name));
+        let _ = std::fs::rename(lost.join(&name), host.state().join(&name));
+    }
+    host.serve();
+    assert_eq!(live_version(&host), "v1");
+}
+
+#[test]
 fn a_killed_supervisor_costs_nothing_and_a_killed_instance_is_started_again() {
     let host = Host::start();
     good(&host, "one", NO_BAKE);

@@ -50,6 +50,11 @@ impl Forwarder {
             let exchange = Exchange::new(lease, began);
             let copy = repeatable.then(|| copy_of(&request));
             let failed = match send(&self.pool, &exchange, request, reuse).await {
+                // Nobody asked for another protocol: upgrades end at this hop.
+                Ok(sent) if sent.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    exchange.unanswered(Failure::Malformed);
+                    return own_answer(StatusCode::BAD_GATEWAY, failure_reason(Failure::Malformed));
+                }
                 Ok(sent) => return answer(sent, exchange),
                 Err(failed) => failed,
             };

@@ -31,8 +31,12 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in [&KEEP_ALIVE, &PROXY_CONNECTION] {
         headers.remove(name);
     }
-    for name in [header::TE, header::TRANSFER_ENCODING, header::UPGRADE] {
+    for name in [header::TE, header::UPGRADE] {
         headers.remove(name);
+    }
+    // RFC 9112, section 6.3: with a transfer coding the length says nothing, and must not be passed on.
+    if headers.remove(header::TRANSFER_ENCODING).is_some() {
+        headers.remove(header::CONTENT_LENGTH);
     }
 }
 
@@ -80,13 +84,19 @@ mod tests {
             ("keep-alive", "timeout=5"),
             ("te", "trailers"),
             ("upgrade", "h2c"),
-            ("transfer-encoding", "chunked"),
             ("proxy-connection", "keep-alive"),
             ("content-length", "3"),
             ("host", "a"),
         ]);
         remove_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("x-public", "1"), ("content-length", "3"), ("host", "a")]));
+    }
+
+    #[test]
+    fn a_length_beside_a_transfer_coding_ends_here_with_it() {
+        let mut headers = map(&[("transfer-encoding", "chunked"), ("content-length", "2")]);
+        remove_hop_by_hop(&mut headers);
+        assert!(headers.is_empty());
     }
 
     #[test]

@@ -89,8 +89,7 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
     }
 
     let (end, mut ends) = mpsc::channel(1);
-    let administration = axum::serve(socket, admin::router(Arc::clone(&plane), end));
-    let administration = tokio::spawn(administration.into_future());
+    let administration = tokio::spawn(administer(socket, settings.admin.clone(), Arc::clone(&plane), end));
     let probes = tokio::spawn(probe::follow(Arc::clone(&plane)));
     tracing::info!(listen = ?addresses, workers = settings.workers, admin = %settings.admin.display(), "routing");
 
@@ -116,6 +115,27 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
     let _ = fs::remove_file(&settings.admin);
     drop(lock);
     ended
+}
+
+/// Serves the admin socket, and makes it again if somebody has deleted it: without it nothing could be moved.
+async fn administer(socket: UnixListener, path: PathBuf, plane: Arc<Plane>, end: mpsc::Sender<()>) {
+    let serve = |socket| axum::serve(socket, admin::router(Arc::clone(&plane), end.clone())).into_future();
+    let mut serving = JoinSet::new();
+    serving.spawn(serve(socket));
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        second.tick().await;
+        if path.exists() {
+            continue;
+        }
+        match bind_admin(&path) {
+            Ok(socket) => {
+                tracing::warn!(path = %path.display(), "the admin socket was gone and is there again");
+                serving.spawn(serve(socket));
+            }
+            Err(error) => tracing::error!(path = %path.display(), %error, "the admin socket is gone"),
+        }
+    }
 }
 
 async fn wait_until_quiet(plane: &Plane, moment: Duration) {

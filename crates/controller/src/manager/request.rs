@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cutover_core::release::{DeploymentSpec, Release, Route};
-use cutover_core::service::{DeploymentKind, Event, Refusal, ServiceState, Status};
+use cutover_core::service::{DeploymentKind, Event, Health, Refusal, ServiceState, Status};
 use cutover_core::{DeploymentId, ReleaseId, ServiceName, Version};
 use tokio::sync::oneshot;
 
@@ -72,10 +73,13 @@ pub enum RequestError {
     /// It could not be recorded, so it was not decided.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The controller is about to end.
-    #[error("the controller is ending")]
+    /// The controller is about to end, or the loop of the service has ended by a bug.
+    #[error("the controller is ending, or its part for this service has failed; its log tells which")]
     Ending,
 }
+
+/// A warm release that does not answer its health check within this time is not switched to.
+const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
 impl DeploymentManager {
     /// Makes the release and opens its deployment.
@@ -135,7 +139,7 @@ impl DeploymentManager {
     pub async fn rollback(&self, service: &ServiceName, actor: &str) -> Result<DeploymentId, RequestError> {
         let fresh = Self::new_deployment_id();
         let event = Event::RollbackRequested { deployment: fresh.clone(), actor: actor.to_owned() };
-        self.is_known(service).await?;
+        self.look_before_the_leap(service).await?;
         let after = self.request(service, event).await?;
         Ok(deployment_of(&after).unwrap_or(fresh))
     }
@@ -148,6 +152,37 @@ impl DeploymentManager {
         self.is_known(service).await?;
         let after = self.request(service, Event::AbortRequested { actor: actor.to_owned() }).await?;
         deployment_of(&after).ok_or(RequestError::Refused(Refusal::NothingToAbort))
+    }
+
+    /// Asks the idle instances for their health once: what the watch said last may be seconds old, and traffic
+    /// must not be moved to what is dead.
+    async fn look_before_the_leap(&self, service: &ServiceName) -> Result<(), RequestError> {
+        let snapshots = self.watch(service).await;
+        let snapshots = snapshots.ok_or_else(|| RequestError::UnknownService(service.clone()))?;
+        let state = snapshots.borrow().state.clone();
+        let idle = state.watched().into_iter().find(|watched| watched.environment == state.idle());
+        let Some(idle) = idle else { return Ok(()) };
+        let policy = &idle.release.configuration.health;
+        for instance in idle.instances {
+            let checked = tokio::time::timeout(LOOK_LIMIT, self.ports.check_health(instance, policy)).await;
+            let reason = match checked {
+                Ok(Ok(())) => continue,
+                Ok(Err(reason)) => reason,
+                Err(_) => format!("no answer within {LOOK_LIMIT:?}"),
+            };
+            let reason = format!("instance `{}`: {reason}", instance.id);
+            if state.deployment.is_some() {
+                // In the bake it is not started afresh, and one bad answer is no conclusion to keep.
+                let version = idle.release.version.clone();
+                return Err(Refusal::RollbackTargetUnhealthy { version, reason }.into());
+            }
+            let health = Health::Unhealthy { reason };
+            let instances = idle.instances.iter().map(|instance| instance.id.clone()).collect();
+            self.request(service, Event::HealthChanged { environment: idle.environment, instances, health })
+                .await?;
+            break;
+        }
+        Ok(())
     }
 
     async fn is_known(&self, service: &ServiceName) -> Result<(), RequestError> {

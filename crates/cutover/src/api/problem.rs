@@ -48,7 +48,11 @@ impl From<RequestError> for Problem {
             RequestError::UnknownService(_) => {
                 (StatusCode::NOT_FOUND, Some("`cutover status` lists the services".to_owned()))
             }
-            RequestError::Journal(_) | RequestError::Ending => (StatusCode::SERVICE_UNAVAILABLE, None),
+            RequestError::Journal(_) => (
+                StatusCode::INSUFFICIENT_STORAGE,
+                Some("nothing is decided that cannot be recorded; make room on the disk of the state directory".to_owned()),
+            ),
+            RequestError::Ending => (StatusCode::SERVICE_UNAVAILABLE, None),
         };
         let mut sentence = error.to_string();
         // Errors of the host carry their cause beneath them.

@@ -113,16 +113,17 @@ async fn connect(address: SocketAddr) -> io::Result<Pooled> {
     Ok(Pooled { sender, socket })
 }
 
-/// Waits for the answer: at most `limit` after the whole request was sent, and at most the idle limit after the
-/// last piece that the instance has taken of it.
+/// Waits for the answer: at most `limit` after the whole request was sent, and at most twice the idle limit after
+/// the last piece that the instance has taken of it: a client that stands still is noticed by its body before.
 async fn within_first_byte<F: Future>(answer: F, exchange: &Exchange, limit: Duration) -> Option<F::Output> {
     let mut answer = std::pin::pin!(answer);
-    let mut wait = limit.min(exchange.idle_timeout());
+    let sending = exchange.idle_timeout() * 2;
+    let mut wait = limit.min(sending);
     loop {
         if let Ok(output) = tokio::time::timeout(wait, answer.as_mut()).await {
             return Some(output);
         }
-        let limit = if exchange.is_request_sent() { limit } else { exchange.idle_timeout() };
+        let limit = if exchange.is_request_sent() { limit } else { sending };
         let stood_still = exchange.stood_still();
         if stood_still >= limit {
             return None;
