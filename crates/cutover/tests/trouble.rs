@@ -276,7 +276,7 @@ fn a_torn_table_and_a_dead_controller_still_end_with_the_right_release_live() {
     host.kill_controller();
     signal(proxy, "KILL");
     wait_until("the proxy is gone", || std::net::TcpStream::connect(host.address).is_err());
-    for name in ["admin.table.json", "admin.table.previous.json"] {
+    for name in ["admin.table.0.json", "admin.table.1.json", "admin.table.durable.json"] {
         let file = host.state().join("proxy").join(name);
         std::fs::write(file, "{\"torn").unwrap();
     }

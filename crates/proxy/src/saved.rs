@@ -1,10 +1,13 @@
 //! The last good table on disk, from which the data plane starts when nobody speaks to it.
 //!
-//! Two files beside the admin socket. `NAME.table.json` is replaced with every change before the change is in
-//! force; it survives a kill of the process at any instant. A thread then makes it durable and copies it to
-//! `NAME.table.previous.json`, which is always whole and on disk: after a loss of power the newer file may be
-//! torn, its checksum says so, and the older one is taken.
+//! Three files beside the admin socket. `NAME.table.0.json` and `NAME.table.1.json` are written in turn, in place,
+//! with every change before the change is in force: a kill of the process at any instant leaves the table that was
+//! answered last whole in one of them. A thread then copies the newer one to `NAME.table.durable.json`, which is
+//! always whole and on disk: after a loss of power the two may be torn, their checksums say so, and the copy is
+//! taken. (A rename would do for the first two as well, but makes some file systems write at once: 250 µs instead
+//! of 15 on ext4, in the way of an answer that should take less than a millisecond.)
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -18,10 +21,13 @@ use sha2::{Digest, Sha256};
 
 const FORMAT: u32 = 1;
 
-/// The writer of both files.
+/// The writer of the files.
 #[derive(Debug)]
 pub(crate) struct SavedTable {
-    present: PathBuf,
+    /// Written in turn.
+    turns: [PathBuf; 2],
+    /// Counts what was written, over all starts: the newest whole file is the one with the highest.
+    written: Cell<u64>,
     seed: String,
     /// Wakes the thread that makes files durable; what it missed meanwhile it finds in one go.
     syncer: mpsc::SyncSender<()>,
@@ -45,6 +51,7 @@ struct Envelope {
 #[derive(Serialize, Deserialize)]
 struct Content {
     format: u32,
+    written: u64,
     /// Hash of the seed that this table grew from.
     seed: String,
     services: Vec<ServiceRoute>,
@@ -88,62 +95,78 @@ impl SavedTable {
     /// Finds what to start from, best first: the saved table and the copy of it while the seed is the one they grew
     /// from, and the seed with epochs above every saved one.
     pub(crate) fn open(admin: &Path, seed: &Seed) -> io::Result<(Self, Vec<Vec<ServiceRoute>>)> {
-        let present = admin.with_extension("table.json");
-        let previous = admin.with_extension("table.previous.json");
+        let turns = [admin.with_extension("table.0.json"), admin.with_extension("table.1.json")];
+        let durable = admin.with_extension("table.durable.json");
+        let mut found = Vec::new();
+        for path in turns.iter().chain([&durable]) {
+            match read(path) {
+                Ok(saved) => found.extend(saved),
+                Err(reason) => tracing::warn!(path = %path.display(), reason, "a saved table cannot be used"),
+            }
+        }
+        found.sort_by_key(|saved| std::cmp::Reverse(saved.written));
+        let written = found.first().map_or(0, |newest| newest.written);
         let mut candidates = Vec::new();
         let mut from_seed = seed.document.services.clone();
-        for path in [&present, &previous] {
-            match read(path) {
-                Ok(Some(saved)) => {
-                    from_seed = above(&from_seed, &saved.services);
-                    if saved.seed == seed.hash {
-                        candidates.push(saved.services);
-                    } else {
-                        tracing::info!(path = %path.display(), "the seed was edited since: the seed wins");
-                    }
-                }
-                Ok(None) => {}
-                Err(reason) => tracing::warn!(path = %path.display(), reason, "a saved table cannot be used"),
+        for saved in found {
+            from_seed = above(&from_seed, &saved.services);
+            if saved.seed == seed.hash {
+                candidates.push(saved.services);
+            } else {
+                tracing::info!(
+                    written = saved.written,
+                    "the seed was edited since a table was saved: the seed wins"
+                );
             }
         }
         candidates.push(from_seed);
         let (syncer, wake) = mpsc::sync_channel(1);
-        let files = (present.clone(), previous);
+        let files = turns.clone();
         std::thread::Builder::new().name("table-sync".to_owned()).spawn(move || {
             while wake.recv().is_ok() {
-                if let Err(error) = make_durable(&files.0, &files.1) {
-                    tracing::error!(%error, path = %files.0.display(), "the saved table is not durable");
+                if let Err(error) = make_durable(&files, &durable) {
+                    tracing::error!(%error, path = %durable.display(), "the saved table is not durable");
                 }
             }
         })?;
-        Ok((Self { present, seed: seed.hash.clone(), syncer }, candidates))
+        Ok((Self { turns, written: Cell::new(written), seed: seed.hash.clone(), syncer }, candidates))
     }
 
-    /// Replaces the present file. When it returns, a restart of the process begins from these services.
+    /// Writes the next file. When it returns, a restart of the process begins from these services.
     pub(crate) fn write(&self, services: Vec<ServiceRoute>) -> io::Result<()> {
-        let content = Content { format: FORMAT, seed: self.seed.clone(), services };
-        let table = serde_json::value::to_raw_value(&content)?;
-        let checksum = hex::encode(Sha256::digest(table.get()));
-        let bytes = serde_json::to_vec(&Envelope { checksum, table })?;
-        let partial = self.present.with_extension("partial");
-        fs::write(&partial, bytes)?;
-        fs::rename(&partial, &self.present)?;
+        let written = self.written.get() + 1;
+        let content = Content { format: FORMAT, written, seed: self.seed.clone(), services };
+        let bytes = sealed(&content)?;
+        let turn = &self.turns[usize::from(written % 2 == 1)];
+        let mut file = File::options().create(true).truncate(false).write(true).open(turn)?;
+        file.write_all(&bytes)?;
+        // What was longer before would be no JSON after this.
+        file.set_len(bytes.len() as u64)?;
+        self.written.set(written);
         // A full channel means that the thread has not begun yet: it will see this file too.
         let _ = self.syncer.try_send(());
         Ok(())
     }
 }
 
-fn make_durable(present: &Path, previous: &Path) -> io::Result<()> {
-    // Opened once: a newer file may take the name meanwhile, and has its own turn.
-    let bytes = fs::read(present)?;
-    let partial = previous.with_extension("partial");
+fn make_durable(turns: &[PathBuf; 2], durable: &Path) -> io::Result<()> {
+    // A file that is being written just now does not match its checksum: the other one is whole.
+    let whole = turns.iter().filter_map(|path| read(path).ok().flatten());
+    let Some(newest) = whole.max_by_key(|content| content.written) else { return Ok(()) };
+    let partial = durable.with_extension("partial");
     let mut file = File::create(&partial)?;
-    file.write_all(&bytes)?;
+    file.write_all(&sealed(&newest)?)?;
     file.sync_all()?;
-    fs::rename(&partial, previous)?;
-    let directory = previous.parent().filter(|parent| !parent.as_os_str().is_empty());
+    fs::rename(&partial, durable)?;
+    let directory = durable.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// A content with its checksum.
+fn sealed(content: &Content) -> io::Result<Vec<u8>> {
+    let table = serde_json::value::to_raw_value(content)?;
+    let checksum = hex::encode(Sha256::digest(table.get()));
+    Ok(serde_json::to_vec(&Envelope { checksum, table })?)
 }
 
 /// The content of a saved table; `None` if there is no file.
@@ -212,8 +235,9 @@ mod tests {
             services[0].epoch = Some(Epoch::try_from(epoch).unwrap());
             saved.write(services).unwrap();
             let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-            let present = fs::read(self.path("admin.table.json")).unwrap();
-            while fs::read(self.path("admin.table.previous.json")).ok().as_ref() != Some(&present) {
+            let written = saved.written.get();
+            let durable = || read(&self.path("admin.table.durable.json")).ok().flatten();
+            while durable().is_none_or(|content| content.written != written) {
                 assert!(std::time::Instant::now() < deadline, "the copy was never made");
                 std::thread::yield_now();
             }
@@ -243,21 +267,46 @@ mod tests {
 
     #[test]
     fn a_torn_empty_or_foreign_file_gives_way_to_the_generation_before() {
-        let whole = {
-            let place = Place::new();
-            place.save(7);
-            fs::read_to_string(place.path("admin.table.json")).unwrap()
-        };
+        let place = Place::new();
+        place.save(7);
+        let whole = fs::read_to_string(place.path("admin.table.1.json")).unwrap();
         let torn = &whole[..whole.len() / 2];
         let changed = whole.replace("\"green\":100", "\"green\":50");
         for bad in ["", torn, "{\"hello\":1}", &changed, "\u{0}\u{0}"] {
             let place = Place::new();
             place.save(7);
-            fs::write(place.path("admin.table.json"), bad).unwrap();
-            assert_eq!(weight_of_green(&place.open(SEED).1), 100, "{bad}");
-            fs::write(place.path("admin.table.previous.json"), bad).unwrap();
-            assert_eq!(weight_of_green(&place.open(SEED).1), 0, "both bad, so the seed: {bad}");
+            place.save(8);
+            let epoch = |place: &Place| place.open(SEED).1[0].epoch.map(Epoch::get);
+            assert_eq!(epoch(&place), Some(8));
+            fs::write(place.path("admin.table.0.json"), bad).unwrap();
+            fs::remove_file(place.path("admin.table.durable.json")).unwrap();
+            assert_eq!(epoch(&place), Some(7), "one generation back: {bad}");
+            fs::write(place.path("admin.table.1.json"), bad).unwrap();
+            assert_eq!(weight_of_green(&place.open(SEED).1), 0, "all bad, so the seed: {bad}");
         }
+    }
+
+    #[test]
+    fn a_loss_of_power_that_tears_both_files_leaves_the_durable_copy() {
+        let place = Place::new();
+        place.save(7);
+        place.save(8);
+        for turn in ["admin.table.0.json", "admin.table.1.json"] {
+            fs::write(place.path(turn), "").unwrap();
+        }
+        assert_eq!(place.open(SEED).1[0].epoch.map(Epoch::get), Some(8));
+    }
+
+    #[test]
+    fn a_shorter_table_leaves_nothing_of_a_longer_one() {
+        let place = Place::new();
+        let (saved, services) = place.open(SEED);
+        let mut longer = services.clone();
+        longer[0].hosts = vec!["a.very.long.host.name.example.com".to_owned(); 50];
+        for table in [longer.clone(), longer, services.clone(), services] {
+            saved.write(table).unwrap();
+        }
+        assert_eq!(place.open(SEED).1[0].hosts.len(), 0);
     }
 
     #[test]
