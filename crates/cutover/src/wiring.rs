@@ -71,7 +71,15 @@ impl From<StateError> for Failure {
 
 impl From<DataPlaneError> for Failure {
     fn from(error: DataPlaneError) -> Self {
-        Self::new(Exit::Refused, error.to_string())
+        let hint = match &error {
+            DataPlaneError::Ended { .. } => {
+                "`--http` chooses other addresses; the proxy's log is in `proxy/proxy.log`"
+            }
+            DataPlaneError::Start(_) | DataPlaneError::Silent { .. } => {
+                "what it said last is in `proxy/proxy.log`"
+            }
+        };
+        Self::new(Exit::Refused, error.to_string()).hint(format!("{hint} of the state directory"))
     }
 }
 

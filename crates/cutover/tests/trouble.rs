@@ -336,6 +336,25 @@ fn a_warm_release_that_is_dead_gets_no_traffic_but_is_started_again_first() {
 }
 
 #[test]
+fn a_rollback_that_cannot_reach_the_proxy_is_stuck_aloud_and_ends_well_when_it_can() {
+    let host = Host::start();
+    good(&host, "one", NO_BAKE);
+    host.run(&["deploy", "v1"]).exits(0);
+    good(&host, "two", "");
+    host.run(&["deploy", "v2"]).exits(0);
+    let proxy = host.proxy_pid().unwrap();
+    signal(proxy, "STOP");
+    let said = host.run(&["rollback"]);
+    signal(proxy, "CONT");
+    let said = said.exits(5);
+    assert!(said.out.contains("v2 is stuck"), "{said:#?}");
+    // A look may have tried again already, and then there is nothing left to abort.
+    let _ = host.run(&["abort"]);
+    host.eventually("v2 is taken back", |status| status["status"] == "rolled_back");
+    assert!(host.get("/").contains("x-version: v1"));
+}
+
+#[test]
 fn a_deleted_admin_socket_is_made_again() {
     let host = Host::start();
     std::fs::remove_file(host.state().join("proxy/admin.sock")).unwrap();

@@ -23,7 +23,8 @@ pub(super) fn named(typed: &str) -> Result<Version, ConfigError> {
     })
 }
 
-/// The version of a deployment that was given none: the short git commit of a directory.
+/// The version of a deployment that was given none: the short git commit of a directory, with `-dirty` if files
+/// that git knows there differ from it.
 pub(super) fn default_version(directory: &Path) -> Result<Version, ConfigError> {
     commit_by("git", directory)
 }
@@ -52,7 +53,12 @@ fn commit_by(git: &str, directory: &Path) -> Result<Version, ConfigError> {
         }));
     }
     let said = String::from_utf8_lossy(&output.stdout);
-    said.trim().parse().map_err(|error: InvalidName| none(format!("git gave none: {error}")))
+    let mut status = Command::new(git);
+    status.arg("-C").arg(directory).args(["status", "--porcelain", "--untracked-files=no", "--", "."]);
+    let changed = status.stdin(Stdio::null()).output().is_ok_and(|output| !output.stdout.is_empty());
+    // What is deployed is then not what the commit holds.
+    let said = format!("{}{}", said.trim(), if changed { "-dirty" } else { "" });
+    said.parse().map_err(|error: InvalidName| none(format!("git gave none: {error}")))
 }
 
 #[cfg(test)]
@@ -101,6 +107,18 @@ mod tests {
             version.as_str().len() >= 7 && version.as_str().chars().all(|c| c.is_ascii_hexdigit()),
             "{version}"
         );
+    }
+
+    #[test]
+    fn a_tree_that_differs_from_its_commit_says_so_in_the_version() {
+        let fixture = Fixture::empty();
+        git(&fixture, &["init", "-q"]);
+        std::fs::write(fixture.path("page"), "one").unwrap();
+        git(&fixture, &["add", "page"]);
+        git(&fixture, &["commit", "-q", "-m", "first"]);
+        let clean = default_version(&fixture.path("")).unwrap();
+        std::fs::write(fixture.path("page"), "two").unwrap();
+        assert_eq!(default_version(&fixture.path("")).unwrap().as_str(), format!("{clean}-dirty"));
     }
 
     #[test]
