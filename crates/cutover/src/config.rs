@@ -48,9 +48,6 @@ use source::Source;
 /// A `cutover.toml` that was read: its keys are known and hold values of the right kind, and it names a service.
 #[derive(Debug, Clone)]
 pub(crate) struct Loaded {
-    /// The path as it was given, which messages show.
-    #[allow(dead_code, reason = "for a verb that names the file it read")]
-    pub(crate) path: PathBuf,
     /// The absolute directory of the file, which its relative paths start from.
     pub(crate) directory: PathBuf,
     /// The service it is about.
@@ -66,7 +63,7 @@ impl Loaded {
         let service = value::service_name(&source, raw.name.as_ref())?;
         let absolute = std::path::absolute(path).map_err(|cause| unreadable(path, &cause, WRITE_ONE))?;
         let directory = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-        Ok(Self { path: path.to_owned(), directory, service, raw, source })
+        Ok(Self { directory, service, raw, source })
     }
 }
 
@@ -150,7 +147,6 @@ mod tests {
     fn the_directory_is_absolute_whatever_was_typed() {
         let loaded = Loaded::from_text(Path::new("cutover.toml"), "name = \"shop\"".to_owned()).unwrap();
         assert_eq!(loaded.directory, std::env::current_dir().unwrap());
-        assert_eq!(loaded.path, Path::new("cutover.toml"));
     }
 
     #[test]

@@ -29,6 +29,12 @@ const CREATE: &str = "
         record TEXT NOT NULL,
         UNIQUE (service, service_sequence)
     );
+    CREATE TABLE terms (term INTEGER PRIMARY KEY);
+    PRAGMA user_version = 1;
+";
+
+/// The projection: each deployment as the newest record about it has it.
+const CREATE_PROJECTION: &str = "
     CREATE TABLE deployments (
         service TEXT NOT NULL,
         id TEXT NOT NULL,
@@ -36,8 +42,6 @@ const CREATE: &str = "
         deployment TEXT NOT NULL,
         PRIMARY KEY (service, id)
     );
-    CREATE TABLE terms (term INTEGER PRIMARY KEY);
-    PRAGMA user_version = 1;
 ";
 
 /// The journal of a state directory.
@@ -140,7 +144,28 @@ fn connect(path: &Path, name: &str) -> Result<Connection, JournalError> {
         Ok(())
     };
     prepare().map_err(unusable)?;
+    project_anew(&connection)
+        .map_err(|fault| JournalError::Unusable { path: name.to_owned(), reason: fault.to_string() })?;
     Ok(connection)
+}
+
+/// Makes the projection from the journal if it is not there.
+fn project_anew(connection: &Connection) -> Result<(), AppendFault> {
+    let select = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'deployments'";
+    if connection.query_row(select, [], |row| row.get::<_, i64>(0))? > 0 {
+        return Ok(());
+    }
+    let transaction = connection.unchecked_transaction()?;
+    transaction.execute_batch(CREATE_PROJECTION)?;
+    let mut records = transaction.prepare("SELECT service, record FROM journal ORDER BY sequence")?;
+    let mut rows = records.query([])?;
+    while let Some(row) = rows.next()? {
+        let (service, record): (String, String) = (row.get(0)?, row.get(1)?);
+        project(&transaction, &service, &serde_json::from_str(&record)?)?;
+    }
+    drop(rows);
+    drop(records);
+    Ok(transaction.commit()?)
 }
 
 struct Store {
@@ -149,8 +174,11 @@ struct Store {
 }
 
 /// An error on the way of one append: this one's own, or everybody's.
+#[derive(Debug, thiserror::Error)]
 enum AppendFault {
+    #[error(transparent)]
     Conflict(JournalError),
+    #[error("{0}")]
     Database(String),
 }
 
@@ -306,13 +334,19 @@ fn write(transaction: &Transaction<'_>, append: &Append) -> Result<u64, AppendFa
         at,
         serde_json::to_string(record)?
     ])?;
+    project(transaction, service.as_str(), record)?;
+    Ok(next)
+}
+
+/// Takes into the projection what a record says about deployments.
+fn project(connection: &Connection, service: &str, record: &Record) -> Result<(), AppendFault> {
     for deployment in record.deployments() {
         let upsert = "INSERT INTO deployments (service, id, started_ms, deployment) VALUES (?, ?, ?, ?)
              ON CONFLICT DO UPDATE SET deployment = excluded.deployment";
         let started = deployment.started_at.as_millis().cast_signed();
         let text = serde_json::to_string(deployment)?;
         let id = deployment.id.as_str();
-        transaction.prepare_cached(upsert)?.execute(params![service.as_str(), id, started, text])?;
+        connection.prepare_cached(upsert)?.execute(params![service, id, started, text])?;
     }
-    Ok(next)
+    Ok(())
 }

@@ -45,6 +45,22 @@ async fn everything_is_there_when_it_is_opened_again() {
 }
 
 #[tokio::test]
+async fn the_history_is_made_anew_from_the_records_when_its_table_is_gone() {
+    let (journal, directory) = journal();
+    let file = directory.path().join("journal.db");
+    let shop = service("shop");
+    journal.append(&shop, 0, open("shop", "d1", 1)).await.unwrap();
+    journal.append(&shop, 1, closed("shop", "d1", 1, cutover_core::service::Status::Live)).await.unwrap();
+    journal.append(&shop, 2, open("shop", "d2", 2)).await.unwrap();
+    let before = journal.history(&shop, 10).await.unwrap();
+    drop(journal);
+    Connection::open(&file).unwrap().execute_batch("DROP TABLE deployments").unwrap();
+    let again = SqliteJournal::open(&file).unwrap();
+    assert_eq!(again.history(&shop, 10).await.unwrap(), before);
+    assert_eq!(before.len(), 2);
+}
+
+#[tokio::test]
 async fn terms_grow_from_one_opening_to_the_next() {
     let directory = TempDir::new().unwrap();
     let mut last = 0;

@@ -42,12 +42,6 @@ impl ConfigError {
         }
     }
 
-    /// Where it is, if it is in a file.
-    #[allow(dead_code, reason = "for whoever shows the place apart, as an editor does")]
-    pub(crate) fn place(&self) -> Option<&Place> {
-        self.place.as_ref()
-    }
-
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
@@ -116,7 +110,7 @@ mod tests {
         assert_eq!(format!("{error:#}"), "cutover.toml:4: unknown key `comand`\n  did you mean `command`?");
         assert_eq!(error.hint(), Some("did you mean `command`?"));
         assert_eq!(
-            error.place().map(|place| format!("{place} {place:#}")).unwrap(),
+            error.place.as_ref().map(|place| format!("{place} {place:#}")).unwrap(),
             "cutover.toml:4 cutover.toml:4:3"
         );
     }
