@@ -253,6 +253,26 @@ async fn a_killed_controller_costs_no_request_and_its_deployment_goes_on_when_it
 }
 
 #[test]
+fn a_proxy_and_a_supervisor_that_are_killed_in_the_middle_of_a_deployment_do_not_keep_it_from_going_live() {
+    let host = Host::start();
+    good(&host, "one", NO_BAKE);
+    host.run(&["deploy", "v1"]).exits(0);
+    host.configure("[env]\nX = \"2\"\n[health]\ninterval = \"300ms\"\nrise = 5\n[rollout]\nbake = \"0s\"\n");
+    let deploy = host.command(&["deploy", "v2"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    wait_until("v2 is being validated", || host.status()["deployment"]["status"] == "validating");
+    let proxy = host.proxy_pid().unwrap();
+    let programs = host.pids("program.json");
+    for pid in host.pids("supervisor.json").into_iter().chain([proxy]) {
+        signal(pid, "KILL");
+    }
+    let said: Said = deploy.wait_with_output().unwrap().into();
+    said.exits(0);
+    assert!(host.get("/").contains("x-version: v2"));
+    assert!(host.proxy_pid().is_some_and(|pid| pid != proxy));
+    assert_eq!(host.pids("program.json"), programs, "no program was started twice");
+}
+
+#[test]
 fn a_killed_proxy_comes_back_with_the_table_it_had() {
     let host = Host::start();
     good(&host, "one", NO_BAKE);
