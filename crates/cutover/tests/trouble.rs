@@ -375,6 +375,33 @@ fn a_rollback_that_cannot_reach_the_proxy_is_stuck_aloud_and_ends_well_when_it_c
 }
 
 #[test]
+fn a_rollback_amid_the_shift_is_granted_however_sick_the_new_release_is() {
+    let host = Host::start();
+    good(&host, "one", NO_BAKE);
+    host.run(&["deploy", "v1"]).exits(0);
+    host.configure("[env]\nX = \"2\"\n[health]\ninterval = \"300ms\"\nrise = 5\n");
+    let mut deploy = host.command(&["deploy", "v2"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    host.eventually("v2 is being validated", |status| status["deployment"]["status"] == "validating");
+    // A proxy that stands still holds the shift open.
+    let proxy = host.proxy_pid().unwrap();
+    signal(proxy, "STOP");
+    let status =
+        host.eventually("v2 is being shifted to", |status| status["deployment"]["status"] == "shifting");
+    let new = status["environments"]["green"]["instances"][0]["id"].as_str().unwrap().to_owned();
+    let record = host.state().join("instances").join(&new).join("supervisor.json");
+    let record: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(record).unwrap()).unwrap();
+    let program = host.program(&new);
+    signal(u32::try_from(record["pid"].as_u64().unwrap()).unwrap(), "KILL");
+    signal(program, "KILL");
+    let rollback = host.command(&["rollback"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    host.eventually("v2 is being taken back", |status| status["deployment"]["status"] == "rolling_back");
+    signal(proxy, "CONT");
+    Said::from(rollback.wait_with_output().unwrap()).exits(0);
+    assert_eq!(deploy.wait().unwrap().code(), Some(1));
+    assert!(host.get("/").contains("x-version: v1"));
+}
+
+#[test]
 fn a_deleted_admin_socket_is_made_again() {
     let host = Host::start();
     std::fs::remove_file(host.state().join("proxy/admin.sock")).unwrap();

@@ -160,6 +160,11 @@ impl DeploymentManager {
         let snapshots = self.watch(service).await;
         let snapshots = snapshots.ok_or_else(|| RequestError::UnknownService(service.clone()))?;
         let state = snapshots.borrow().state.clone();
+        if state.deployment.as_ref().is_some_and(|open| !open.is_baking()) {
+            // Traffic has not moved, or is on its way back: what is idle is what is being taken back, and however
+            // sick it is, that is no reason to refuse a rescue.
+            return Ok(());
+        }
         let idle = state.watched().into_iter().find(|watched| watched.environment == state.idle());
         let Some(idle) = idle else { return Ok(()) };
         let policy = &idle.release.configuration.health;
