@@ -31,8 +31,6 @@ struct Probe {
 impl Drop for Probe {
     fn drop(&mut self) {
         self.task.abort();
-        // Nobody speaks against it any more.
-        self.instance.set_in_rotation(true);
     }
 }
 
@@ -45,7 +43,14 @@ pub(crate) async fn follow(plane: Arc<Plane>) {
         // Armed before the table is read, so that no change falls between.
         changed.as_mut().enable();
         let wanted = wanted(&plane);
-        probes.retain(|key, probe| wanted.get(key).is_some_and(|(_, policy)| *policy == probe.policy));
+        probes.retain(|key, probe| {
+            let Some((_, policy)) = wanted.get(key) else {
+                // Nobody speaks against it any more. Another policy would go on from what is known.
+                probe.instance.set_in_rotation(true);
+                return false;
+            };
+            *policy == probe.policy
+        });
         for (key, (instance, policy)) in wanted {
             probes.entry(key).or_insert_with(|| {
                 let task = tokio::spawn(probe(Arc::clone(&instance), policy.clone())).abort_handle();
