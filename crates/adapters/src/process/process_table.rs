@@ -26,6 +26,7 @@ pub(super) struct ProcessIdentity {
 pub(super) struct Process {
     pub(super) identity: ProcessIdentity,
     pub(super) group: i32,
+    /// 0 if its leader is outside of our PID namespace, as with `docker exec`.
     pub(super) session: i32,
     /// It has ended and waits for its parent.
     pub(super) is_zombie: bool,
@@ -99,6 +100,12 @@ pub(super) fn all() -> io::Result<Vec<Process>> {
 /// Identifies this start of the host; pids and start times mean nothing in another.
 pub(super) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// Whether this process leads its session.
+pub(super) fn leads_session() -> bool {
+    let pid = std::process::id().cast_signed();
+    read(pid).is_some_and(|process| process.session == pid)
 }
 
 /// Whether the process was started as part of this instance: its first environment says so.

@@ -60,7 +60,8 @@ impl Program {
         let identity = ProcessIdentity::of(child.id().cast_signed());
         let identity = identity.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let handle = identity.open().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        let session = rustix::process::getsid(None)?.as_raw_pid();
+        // The supervisor leads a session, and its child was born into it.
+        let session = std::process::id().cast_signed();
         let record = ProgramRecord { identity, session, started_at: now(), restarts };
         Ok((record, watch_for_end(handle)?))
     }

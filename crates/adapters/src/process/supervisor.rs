@@ -76,10 +76,10 @@ pub fn run(directory: &Path) -> Result<(), SupervisorError> {
 
 /// Leaves the controller's session and terminal; a service manager may have seen to that already.
 fn lead_session() -> Result<(), SupervisorError> {
-    if rustix::process::getsid(None).is_ok_and(|session| session == rustix::process::getpid()) {
-        return Ok(());
+    match rustix::process::setsid() {
+        Err(_) if process_table::leads_session() => Ok(()),
+        answer => answer.map(drop).map_err(|error| system("start a session")(error.into())),
     }
-    rustix::process::setsid().map(drop).map_err(|error| system("start a session")(error.into()))
 }
 
 async fn supervise(plan: &InstanceRecord, directory: &InstanceDirectory) -> Result<(), SupervisorError> {
