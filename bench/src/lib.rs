@@ -1,8 +1,8 @@
-//! Figures for the README: switching under load, and CPU per request beside HAProxy.
+//! Figures for the README: switching under load, CPU per request beside HAProxy, and the journal when it is long.
 //!
-//! What both binaries share: the programs that are measured, started as children on ports of their own, and
+//! What the binaries share: the programs that are measured, started as children on ports of their own, and
 //! what is needed to measure them. The product is used only as its users use it, by its binary and its admin
-//! socket.
+//! socket; but for the journal, see [`journal`].
 
 pub mod candidate;
 
@@ -17,3 +17,10 @@ pub mod cpu_time;
 pub mod statistics;
 
 pub mod conditions;
+
+pub mod journal;
+
+pub mod memory;
+
+/// Why a figure could not be taken.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;

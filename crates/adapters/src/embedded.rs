@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cutover_controller::ports::{Applied, EvidenceSource, PortError, Routed, RouterError, TrafficRouter};
-use cutover_core::InstanceId;
 use cutover_core::receipt::Receipt;
-use cutover_core::routing::{ServiceRoute, TableDocument};
+use cutover_core::routing::{ServicePatch, ServiceRoute, TableDocument};
 use cutover_core::service::ObservedRoute;
 use cutover_core::statistics::Statistics;
+use cutover_core::{InstanceId, PerEnvironment};
 use hyper::{Method, StatusCode};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::unix_http::{Reply, UnixHttp, UnixHttpError};
 
@@ -63,6 +63,28 @@ impl EmbeddedRouter {
         self.get("/v1/stats").await
     }
 
+    /// Changes the weights of one service, whatever else its route says; with an epoch, only if nothing as new is
+    /// in force.
+    ///
+    /// # Errors
+    /// If the proxy refused it or does not answer.
+    pub async fn change_weights(&self, patch: &ServicePatch) -> Result<Receipt, RouterError> {
+        let receipts = self.change(Method::PATCH, &[patch]).await?;
+        receipts.into_iter().next().ok_or_else(without_receipt)
+    }
+
+    /// Has the proxy accept clients, if it holds its listeners; answered when it does.
+    ///
+    /// # Errors
+    /// If the proxy does not answer, as when its port was taken meanwhile.
+    pub async fn accept_clients(&self) -> Result<(), RouterError> {
+        within(async {
+            let reply = self.0.send::<()>(Method::POST, "/v1/listen", None).await?;
+            if reply.status == StatusCode::OK { Ok(()) } else { Err(self.refusal(reply).await) }
+        })
+        .await
+    }
+
     /// Asks the proxy to finish what is in flight and end.
     ///
     /// # Errors
@@ -86,6 +108,21 @@ impl EmbeddedRouter {
         .await
     }
 
+    async fn change<B: Serialize + Sync>(
+        &self,
+        method: Method,
+        services: &B,
+    ) -> Result<Vec<Receipt>, RouterError> {
+        within(async {
+            let reply = self.0.send(method, "/v1/services", Some(services)).await?;
+            if reply.status != StatusCode::OK {
+                return Err(self.refusal(reply).await);
+            }
+            Ok(self.0.json(reply).await?)
+        })
+        .await
+    }
+
     async fn refusal(&self, reply: Reply) -> RouterError {
         let status = reply.status;
         match self.0.json::<Problem>(reply).await {
@@ -93,6 +130,10 @@ impl EmbeddedRouter {
             Err(_) => RouterError::Refused(format!("the proxy answered {status}")),
         }
     }
+}
+
+fn without_receipt() -> RouterError {
+    RouterError::Refused("the proxy answered without a receipt".to_owned())
 }
 
 /// A proxy that is stopped or stalled is one that cannot be reached.
@@ -104,24 +145,19 @@ async fn within<T>(asking: impl Future<Output = Result<T, RouterError>>) -> Resu
 #[async_trait]
 impl TrafficRouter for EmbeddedRouter {
     async fn apply(&self, route: &ServiceRoute) -> Result<Applied, RouterError> {
-        let receipts: Vec<Receipt> = within(async {
-            let reply = self.0.send(Method::PUT, "/v1/services", Some(&[route])).await?;
-            if reply.status != StatusCode::OK {
-                return Err(self.refusal(reply).await);
-            }
-            Ok(self.0.json(reply).await?)
-        })
-        .await?;
-        let receipt = receipts.into_iter().next();
-        receipt
-            .map(Applied::Routed)
-            .ok_or_else(|| RouterError::Refused("the proxy answered without a receipt".to_owned()))
+        let receipts = self.change(Method::PUT, &[route]).await?;
+        receipts.into_iter().next().map(Applied::Routed).ok_or_else(without_receipt)
     }
 
     async fn observe(&self) -> Result<Vec<Routed>, RouterError> {
         let observed = |route: ServiceRoute| {
+            let ids = |environment| {
+                route.instances(environment).iter().map(|instance| instance.id.clone()).collect()
+            };
+            let instances = Some(PerEnvironment::from_fn(ids));
             let ServiceRoute { name, epoch, weights, .. } = route;
-            Routed { service: name, route: ObservedRoute { epoch: epoch.unwrap_or_default(), weights } }
+            let route = ObservedRoute { epoch: epoch.unwrap_or_default(), weights, instances };
+            Routed { service: name, route }
         };
         Ok(self.table().await?.services.into_iter().map(observed).collect())
     }

@@ -16,8 +16,10 @@ mod priority;
 mod process_table;
 mod program;
 mod record;
+mod retention;
 mod signals;
 mod start;
+mod state_id;
 mod stop;
 pub mod supervisor;
 
@@ -25,10 +27,10 @@ use std::fmt::Display;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 
 use async_trait::async_trait;
-use cutover_controller::ports::{DeploymentExecutor, Exit, PortError, Provision, Running};
+use cutover_controller::ports::{DeploymentExecutor, Exit, Mandate, PortError, Provision, Running};
 use cutover_core::release::Release;
 use cutover_core::service::{EffectId, Instance};
 use cutover_core::{InstanceId, ServiceName};
@@ -36,8 +38,9 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use self::census::{Census, Snapshot};
 use self::directory::InstanceDirectory;
-use self::record::{ExitRecord, InstanceRecord};
+use self::record::{ExitRecord, InstanceRecord, ProgramRecord};
 use self::start::Wanted;
+use self::state_id::{Home, StateId};
 
 pub use self::directory::RecordError;
 
@@ -83,19 +86,29 @@ pub struct ProcessExecutor {
 #[derive(Debug)]
 struct Instances {
     settings: ProcessSettings,
+    /// Whose instances these are: ids say it within one state directory only.
+    state: StateId,
+    /// Asked right before a signal is sent or a supervisor is started.
+    mandate: Arc<dyn Mandate>,
     /// Held from choosing a port until it is written down, so that no two instances get the same.
     choosing: Mutex<()>,
+    /// Shared by every start from its directory's making until its program runs, so that nothing removes the
+    /// directory in between.
+    starting: RwLock<()>,
 }
 
 impl ProcessExecutor {
-    /// An executor for the instances of a state directory, those that run already included.
+    /// An executor for the instances of a state directory, those that run already included. It does nothing any
+    /// more when the mandate holds no longer.
     ///
     /// # Errors
     /// If its directories cannot be made.
-    pub fn new(mut settings: ProcessSettings) -> io::Result<Self> {
+    pub fn new(mut settings: ProcessSettings, mandate: Arc<dyn Mandate>) -> io::Result<Self> {
         crate::durable_file::create_directories(&settings.state_directory, 0o700)?;
         settings.state_directory = settings.state_directory.canonicalize()?;
-        let instances = Instances { settings, choosing: Mutex::new(()) };
+        let state = StateId::of(&settings.state_directory)?;
+        let (choosing, starting) = (Mutex::new(()), RwLock::new(()));
+        let instances = Instances { settings, state, mandate, choosing, starting };
         crate::durable_file::create_directories(&instances.root(), 0o700)?;
         instances.remove_stopped();
         Ok(Self { instances: Arc::new(instances) })
@@ -182,9 +195,13 @@ impl DeploymentExecutor for ProcessExecutor {
             let Some(directory) = instances.directory(&id) else {
                 return Ok(None);
             };
-            let exit = directory.read::<ExitRecord>().map_err(refused)?;
-            let lines = output::last_lines(&directory.output_log(), EXIT_LINES);
-            Ok(exit.map(|exit| Exit { how: exit.how, at: exit.at, last_lines: lines }))
+            let Some(exit) = directory.read::<ExitRecord>().map_err(refused)? else {
+                return Ok(None);
+            };
+            let program = directory.read::<ProgramRecord>().map_err(refused)?;
+            let restarts = program.map_or(0, |program| program.restarts).max(exit.restarts);
+            let last_lines = output::last_lines(&directory.output_log(), EXIT_LINES);
+            Ok(Some(Exit { how: exit.how, at: exit.at, last_lines, restarts }))
         });
         found.await.ok().flatten()
     }
@@ -204,11 +221,26 @@ impl DeploymentExecutor for ProcessExecutor {
         })
         .await
     }
+
+    async fn prune(&self, known: &[InstanceId], keep: usize) -> Result<usize, PortError> {
+        let known = known.to_vec();
+        self.blocking(move |instances| instances.prune(&known, keep)).await
+    }
 }
 
 impl Instances {
     fn root(&self) -> PathBuf {
         self.settings.state_directory.join("instances")
+    }
+
+    /// What the plan of an instance says of its state directory.
+    fn home(&self) -> Home {
+        Home { id: self.state.clone(), path: self.settings.state_directory.clone() }
+    }
+
+    /// Refuses whatever would change an instance of the controller that has taken over.
+    fn check_mandate(&self) -> Result<(), PortError> {
+        self.mandate.holds().map_err(PortError::new)
     }
 
     fn directory(&self, id: &InstanceId) -> Option<InstanceDirectory> {
@@ -217,7 +249,7 @@ impl Instances {
 
     /// Every instance that is written down, with its living processes.
     fn survey(&self) -> Result<Vec<(InstanceDirectory, InstanceRecord, Census)>, PortError> {
-        let snapshot = Snapshot::take().map_err(|error| failed("read the process table", error))?;
+        let snapshot = self.snapshot()?;
         let mut found = Vec::new();
         for directory in directory::all(&self.root()).map_err(|error| failed("list the instances", error))? {
             let read = directory.read().and_then(|record| Ok((record, Census::of(&directory, &snapshot)?)));
@@ -230,9 +262,12 @@ impl Instances {
         Ok(found)
     }
 
+    fn snapshot(&self) -> Result<Snapshot, PortError> {
+        Snapshot::take(Some(self.state.clone())).map_err(|error| failed("read the process table", error))
+    }
+
     fn census(&self, directory: &InstanceDirectory) -> Result<Census, PortError> {
-        let snapshot = Snapshot::take().map_err(|error| failed("read the process table", error))?;
-        Census::of(directory, &snapshot).map_err(refused)
+        Census::of(directory, &self.snapshot()?).map_err(refused)
     }
 
     fn set_priority(&self, ids: &[InstanceId], adjustment: i32) -> Result<(), PortError> {
@@ -282,6 +317,7 @@ mod tests {
     pub(super) fn instance_record() -> InstanceRecord {
         InstanceRecord {
             id: "shop-1".parse().unwrap(),
+            home: None,
             service: "shop".parse().unwrap(),
             environment: cutover_core::Environment::Blue,
             release: "0123456789abcdef".parse().unwrap(),

@@ -2,10 +2,13 @@
 //!
 //! `releases/SERVICE/ID/` holds `files/` (the artifact, read-only), `secrets/NAME` (the values, mode 0600) and
 //! `release.json`. It appears under its name when it is whole and durable, and is never changed afterwards. The
-//! identity is the hash of artifact, configuration and secret fingerprints; the version is only its name.
+//! identity is the hash of artifact, configuration and secret fingerprints; the version is only its name. Each
+//! release has a copy of its artifact to itself, so that one can be removed without a look at the others.
 
 mod fingerprint;
 mod identity;
+mod presence;
+mod retention;
 mod secrets;
 mod snapshot;
 
@@ -13,16 +16,23 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use cutover_controller::ports::{PrepareError, ReleaseStore};
-use cutover_core::ReleaseId;
+use cutover_controller::ports::{Mandate, PortError, PrepareError, ReleaseStore};
 use cutover_core::release::{DeploymentSpec, Release};
+use cutover_core::{ReleaseId, ServiceName};
+use tokio::task::spawn_blocking;
 
 use self::fingerprint::FingerprintKey;
+use self::retention::Reserved;
 use self::secrets::ResolvedSecret;
 use crate::durable_file;
 
+/// What a release consists of, in its directory.
+const FILES: &str = "files";
+const SECRETS: &str = "secrets";
+const RECORD: &str = "release.json";
 /// Copies that are not whole yet; in `releases/`, so that the last step is a rename within one file system.
 const UNFINISHED: &str = ".unfinished-";
 /// Mode of the directories above a release's files: a program of another user has to pass through to them, and
@@ -37,15 +47,19 @@ pub struct DirectoryStore {
     state_directory: PathBuf,
     releases: PathBuf,
     key: FingerprintKey,
+    /// Asked right before a release is removed.
+    mandate: Arc<dyn Mandate>,
+    reserved: Reserved,
 }
 
 impl DirectoryStore {
     /// The store of a state directory; makes the key for fingerprints on first use and removes the partial
-    /// copies that a crash left.
+    /// copies that a crash left, of releases that were being made or removed. It removes nothing any more when the
+    /// mandate holds no longer.
     ///
     /// # Errors
-    /// If the directory cannot be made or the key cannot be read.
-    pub fn new(state_directory: &Path) -> io::Result<Self> {
+    /// If the directory cannot be made, the key cannot be read, or the mandate does not hold.
+    pub fn new(state_directory: &Path, mandate: Arc<dyn Mandate>) -> io::Result<Self> {
         durable_file::create_directories(state_directory, 0o700)?;
         let state_directory = state_directory.canonicalize()?;
         let releases = state_directory.join("releases");
@@ -53,18 +67,20 @@ impl DirectoryStore {
         for entry in fs::read_dir(&releases)? {
             let entry = entry?;
             if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+                mandate.holds().map_err(io::Error::other)?;
                 fs::remove_dir_all(entry.path())?;
             }
         }
+        retention::remove_leftovers(&releases, &*mandate)?;
         let key = FingerprintKey::of_host(&state_directory.join("secret-key"))?;
-        Ok(Self { state_directory, releases, key })
+        Ok(Self { state_directory, releases, key, mandate, reserved: Reserved::default() })
     }
 
     fn snapshot(&self, spec: &DeploymentSpec, secrets: &[ResolvedSecret]) -> Result<Release, PrepareError> {
         let plan = snapshot::Plan::of(&spec.artifact, &self.state_directory)?;
         self.check_room(plan.bytes())?;
         let unfinished = Unfinished::make(&self.releases)?;
-        let files = unfinished.path.join("files");
+        let files = unfinished.path.join(FILES);
         let artifact = plan.copy_to(&files)?;
         let references: Vec<_> = secrets.iter().map(|secret| self.key.reference(secret)).collect();
         let id = identity::of(&artifact, &spec.configuration, &references);
@@ -72,15 +88,18 @@ impl DirectoryStore {
         let release = Release {
             id,
             version: spec.version.clone(),
-            directory: directory.join("files"),
+            directory: directory.join(FILES),
             artifact_bytes: plan.bytes(),
             configuration: spec.configuration.clone(),
             secrets: references,
         };
-        if !directory.exists() {
-            secrets::write(secrets, &unfinished.path.join("secrets"))?;
+        // First, so that it is not removed between here and its deployment.
+        self.reserved.reserve(&directory);
+        if !presence::is_whole(&directory, &release.id).map_err(host(&directory))? {
+            secrets::write(secrets, &unfinished.path.join(SECRETS))?;
             unfinished.keep(&release, &directory)?;
         }
+        retention::touch(&directory).map_err(host(&directory))?;
         self.open_for(spec.configuration.run.user.as_deref())?;
         Ok(release)
     }
@@ -119,8 +138,28 @@ impl ReleaseStore for DirectoryStore {
         let secrets = secrets::resolve(&spec.secrets).await?;
         let (store, spec) = (self.clone(), spec.clone());
         let path = spec.artifact.clone();
-        let made = tokio::task::spawn_blocking(move || store.snapshot(&spec, &secrets)).await;
+        let made = spawn_blocking(move || store.snapshot(&spec, &secrets)).await;
         made.unwrap_or_else(|error| Err(host(&path)(io::Error::other(error))))
+    }
+
+    async fn observe(&self) -> Result<Vec<ReleaseId>, PortError> {
+        let releases = self.releases.clone();
+        let found = spawn_blocking(move || presence::all_whole(&releases)).await;
+        found.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(failed("look at the releases"))
+    }
+
+    async fn prune(
+        &self,
+        service: &ServiceName,
+        needed: &[ReleaseId],
+        keep: usize,
+    ) -> Result<usize, PortError> {
+        let (store, service, needed) = (self.clone(), service.clone(), needed.to_vec());
+        let deed = format!("remove old releases of `{service}`");
+        let removed = spawn_blocking(move || {
+            retention::prune(&store.releases, &service, &needed, keep, &store.reserved, &*store.mandate)
+        });
+        removed.await.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(failed(&deed))
     }
 }
 
@@ -138,17 +177,22 @@ impl Unfinished {
         Ok(Self { path })
     }
 
-    /// Makes it durable and gives it its name. If somebody made the same release meanwhile, that one stays.
+    /// Makes it durable and gives it its name. If somebody made the same release meanwhile, that one stays; one
+    /// that is not whole any more gets the parts that it lacks, for instances may run from the others.
     fn keep(self, release: &Release, directory: &Path) -> Result<(), PrepareError> {
         let record = serde_json::to_vec_pretty(release).map_err(io::Error::from).map_err(host(&self.path))?;
-        durable_file::write(&self.path.join("release.json"), &record, 0o600).map_err(host(&self.path))?;
+        durable_file::write(&self.path.join(RECORD), &record, 0o600).map_err(host(&self.path))?;
         let opened = fs::File::open(&self.path).map_err(host(&self.path))?;
         // One pass over the file system instead of one wait for each file.
         rustix::fs::syncfs(&opened).map_err(|error| host(&self.path)(error.into()))?;
         let service = directory.parent().unwrap_or(directory);
         durable_file::create_directory_with_mode(service, PASSABLE).map_err(host(service))?;
         match fs::rename(&self.path, directory) {
-            Err(_) if directory.join("release.json").exists() => return Ok(()),
+            Err(_) if directory.exists() => {
+                if !presence::is_whole(directory, &release.id).map_err(host(directory))? {
+                    presence::mend(&self.path, directory).map_err(host(directory))?;
+                }
+            }
             result => result.map_err(host(directory))?,
         }
         let synced = durable_file::sync_directory(service)
@@ -172,6 +216,12 @@ impl Drop for Unfinished {
 fn host(path: &Path) -> impl Fn(io::Error) -> PrepareError {
     let path = path.to_owned();
     move |source| PrepareError::Host { path: path.clone(), source }
+}
+
+/// Says what could not be done with the store.
+fn failed(deed: &str) -> impl Fn(io::Error) -> PortError {
+    let deed = deed.to_owned();
+    move |error| PortError::new(format!("cannot {deed}: {error}"))
 }
 
 /// Says what the user has to change; the reason is about `what`.

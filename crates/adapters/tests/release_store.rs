@@ -3,12 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
 use cutover_adapters::release_store::DirectoryStore;
-use cutover_controller::ports::{PrepareError, ReleaseStore};
+use cutover_controller::ports::{Mandate, PrepareError, ReleaseStore};
+use cutover_core::ReleaseId;
 use cutover_core::health::HealthPolicy;
 use cutover_core::release::{
     Configuration, DeploymentSpec, Release, RolloutPolicy, Route, RunPolicy, SecretSource, SecretValue,
@@ -21,6 +25,27 @@ struct Fixture {
     spec: DeploymentSpec,
 }
 
+/// A mandate that holds as often as this, and then no longer.
+#[derive(Debug)]
+struct Asked(AtomicUsize);
+
+impl Asked {
+    fn times(times: usize) -> Self {
+        Self(AtomicUsize::new(times))
+    }
+
+    fn for_ever() -> Self {
+        Self::times(usize::MAX)
+    }
+}
+
+impl Mandate for Asked {
+    fn holds(&self) -> Result<(), String> {
+        let left = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        left.map(drop).map_err(|_| "another controller has taken over".to_owned())
+    }
+}
+
 impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -29,7 +54,8 @@ impl Fixture {
         fs::write(artifact.join("app"), "#!/bin/sh\n").unwrap();
         fs::set_permissions(artifact.join("app"), PermissionsExt::from_mode(0o755)).unwrap();
         fs::write(artifact.join("assets/page"), "hello").unwrap();
-        let store = DirectoryStore::new(&directory.path().join("state")).unwrap();
+        let store =
+            DirectoryStore::new(&directory.path().join("state"), Arc::new(Asked::for_ever())).unwrap();
         let spec = DeploymentSpec {
             service: "shop".parse().unwrap(),
             version: "v1".parse().unwrap(),
@@ -195,7 +221,7 @@ async fn partial_copies_of_a_crash_are_removed_at_the_next_start() {
     let partial = fixture.directory.path().join("state/releases/.unfinished-1");
     fs::create_dir_all(partial.join("files")).unwrap();
     let release = fixture.prepare().await;
-    let again = DirectoryStore::new(&fixture.directory.path().join("state")).unwrap();
+    let again = fixture.another_store();
     assert!(!partial.exists() && release.directory.exists());
     assert_eq!(again.prepare(&fixture.spec).await.unwrap(), release);
 }
@@ -206,4 +232,175 @@ async fn the_same_release_made_twice_at_once_is_one() {
     let (one, two) = tokio::join!(fixture.prepare(), fixture.prepare());
     assert_eq!(one, two);
     assert_eq!(fixture.releases(), ["shop"]);
+}
+
+/// Makes a release of each text and says when each was asked for, the first as the oldest.
+async fn releases_of(fixture: &mut Fixture, texts: &[&str]) -> Vec<Release> {
+    let mut made = Vec::new();
+    for text in texts {
+        fixture.spec.configuration.env.insert("TEXT".to_owned(), (*text).to_owned());
+        made.push(fixture.prepare().await);
+    }
+    for (minute, release) in made.iter().enumerate() {
+        let directory = fs::File::open(release.directory.parent().unwrap()).unwrap();
+        let asked_for = SystemTime::UNIX_EPOCH + Duration::from_secs(60 * minute as u64);
+        directory.set_modified(asked_for).unwrap();
+    }
+    made
+}
+
+impl Fixture {
+    /// What a controller that was started again has; nothing is being prepared any more.
+    fn another_store(&self) -> DirectoryStore {
+        self.store_with(Asked::for_ever()).unwrap()
+    }
+
+    fn store_with(&self, mandate: Asked) -> io::Result<DirectoryStore> {
+        DirectoryStore::new(&self.directory.path().join("state"), Arc::new(mandate))
+    }
+
+    async fn prune(&self, store: &DirectoryStore, needed: &[&Release], keep: usize) -> usize {
+        let needed: Vec<ReleaseId> = needed.iter().map(|release| release.id.clone()).collect();
+        store.prune(&self.spec.service, &needed, keep).await.unwrap()
+    }
+
+    async fn observed(&self) -> Vec<ReleaseId> {
+        let mut observed = self.store.observe().await.unwrap();
+        observed.sort();
+        observed
+    }
+}
+
+fn ids(releases: &[&Release]) -> Vec<ReleaseId> {
+    let mut ids: Vec<_> = releases.iter().map(|release| release.id.clone()).collect();
+    ids.sort();
+    ids
+}
+
+#[tokio::test]
+async fn a_release_is_observed_as_long_as_no_part_of_it_is_missing_and_made_whole_by_the_next_prepare() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.observed().await, []);
+    let release = fixture.prepare().await;
+    let directory = release.directory.parent().unwrap();
+    for part in ["files", "secrets", "secrets/TOKEN", "release.json"] {
+        assert_eq!(fixture.observed().await, ids(&[&release]));
+        let part = directory.join(part);
+        if part.is_dir() { fs::remove_dir_all(&part) } else { fs::remove_file(&part) }.unwrap();
+        assert_eq!(fixture.observed().await, [], "without {}", part.display());
+        assert_eq!(fixture.prepare().await, release);
+        assert!(part.exists(), "{}", part.display());
+    }
+    assert_eq!(fs::read(release.directory.join("app")).unwrap(), b"#!/bin/sh\n");
+    assert_eq!(fs::read(directory.join("secrets/TOKEN")).unwrap(), b"hunter2");
+    assert_eq!(fixture.releases(), ["shop"]);
+    fs::write(directory.join("release.json"), "{").unwrap();
+    assert_eq!(fixture.observed().await, []);
+    fs::remove_dir_all(directory).unwrap();
+    assert_eq!(fixture.observed().await, []);
+}
+
+#[tokio::test]
+async fn a_release_that_lacks_a_part_keeps_the_files_that_its_instances_may_run_from() {
+    let fixture = Fixture::new();
+    let release = fixture.prepare().await;
+    let file = || fs::metadata(release.directory.join("app")).unwrap().ino();
+    let former = file();
+    fs::remove_file(release.directory.with_file_name("secrets").join("TOKEN")).unwrap();
+    fixture.prepare().await;
+    assert_eq!(file(), former);
+}
+
+#[tokio::test]
+async fn old_releases_are_removed_with_their_secrets_except_the_needed_and_the_newest() {
+    let mut fixture = Fixture::new();
+    let made = releases_of(&mut fixture, &["a", "b", "c", "d", "e"]).await;
+    let [a, b, c, d, e] = made.as_slice() else { panic!("five") };
+    let store = fixture.another_store();
+    assert_eq!(fixture.prune(&store, &[a, d], 1).await, 2);
+    assert_eq!(fixture.observed().await, ids(&[a, d, e]));
+    for gone in [b, c] {
+        assert!(!gone.directory.parent().unwrap().exists());
+    }
+    assert_eq!(fixture.releases(), ["shop"]);
+    assert_eq!(fixture.prune(&store, &[a, d], 1).await, 0);
+    assert_eq!(store.prune(&"bank".parse().unwrap(), &[], 0).await.unwrap(), 0);
+    assert_eq!(fixture.prune(&store, &[], 0).await, 3);
+    assert_eq!(fixture.observed().await, []);
+}
+
+#[tokio::test]
+async fn a_release_that_was_just_prepared_is_kept_and_counts_as_the_newest() {
+    let mut fixture = Fixture::new();
+    let made = releases_of(&mut fixture, &["a", "b", "c"]).await;
+    let [a, b, c] = made.as_slice() else { panic!("three") };
+    // All three may be about to be deployed by this controller.
+    assert_eq!(fixture.prune(&fixture.store, &[], 0).await, 0);
+    // This one will know only the first, which is asked for again.
+    let store = fixture.another_store();
+    fixture.spec.configuration.env.insert("TEXT".to_owned(), "a".to_owned());
+    assert_eq!(store.prepare(&fixture.spec).await.unwrap(), *a);
+    assert_eq!(fixture.prune(&store, &[], 2).await, 1);
+    assert_eq!(fixture.observed().await, ids(&[a, c]));
+    assert_eq!(fixture.prune(&store, &[], 0).await, 1);
+    assert_eq!(fixture.observed().await, ids(&[a]));
+    assert!(!b.directory.exists());
+}
+
+#[tokio::test]
+async fn what_a_crash_left_of_a_removal_is_deleted_by_the_next_start_and_the_next_removal() {
+    let fixture = Fixture::new();
+    let release = fixture.prepare().await;
+    let leftover = fixture.directory.path().join("state/releases/.removed-shop-0123456789abcdef");
+    let make = || {
+        fs::create_dir_all(leftover.join("secrets")).unwrap();
+        fs::write(leftover.join("secrets/TOKEN"), "hunter2").unwrap();
+    };
+    make();
+    let store = fixture.another_store();
+    assert!(!leftover.exists());
+    make();
+    assert_eq!(fixture.prune(&store, &[&release], 0).await, 0);
+    assert!(!leftover.exists());
+    assert_eq!(fixture.observed().await, ids(&[&release]));
+}
+
+#[tokio::test]
+async fn a_release_that_is_prepared_while_it_is_removed_is_there_afterwards() {
+    let fixture = Fixture::new();
+    fixture.prepare().await;
+    for _ in 0..20 {
+        let store = fixture.another_store();
+        let (release, _) = tokio::join!(store.prepare(&fixture.spec), fixture.prune(&store, &[], 0));
+        assert_eq!(fixture.observed().await, ids(&[&release.unwrap()]));
+    }
+}
+
+#[tokio::test]
+async fn a_controller_that_is_replaced_while_it_removes_old_releases_removes_no_further_one() {
+    let mut fixture = Fixture::new();
+    let made = releases_of(&mut fixture, &["a", "b", "c"]).await;
+    let [a, b, c] = made.as_slice() else { panic!("three") };
+    let check = async |times, expected: &[&Release]| {
+        let store = fixture.store_with(Asked::times(times)).unwrap();
+        let refusal = store.prune(&fixture.spec.service, &[], 0).await.unwrap_err().reason;
+        assert_eq!(refusal, "cannot remove old releases of `shop`: another controller has taken over");
+        assert_eq!(fixture.observed().await, ids(expected));
+    };
+    check(0, &[a, b, c]).await;
+    check(2, &[a]).await;
+    assert_eq!(fixture.releases(), ["shop"]);
+}
+
+#[tokio::test]
+async fn a_controller_that_was_replaced_before_it_opened_the_store_deletes_nothing_that_another_makes() {
+    let fixture = Fixture::new();
+    for name in [".unfinished-0123456789abcdef", ".removed-shop-0123456789abcdef"] {
+        let path = fixture.directory.path().join("state/releases").join(name);
+        fs::create_dir(&path).unwrap();
+        assert!(fixture.store_with(Asked::times(0)).is_err());
+        assert!(path.exists());
+        fixture.store_with(Asked::times(1)).unwrap();
+        assert!(!path.exists());
+    }
 }

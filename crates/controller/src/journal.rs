@@ -2,118 +2,83 @@
 //!
 //! The latest state of a service is what a restart goes on from. Older records are for people and for checks;
 //! they are not decided again with today's rules.
+//!
+//! Reading order: [`record`] is one decision, [`chain`] makes a rewritten history visible, [`retention`] says what
+//! may be forgotten, [`importance`] what is recorded even on a full disk; `sqlite` is the journal of a state
+//! directory, `memory` the one of the simulation.
+
+pub mod chain;
+mod error;
+pub mod importance;
+pub mod record;
+pub mod retention;
 
 mod memory;
 mod sqlite;
 
+pub use chain::Head;
+pub use error::JournalError;
+pub use importance::Importance;
 pub use memory::MemoryJournal;
+pub use record::{RECORD_FORMAT, Record};
+pub use retention::{Pruned, Retention};
 pub use sqlite::SqliteJournal;
+pub use sqlite::read::latest;
+pub use sqlite::transfer::{TransferError, Transferred, export, import};
+pub use sqlite::verify::{Fault, Verification, verify};
 
 use async_trait::async_trait;
-use cutover_core::service::{Deployment, Event, PendingEffect, ServiceState};
+use cutover_core::service::{Deployment, ServiceState};
 use cutover_core::{ServiceName, Timestamp};
-use serde::{Deserialize, Serialize};
-
-/// The format of records that this version writes. Readers know it and all before it.
-pub const RECORD_FORMAT: u32 = 1;
-
-/// One decision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// Format of this record.
-    pub format: u32,
-    /// The version of cutover whose rules decided.
-    pub decider: String,
-    /// When it was decided.
-    pub at: Timestamp,
-    /// What happened.
-    pub event: Event,
-    /// What was asked for because of it.
-    pub effects: Vec<PendingEffect>,
-    /// The deployment that ended with it.
-    pub closed: Option<Deployment>,
-    /// What is true since then.
-    pub state: ServiceState,
-}
-
-impl Record {
-    /// Every deployment that the record says something about, as it is now.
-    pub fn deployments(&self) -> impl Iterator<Item = &Deployment> {
-        self.closed.iter().chain(&self.state.deployment)
-    }
-}
 
 /// What a service was last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Latest {
-    /// Sequence of the record.
+    /// Sequence of the record, among those of the service.
     pub sequence: u64,
     /// The state it led to.
     pub state: ServiceState,
 }
 
-/// Why the journal did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// Somebody else has appended: this writer is no longer the one.
-    #[error(
-        "service `{service}` was changed by somebody else: record {expected} was expected last, {found} is"
-    )]
-    Conflict {
-        /// The service.
-        service: ServiceName,
-        /// What the writer thought was last.
-        expected: u64,
-        /// What is last.
-        found: u64,
-    },
-    /// It was written by a newer version.
-    #[error(
-        "the journal `{path}` was written by a newer cutover (format {found}, this one reads up to {known}); start that version again, or restore an older state directory"
-    )]
-    Newer {
-        /// The file.
-        path: String,
-        /// Its format.
-        found: i64,
-        /// The newest format that is known.
-        known: i64,
-    },
-    /// It cannot be read or written.
-    #[error("the journal `{path}` cannot be used: {reason}")]
-    Unusable {
-        /// The file.
-        path: String,
-        /// Why.
-        reason: String,
-    },
-}
-
 /// The truth. One writer at a time; appends of one service follow one another.
+///
+/// A handle belongs to one controller. It remembers the term it began last, its *own term*, which is 0 before the
+/// first. Once the journal holds a greater one, another controller has taken over, and this handle changes nothing
+/// any more: a controller that was paused and revived can do no harm. A handle that began no term may therefore
+/// append only to a journal in which nobody ever did.
 #[async_trait]
 pub trait Journal: Send + Sync {
-    /// Makes the next term: greater than all before it, durably, also if the process ends right after.
+    /// Makes the next term: greater than all before it, durably, also if the process ends right after, and also if
+    /// the disk is full as long as something is left of the reserve. It is the handle's own term from now on.
     ///
     /// # Errors
     /// If it could not be recorded; the term must not be used then.
     async fn begin_term(&self) -> Result<u32, JournalError>;
 
-    /// Appends a decision. `expected` is the sequence of the service's last record, 0 before the first. When it
-    /// has returned `Ok`, the record survives a crash of process and host; when it has returned an error, it is
-    /// not there (a conflict) or may be there whole (anything else): the writer must read again before it goes on.
+    /// Appends a decision; answers its sequence among those of the service. `expected` is the sequence of the
+    /// service's last record, 0 before the first. When it has returned `Ok`, the record survives a crash of process
+    /// and host; when it has returned an error, it is not there (a conflict, a newer controller, a full disk) or may
+    /// be there whole (anything else): the writer must read again before it goes on.
     ///
     /// # Errors
-    /// [`JournalError`], with nothing partly written.
-    async fn append(&self, service: &ServiceName, expected: u64, record: Record)
-    -> Result<u64, JournalError>;
+    /// [`JournalError`], with nothing partly written. What is [`Importance::Rescue`] is not refused for want of disk
+    /// as long as something is left of the reserve.
+    async fn append(
+        &self,
+        service: &ServiceName,
+        expected: u64,
+        record: Record,
+        importance: Importance,
+    ) -> Result<u64, JournalError>;
 
     /// What a service was last; `None` if it has no record.
     ///
     /// # Errors
-    /// If the journal cannot be read.
+    /// [`JournalError::Unreadable`] if this service's state cannot be read, which says nothing of the others; any
+    /// other if the journal cannot.
     async fn latest(&self, service: &ServiceName) -> Result<Option<Latest>, JournalError>;
 
-    /// Every service with a record.
+    /// Every service with a record, by name; also those whose latest state cannot be read.
     ///
     /// # Errors
     /// If the journal cannot be read.
@@ -124,4 +89,17 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// If the journal cannot be read.
     async fn history(&self, service: &ServiceName, limit: usize) -> Result<Vec<Deployment>, JournalError>;
+
+    /// Tries whether an ordinary decision could be recorded now, by a write that changes nothing.
+    ///
+    /// # Errors
+    /// Why not.
+    async fn probe(&self) -> Result<(), JournalError>;
+
+    /// Forgets what need not be kept: see [`retention`]. Appends go on meanwhile. If it ends early, what was
+    /// forgotten until then is forgotten, and the next one goes on.
+    ///
+    /// # Errors
+    /// If the journal cannot be read or written, or a newer controller has taken over.
+    async fn prune(&self, retention: &Retention, now: Timestamp) -> Result<Pruned, JournalError>;
 }

@@ -7,6 +7,7 @@
 //! out and `watch` looks at the health of what runs.
 
 pub mod clock;
+pub mod crash;
 pub mod journal;
 pub mod manager;
 pub mod ports;
@@ -16,7 +17,7 @@ mod service_loop;
 mod watch;
 
 pub use clock::{Clock, SystemClock};
-pub use journal::{Journal, JournalError, MemoryJournal, Record, SqliteJournal};
-pub use manager::{DeploymentManager, RequestError, StartError, SubmitOptions, Submitted};
+pub use journal::{Importance, Journal, JournalError, MemoryJournal, Record, Retention, SqliteJournal};
+pub use manager::{DeploymentManager, Keep, RequestError, StartError, SubmitOptions, Submitted, Tidied};
 pub use ports::Ports;
 pub use service_loop::Snapshot;

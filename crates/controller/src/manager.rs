@@ -1,8 +1,11 @@
 //! Takes requests, knows every service, and starts their loops from what was recorded.
 
+mod found;
 mod request;
+mod tidy;
 
 pub use request::{RequestError, SubmitOptions, Submitted};
+pub use tidy::{Keep, Tidied};
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -10,14 +13,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cutover_core::service::{Deployment, EffectId, Event, ServiceState};
+use cutover_core::service::{Deployment, EffectId, ServiceState};
 use cutover_core::{DeploymentId, InstanceId, ServiceName};
 use tokio::sync::{Mutex, oneshot, watch};
 use tokio::task::JoinSet;
 
+use crate::clock::Clock;
 use crate::journal::{Journal, JournalError};
-use crate::ports::{PortError, Ports, Routed, Running};
-use crate::service_loop::{self, Request, ServiceHandle, Snapshot, Wish};
+use crate::manager::found::Found;
+use crate::ports::{PortError, Ports};
+use crate::service_loop::{self, Common, Request, ServiceHandle, Snapshot, Wish};
 
 /// How often it is tried to look again at what is really there.
 const LOOKS: usize = 20;
@@ -26,13 +31,13 @@ const LOOK_PAUSE: Duration = Duration::from_millis(250);
 
 /// Drives the deployments of every service.
 pub struct DeploymentManager {
-    ports: Ports,
-    journal: Arc<dyn Journal>,
+    common: Common,
     term: u32,
     /// Held while a service is added, so that two requests for a new one make one loop.
     services: Mutex<HashMap<ServiceName, ServiceHandle>>,
     /// Set for good when everything is being ended: no loop is started any more.
     ending: AtomicBool,
+    deposed: watch::Receiver<Option<String>>,
 }
 
 /// Why a controller could not start.
@@ -43,7 +48,7 @@ pub enum StartError {
     Journal(#[from] JournalError),
     /// The router has a service that the journal does not know.
     #[error(
-        "the router has service `{0}`, of which the journal knows nothing: it is not the journal of this state directory, or it was lost"
+        "the router has service `{0}`, of which the journal knows nothing: it is not the journal of this state directory, or it was lost; restore it (`cutover journal import` reads an export)"
     )]
     Unknown(ServiceName),
     /// What runs could not be found out, and nothing may be guessed.
@@ -58,34 +63,60 @@ impl DeploymentManager {
     /// [`StartError`]; nothing was changed outside then.
     pub async fn start(ports: Ports, journal: Arc<dyn Journal>) -> Result<Self, StartError> {
         let term = journal.begin_term().await?;
-        let running = ports.executor.observe().await.map_err(StartError::Executor)?;
+        let found = Found::at_start(&ports).await.map_err(StartError::Executor)?;
         let names = journal.services().await?;
-        let routed = match ports.router.observe().await {
-            Ok(routed) => routed,
-            // Without an answer nothing is known of its routes: they are published again with a newer epoch.
-            Err(error) => {
-                tracing::warn!(%error, "the router cannot be observed");
-                Vec::new()
-            }
-        };
-        if let Some(unknown) = routed.iter().find(|routed| !names.contains(&routed.service)) {
+        if let Some(unknown) = found.routed.iter().flatten().find(|routed| !names.contains(&routed.service)) {
             return Err(StartError::Unknown(unknown.service.clone()));
         }
-        let mut services = HashMap::new();
+        let (deposing, deposed) = watch::channel(None);
+        let common = Common { ports, journal, deposing };
+        // Every state is read before the first loop appends: else each append would be committed alone, between two
+        // readings, instead of together with the others.
+        let mut recorded = Vec::new();
         for name in names {
-            let Some(latest) = journal.latest(&name).await? else { continue };
-            let first = started(term, &name, &routed, &running);
-            let handle = service_loop::start(
-                ports.clone(),
-                Arc::clone(&journal),
-                latest.sequence,
-                latest.state,
-                first,
-            );
+            match common.journal.latest(&name).await {
+                Err(error) if !matches!(error, JournalError::Unreadable { .. }) => return Err(error.into()),
+                latest => recorded.push((name, latest)),
+            }
+        }
+        let mut services = HashMap::new();
+        for (name, latest) in recorded {
+            let handle = match latest {
+                Ok(Some(latest)) => {
+                    let first = found.event(term, &latest.state);
+                    service_loop::start(common.clone(), latest.sequence, latest.state, first)
+                }
+                Ok(None) => continue,
+                // One service that cannot be read leaves the others under control.
+                Err(error @ JournalError::Unreadable { sequence, .. }) => {
+                    tracing::error!(service = %name, %error, "the service is left as it is");
+                    service_loop::without_control(name.clone(), sequence, error.to_string())
+                }
+                Err(error) => return Err(error.into()),
+            };
             services.insert(name, handle);
         }
-        tracing::info!(term, services = services.len(), instances = running.len(), "controller started");
-        Ok(Self { ports, journal, term, services: Mutex::new(services), ending: AtomicBool::new(false) })
+        let running = found.running.len();
+        tracing::info!(term, services = services.len(), instances = running, "controller started");
+        let services = Mutex::new(services);
+        Ok(Self { common, term, services, ending: AtomicBool::new(false), deposed })
+    }
+
+    /// Completes when another controller has taken over, with the reason: this one does nothing any more.
+    pub async fn deposed(&self) -> String {
+        let mut deposed = self.deposed.clone();
+        let told = deposed.wait_for(Option::is_some).await.map(|reason| reason.clone());
+        match told {
+            Ok(reason) => reason.unwrap_or_default(),
+            // The sender lives as long as this.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// The time by which everything is decided.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        self.common.ports.clock.as_ref()
     }
 
     /// Every service as it is, by name.
@@ -111,7 +142,7 @@ impl DeploymentManager {
         service: &ServiceName,
         limit: usize,
     ) -> Result<Vec<Deployment>, JournalError> {
-        self.journal.history(service, limit).await
+        self.common.journal.history(service, limit).await
     }
 
     /// Looks again at what is really there and has every service put right: after the router was started anew.
@@ -136,15 +167,13 @@ impl DeploymentManager {
     async fn look_at(&self, services: Vec<ServiceHandle>) -> Vec<ServiceHandle> {
         // What is observed is true of the service as it was before: of what it does meanwhile it says nothing.
         let before: Vec<u64> = services.iter().map(|handle| handle.snapshots.borrow().sequence).collect();
-        let (running, routed) = (self.ports.executor.observe().await, self.ports.router.observe().await);
-        let (Ok(running), Ok(routed)) = (running, routed) else { return services };
+        let Ok(found) = Found::meanwhile(&self.common.ports).await else { return services };
         let mut left = Vec::new();
         for (handle, seen) in services.into_iter().zip(before) {
-            let name = handle.snapshots.borrow().state.name.clone();
-            let event = started(self.term, &name, &routed, &running);
+            let event = found.event(self.term, &handle.snapshots.borrow().state);
             let (reply, answer) = oneshot::channel();
             // A loop that has ended has nothing to put right.
-            let request = Wish::Request(Request { event, seen: Some(seen), reply });
+            let request = Wish::Request(Request { event, seen: Some(seen), rescues: false, reply });
             let Ok(()) = handle.wishes.send(request).await else { continue };
             if let Ok(Err(_)) = answer.await {
                 left.push(handle);
@@ -156,6 +185,10 @@ impl DeploymentManager {
     /// Looks at the services that nothing is asked for: an instance that is gone is started again, a supervisor that
     /// died is replaced. What is under way has its own eyes.
     pub async fn look_at_what_rests(&self) {
+        if let Err(reason) = self.common.ports.mandate.holds() {
+            self.common.deposing.send_replace(Some(reason));
+            return;
+        }
         let services = self.services.lock().await;
         let rests = |handle: &&ServiceHandle| handle.snapshots.borrow().state.pending.is_empty();
         let resting: Vec<ServiceHandle> = services.values().filter(rests).cloned().collect();
@@ -180,14 +213,14 @@ impl DeploymentManager {
         for (_, handle) in &loops {
             handle.wishes.closed().await;
         }
-        let running = self.ports.executor.observe().await?;
+        let running = self.common.ports.executor.observe().await?;
         let mut by_service: BTreeMap<ServiceName, Vec<InstanceId>> = BTreeMap::new();
         for running in &running {
             by_service.entry(running.service.clone()).or_default().push(running.instance.id.clone());
         }
         let mut stops = JoinSet::new();
         for (service, instances) in by_service {
-            let executor = Arc::clone(&self.ports.executor);
+            let executor = Arc::clone(&self.common.ports.executor);
             stops.spawn(async move { executor.stop(&EffectId { service, sequence: 0 }, &instances).await });
         }
         let results = stops.join_all().await;
@@ -204,9 +237,9 @@ impl DeploymentManager {
         if let Some(handle) = services.get(service) {
             return Ok(handle.clone());
         }
-        let first = started(self.term, service, &[], &[]);
         let state = ServiceState::new(service.clone());
-        let handle = service_loop::start(self.ports.clone(), Arc::clone(&self.journal), 0, state, first);
+        let first = Found { routed: Some(Vec::new()), ..Found::default() }.event(self.term, &state);
+        let handle = service_loop::start(self.common.clone(), 0, state, first);
         services.insert(service.clone(), handle.clone());
         Ok(handle)
     }
@@ -218,15 +251,4 @@ impl DeploymentManager {
         let text: String = (0..6).map(|n| char::from(LETTERS[(random >> (n * 5) & 31) as usize])).collect();
         DeploymentId::try_from(text).unwrap_or_else(|_| unreachable!("letters and digits are valid"))
     }
-}
-
-/// The first event of a service's loop: what is really there.
-fn started(term: u32, service: &ServiceName, routed: &[Routed], running: &[Running]) -> Event {
-    let route = routed.iter().find(|routed| routed.service == *service).map(|routed| routed.route.clone());
-    let running: Vec<InstanceId> = running
-        .iter()
-        .filter(|running| running.service == *service)
-        .map(|running| running.instance.id.clone())
-        .collect();
-    Event::ControllerStarted { term, route, running }
 }

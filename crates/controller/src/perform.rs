@@ -7,9 +7,11 @@ mod former;
 
 pub(crate) use former::Former;
 
+use await_healthy::AwaitHealthy;
+
 use std::time::Duration;
 
-use cutover_core::service::{Answer, Effect, PendingEffect};
+use cutover_core::service::{Answer, Effect, EffectId, PendingEffect};
 use cutover_core::{Environment, InstanceId, ServiceName};
 use tokio::sync::mpsc;
 
@@ -51,17 +53,18 @@ impl Performer {
 
     /// Carries one effect out.
     pub(crate) async fn perform(&self, pending: &PendingEffect) -> Answer {
+        if let Err(reason) = self.ports.mandate.holds() {
+            return Answer::Failed { reason, last_lines: Vec::new() };
+        }
         let result = match &pending.effect {
-            Effect::Provision { environment, release, instances } => {
+            Effect::Provision { environment, release, instances, if_room } => {
                 let wanted =
                     Provision { service: &self.service, environment: *environment, release, instances };
-                let provisioned = self.ports.executor.provision(&pending.id, wanted).await;
-                provisioned.map(|instances| Answer::Provisioned { instances })
+                self.provision(&pending.id, wanted, *if_room).await
             }
-            Effect::AwaitHealthy { release, instances, .. } => {
-                await_healthy::await_healthy(&self.ports, release, instances, &self.waiting_for)
-                    .await
-                    .map(|detail| Answer::Healthy { detail })
+            Effect::AwaitHealthy { release, instances, again, .. } => {
+                let gate = AwaitHealthy { ports: &self.ports, release, again: *again };
+                gate.pass(instances, &self.waiting_for).await.map(|detail| Answer::Healthy { detail })
             }
             Effect::Shift { route } => self.shift(route).await,
             Effect::Drain { instances, .. } => self.drain(instances, pending).await,
@@ -73,6 +76,19 @@ impl Performer {
             }
         };
         result.unwrap_or_else(|error| Answer::Failed { reason: error.reason, last_lines: error.last_lines })
+    }
+
+    async fn provision(
+        &self,
+        effect: &EffectId,
+        wanted: Provision<'_>,
+        if_room: bool,
+    ) -> Result<Answer, PortError> {
+        if if_room {
+            self.ports.executor.preflight(wanted.service, wanted.release).await?;
+        }
+        let instances = self.ports.executor.provision(effect, wanted).await?;
+        Ok(Answer::Provisioned { instances })
     }
 
     /// Asks until the router routes so, or refuses. The effect's deadline ends the asking.

@@ -50,6 +50,8 @@ pub struct Ports {
     pub releases: Arc<dyn ReleaseStore>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
+    /// Says whether this controller is still the one.
+    pub mandate: Arc<dyn Mandate>,
 }
 
 impl Ports {
@@ -63,6 +65,18 @@ impl Ports {
         let checked = tokio::time::timeout(limit, self.health.check(instance, policy)).await;
         checked.unwrap_or_else(|_| Err(format!("its health was not answered within {} s", limit.as_secs())))
     }
+}
+
+/// Whether this controller is still the one of its state directory.
+///
+/// A controller that was paused may be revived when another has taken its place. It is asked right before a deed,
+/// so what is left is the moment between the answer and the deed; routes are fenced by their epoch besides.
+pub trait Mandate: std::fmt::Debug + Send + Sync {
+    /// Looks now; cheap enough for every deed.
+    ///
+    /// # Errors
+    /// One sentence that says why not: another controller has taken over, or could have.
+    fn holds(&self) -> Result<(), String>;
 }
 
 /// What is started, and in which place.
@@ -100,6 +114,8 @@ pub struct Exit {
     pub at: Timestamp,
     /// The last lines it wrote, oldest first.
     pub last_lines: Vec<String>,
+    /// How many times it has been started again since the instance was provisioned, also in vain.
+    pub restarts: u32,
 }
 
 /// Starts and stops instances.
@@ -108,7 +124,9 @@ pub struct Exit {
 /// the same ids adopts those that run and starts only those that do not.
 #[async_trait]
 pub trait DeploymentExecutor: Send + Sync {
-    /// Checks that the host has what one environment of this release needs, before anything is done.
+    /// Checks that the host has what one environment of this release needs, before anything is done. What runs of
+    /// the service already is no reason for a refusal, and what runs of this release is not needed again; so it
+    /// answers too whether an environment can be put back warm.
     ///
     /// # Errors
     /// With the figures, if it has not.
@@ -132,7 +150,8 @@ pub trait DeploymentExecutor: Send + Sync {
     /// If that cannot be found out.
     async fn observe(&self) -> Result<Vec<Running>, PortError>;
 
-    /// How the program of this instance ended last; `None` if it never did.
+    /// How the program of this instance ended last since it was provisioned; `None` if it never did. It may run
+    /// again by now: an executor starts it again, after pauses that grow to a bound while it ends soon.
     async fn last_exit(&self, instance: &InstanceId) -> Option<Exit>;
 
     /// The last lines an instance wrote, oldest first.
@@ -143,6 +162,14 @@ pub trait DeploymentExecutor: Send + Sync {
     /// # Errors
     /// If it could not be said for one of them; nothing depends on it.
     async fn prioritise(&self, live: &[InstanceId], idle: &[InstanceId]) -> Result<(), PortError>;
+
+    /// Removes what is left of instances that have ended: records and logs. Says of how many. What stays: all of
+    /// those that are `known`, of the others the newest `keep` of each service, and whatever still runs or is
+    /// being started, known or not.
+    ///
+    /// # Errors
+    /// If some could not be removed; asking again may help.
+    async fn prune(&self, known: &[InstanceId], keep: usize) -> Result<usize, PortError>;
 }
 
 /// Why a router did not do what was asked.
@@ -227,6 +254,25 @@ pub trait ReleaseStore: Send + Sync {
     /// # Errors
     /// [`PrepareError`], with nothing kept.
     async fn prepare(&self, spec: &DeploymentSpec) -> Result<Release, PrepareError>;
+
+    /// Every release that is present and whole, as far as that can be seen without reading all of it.
+    ///
+    /// # Errors
+    /// If that cannot be found out. A release that is absent from an `Ok` is gone or lacks a part.
+    async fn observe(&self) -> Result<Vec<ReleaseId>, PortError>;
+
+    /// Removes releases of a service with their secrets, and says how many. What stays: those that are `needed`,
+    /// of the others the `keep` that were prepared last, and each that was prepared within the last hour, for
+    /// its deployment may not be recorded yet. A crash leaves a release either whole or gone.
+    ///
+    /// # Errors
+    /// If one could not be removed; it may be half removed then, but not under its name.
+    async fn prune(
+        &self,
+        service: &ServiceName,
+        needed: &[ReleaseId],
+        keep: usize,
+    ) -> Result<usize, PortError>;
 }
 
 /// Why a release could not be made.

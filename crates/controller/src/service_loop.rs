@@ -3,6 +3,8 @@
 //! Each service has its own loop, so that services step independently; the journal commits what waits together.
 //! The loop awaits nothing but its next input and the record of its decision.
 
+mod trouble;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +16,16 @@ use cutover_core::{Environment, PerEnvironment, ServiceName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
-use crate::journal::{Journal, JournalError, RECORD_FORMAT, Record};
+use crate::crash;
+use crate::journal::{Importance, Journal, JournalError, Record};
 use crate::perform::{Former, Performer};
 use crate::ports::Ports;
 use crate::watch::Watches;
 
 /// After a decision could not be recorded, it is tried again this much later.
 const JOURNAL_PAUSE: Duration = Duration::from_millis(500);
+/// With nothing to record, it is tried this often whether the trouble is over.
+const PROBE_PAUSE: Duration = Duration::from_secs(2);
 
 /// A service as it is, for whoever watches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +58,8 @@ pub(crate) struct Request {
     pub(crate) event: Event,
     /// The record it was made for, if it makes no sense after another: what was observed then is old news now.
     pub(crate) seen: Option<u64>,
+    /// Whether it is part of a rescue although the event alone is not.
+    pub(crate) rescues: bool,
     pub(crate) reply: oneshot::Sender<Result<Arc<Snapshot>, Unfulfilled>>,
 }
 
@@ -84,20 +91,43 @@ struct ServiceLoop {
     /// Whether the last append may have been recorded although it failed: the journal says so before anything
     /// else is decided.
     uncertain: bool,
+    /// Another controller has taken over: this one decides nothing any more.
+    deposed: bool,
+    deposing: Deposing,
     running: HashMap<EffectId, AbortHandle>,
     /// The last start or stop of each slot: the next one waits for its end.
     slots: PerEnvironment<Option<JoinHandle<()>>>,
     publish: watch::Sender<Arc<Snapshot>>,
 }
 
+/// Where it is told that another controller has taken over, with the reason.
+pub(crate) type Deposing = watch::Sender<Option<String>>;
+
+/// What the loops of all services share.
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub(crate) ports: Ports,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) deposing: Deposing,
+}
+
+/// The handle of a service that cannot be controlled, with the reason: it has no loop.
+pub(crate) fn without_control(name: ServiceName, sequence: u64, reason: String) -> ServiceHandle {
+    let snapshot = Snapshot {
+        sequence,
+        state: ServiceState::new(name),
+        last_closed: None,
+        waiting_for: None,
+        journal_trouble: Some(reason),
+    };
+    let (wishes, _) = mpsc::channel(1);
+    let (_, snapshots) = watch::channel(Arc::new(snapshot));
+    ServiceHandle { wishes, snapshots }
+}
+
 /// Starts the loop of a service from what it was last; `first` is its first event.
-pub(crate) fn start(
-    ports: Ports,
-    journal: Arc<dyn Journal>,
-    sequence: u64,
-    state: ServiceState,
-    first: Event,
-) -> ServiceHandle {
+pub(crate) fn start(common: Common, sequence: u64, state: ServiceState, first: Event) -> ServiceHandle {
+    let Common { ports, journal, deposing } = common;
     let name = state.name.clone();
     let snapshot =
         Arc::new(Snapshot { sequence, state, last_closed: None, waiting_for: None, journal_trouble: None });
@@ -114,6 +144,8 @@ pub(crate) fn start(
         events,
         unrecorded: VecDeque::new(),
         uncertain: false,
+        deposed: false,
+        deposing,
         running: HashMap::new(),
         slots: PerEnvironment::default(),
         publish,
@@ -144,7 +176,7 @@ impl ServiceLoop {
     ) {
         self.handle(first).await;
         self.watches.follow(&self.snapshot.state, &self.ports, &self.events);
-        loop {
+        while !self.deposed {
             let wait = self.wait();
             tokio::select! {
                 // People first: a rescue never waits behind news. A fixed order can also be played again.
@@ -179,18 +211,24 @@ impl ServiceLoop {
         if self.uncertain || !self.unrecorded.is_empty() {
             return JOURNAL_PAUSE;
         }
-        // A wait in the far future is cut, so that a step of the host's clock is noticed within a minute.
+        if self.snapshot.journal_trouble.is_some() {
+            return PROBE_PAUSE;
+        }
+        // A wait in the far future is cut: a minute at most is lost to a timer that fails.
         let due = self.snapshot.state.next_deadline().map(|due| due.since(self.ports.clock.now()));
         due.unwrap_or(Duration::MAX).min(Duration::from_secs(60)) + Duration::from_millis(1)
     }
 
     async fn fulfil(&mut self, request: &Request) -> Result<Arc<Snapshot>, Unfulfilled> {
-        self.catch_up().await?;
+        // Whoever rescues does not wait for the disk, and neither does what has to be recorded first.
+        let rescues = request.rescues || request.event.is_rescue();
+        let importance = if rescues { Importance::Rescue } else { Importance::Ordinary };
+        self.catch_up(importance).await?;
         self.make_certain().await?;
         if request.seen.is_some_and(|seen| seen != self.snapshot.sequence) {
             return Err(Unfulfilled::Overtaken);
         }
-        self.decide(&request.event).await?;
+        self.decide(&request.event, importance).await?;
         Ok(Arc::clone(&self.snapshot))
     }
 
@@ -198,21 +236,37 @@ impl ServiceLoop {
     async fn handle(&mut self, event: Event) {
         if event == Event::TimePassed {
             // Time passes again: there is nothing to keep of it.
-            if self.catch_up().await.is_ok() {
-                let _ = self.decide(&event).await;
+            if self.catch_up(self.importance_of_news()).await.is_ok() {
+                let _ = self.decide(&event, Importance::Ordinary).await;
+                self.look_whether_the_trouble_is_over().await;
             }
             return;
         }
         self.unrecorded.push_back(event);
         // What is left stays queued, and the trouble was noted.
-        let _ = self.catch_up().await;
+        let _ = self.catch_up(self.importance_of_news()).await;
+    }
+
+    /// What could not be recorded because the disk is full is recorded all the same if it leads to something being
+    /// taken back.
+    fn importance_of_news(&self) -> Importance {
+        let now = self.ports.clock.now();
+        let mut state = self.snapshot.state.clone();
+        for event in &self.unrecorded {
+            let Ok(transition) = step(&state, event, now) else { continue };
+            if transition.is_rescue {
+                return Importance::Rescue;
+            }
+            state = transition.state;
+        }
+        Importance::Ordinary
     }
 
     /// Decides what could not be recorded before, in the order it happened: nothing newer is decided ahead of it,
     /// least of all ahead of what a starting controller saw.
-    async fn catch_up(&mut self) -> Result<(), Unfulfilled> {
+    async fn catch_up(&mut self, importance: Importance) -> Result<(), Unfulfilled> {
         while let Some(event) = self.unrecorded.front().cloned() {
-            match self.decide(&event).await {
+            match self.decide(&event, importance).await {
                 Err(journal @ Unfulfilled::Journal(_)) => return Err(journal),
                 Err(refused) => tracing::error!(%refused, ?event, "news were refused"),
                 Ok(()) => {}
@@ -222,25 +276,23 @@ impl ServiceLoop {
         Ok(())
     }
 
-    /// Decides, records, tells, acts: in this order.
-    async fn decide(&mut self, event: &Event) -> Result<(), Unfulfilled> {
+    /// Decides, records, tells, acts: in this order. It is recorded with this importance, or as what it is if that
+    /// is more.
+    async fn decide(&mut self, event: &Event, importance: Importance) -> Result<(), Unfulfilled> {
         self.make_certain().await?;
         let now = self.ports.clock.now();
         let transition = step(&self.snapshot.state, event, now)?;
         if transition.is_noop() {
             return Ok(());
         }
-        let record = Record {
-            format: RECORD_FORMAT,
-            decider: env!("CARGO_PKG_VERSION").to_owned(),
-            at: now,
-            event: event.clone(),
-            effects: transition.effects.clone(),
-            closed: transition.closed.clone(),
-            state: transition.state.clone(),
-        };
+        let record = Record::new(now, event, &self.snapshot.state, &transition);
+        // Without the record of a start there is no rescue either; a mere look can wait.
+        let starts = transition.state.term > self.snapshot.state.term;
+        let rescues = transition.is_rescue || starts;
+        let importance = if rescues { Importance::Rescue } else { importance };
         let name = self.snapshot.state.name.clone();
-        let sequence = match self.journal.append(&name, self.snapshot.sequence, record).await {
+        crash::point("before append", || crash::decision(&self.snapshot.state, event));
+        let sequence = match self.journal.append(&name, self.snapshot.sequence, record, importance).await {
             Ok(sequence) => sequence,
             Err(error) => {
                 self.note_trouble(&name, &error);
@@ -248,12 +300,17 @@ impl ServiceLoop {
                 return Err(error.into());
             }
         };
-        let last_closed = transition.closed.or_else(|| self.snapshot.last_closed.clone());
+        crash::point("after append", || crash::decision(&self.snapshot.state, event));
+        let last_closed = transition.closed.last().or(self.snapshot.last_closed.as_ref()).cloned();
+        // What was waited for still is, if the deployment is where it was.
+        let stage =
+            |state: &ServiceState| state.deployment.as_ref().map(|open| (open.id.clone(), open.stage));
+        let stays = stage(&transition.state) == stage(&self.snapshot.state);
         self.snapshot = Arc::new(Snapshot {
             sequence,
             state: transition.state,
             last_closed,
-            waiting_for: None,
+            waiting_for: self.snapshot.waiting_for.clone().filter(|_| stays),
             journal_trouble: None,
         });
         self.publish.send_replace(Arc::clone(&self.snapshot));
@@ -263,54 +320,6 @@ impl ServiceLoop {
         }
         self.watches.follow(&self.snapshot.state, &self.ports, &self.events);
         Ok(())
-    }
-
-    /// After an append that failed, asks the journal whether it was recorded all the same: then what it decided
-    /// holds, and what it asked for is begun.
-    async fn make_certain(&mut self) -> Result<(), Unfulfilled> {
-        if !self.uncertain {
-            return Ok(());
-        }
-        let name = self.snapshot.state.name.clone();
-        let latest = match self.journal.latest(&name).await {
-            Ok(latest) => latest.filter(|latest| latest.sequence != self.snapshot.sequence),
-            Err(error) => {
-                self.note_trouble(&name, &error);
-                return Err(error.into());
-            }
-        };
-        let Some(latest) = latest else {
-            self.uncertain = false;
-            self.revise(|snapshot| snapshot.journal_trouble = None);
-            return Ok(());
-        };
-        let last_closed = self.closed_by(&latest.state).await?;
-        self.uncertain = false;
-        let (sequence, state) = (latest.sequence, latest.state);
-        self.snapshot =
-            Arc::new(Snapshot { sequence, state, last_closed, waiting_for: None, journal_trouble: None });
-        self.publish.send_replace(Arc::clone(&self.snapshot));
-        self.forget_what_nobody_awaits();
-        for pending in self.snapshot.state.pending.clone() {
-            self.start(pending);
-        }
-        self.watches.follow(&self.snapshot.state, &self.ports, &self.events);
-        Ok(())
-    }
-
-    /// The deployment that ended last, if `state` is what came of a decision that seemed lost.
-    async fn closed_by(&self, state: &ServiceState) -> Result<Option<Deployment>, JournalError> {
-        let before = self.snapshot.state.deployment.as_ref().map(|deployment| &deployment.id);
-        let gone = before.filter(|id| state.deployment.as_ref().is_none_or(|now| now.id != **id));
-        let Some(gone) = gone else { return Ok(self.snapshot.last_closed.clone()) };
-        // A decision ends one deployment and opens one at most.
-        let latest = self.journal.history(&state.name, 2).await?;
-        Ok(latest.into_iter().find(|deployment| deployment.id == *gone))
-    }
-
-    fn note_trouble(&mut self, name: &ServiceName, error: &JournalError) {
-        tracing::error!(service = %name, %error, "a decision could not be recorded and was not taken");
-        self.revise(|snapshot| snapshot.journal_trouble = Some(error.to_string()));
     }
 
     /// Changes what is told beside the state.
@@ -344,11 +353,13 @@ impl ServiceLoop {
                 if let Some(former) = former {
                     former.end().await;
                 }
+                crash::point("before effect", || crash::word(&pending.effect));
                 performer.perform(&pending).await
             };
             // A port that never answers is given up, so that what comes after it can begin. That the deadline has
             // passed is decided by the loop, which may have set a later one since.
             let Ok(answer) = tokio::time::timeout(patience, performed).await else { return };
+            crash::point("after effect", || crash::word(&pending.effect));
             // The loop has ended if nobody takes the answer; the next start asks again.
             let _ = events.send(Event::Answered { effect: pending.id, answer });
         });

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
-use crate::ports::Ports;
+use crate::ports::{Exit, Ports};
 
 /// What is watched, each with a task of its own.
 #[derive(Default)]
@@ -125,6 +125,7 @@ async fn instance_health(
     // It passed its gate to be here: it takes `fall` failures to call it sick.
     let mut tracker = HealthTracker::new(policy.rise, policy.fall, true);
     let mut known = false;
+    let mut told = None;
     let mut ticks = tokio::time::interval(policy.interval.max(Duration::from_millis(10)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -132,8 +133,15 @@ async fn instance_health(
         let checked = ports.check_health(instance, policy).await;
         let changed = tracker.record(checked.is_ok());
         let health = match (changed, checked) {
-            (Some(false), Err(reason)) => {
-                Health::Unhealthy { reason: format!("instance `{}`: {reason}", instance.id) }
+            (Some(false) | None, Err(reason)) if !tracker.is_healthy() => {
+                let exit = ports.executor.last_exit(&instance.id).await;
+                // A loop is news when it begins and when it has become twice as long; that is few records.
+                let mark = exit.as_ref().map(|exit| (exit.how.clone(), exit.restarts.next_power_of_two()));
+                if changed.is_none() && mark == told {
+                    continue;
+                }
+                told = mark;
+                explained(instance, &reason, exit)
             }
             (Some(true), _) => Health::Healthy,
             (None, Ok(())) if !known => Health::Healthy,
@@ -146,13 +154,26 @@ async fn instance_health(
     }
 }
 
+/// Why an instance is unhealthy: what its check said, and if its program keeps ending, that.
+fn explained(instance: &Instance, reason: &str, exit: Option<Exit>) -> Health {
+    let reason = format!("instance `{}`: {reason}", instance.id);
+    let Some(exit) = exit else { return Health::unhealthy(reason) };
+    let times = match exit.restarts {
+        0 => "is not started again yet".to_owned(),
+        1 => "was started again once".to_owned(),
+        restarts => format!("was started again {restarts} times"),
+    };
+    let reason = format!("{reason}; its program ended ({}) and {times}", exit.how);
+    Health::Unhealthy { reason, last_lines: exit.last_lines }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn an_environment_is_healthy_only_when_every_instance_is_known_to_be() {
-        let sick = Health::Unhealthy { reason: "x".to_owned() };
+        let sick = Health::unhealthy("x");
         assert_eq!(joined(&[Health::Healthy, Health::Healthy]), Health::Healthy);
         assert_eq!(joined(&[Health::Healthy, Health::Unknown]), Health::Unknown);
         assert_eq!(joined(&[Health::Unknown, sick.clone()]), sick);

@@ -1,17 +1,19 @@
 //! How a request finds its instance, and how that is changed without losing one.
 //!
 //! `desired` is what somebody wants routed; `table` is that, compiled; `publication` replaces one table by the
-//! next; `lease` is one request's claim on a target, `fence` what ends the giving of claims.
+//! next, `removed` is what it remembers of services that are gone; `lease` is one request's claim on a target, `fence` what ends the giving of claims.
 
 pub mod desired;
 pub mod fence;
 pub mod instance;
 pub mod lease;
 pub mod publication;
+pub mod removed;
 pub mod table;
 
 pub use desired::{DesiredInstance, Listen, ServicePatch, ServiceRoute, TableDocument, Timeouts};
 pub use instance::InstanceState;
 pub use lease::{Lease, NoTarget, RequestRoute, TableCell, claim};
 pub use publication::{Change, Publication, Refused};
+pub use removed::Removed;
 pub use table::RouteTable;

@@ -8,13 +8,15 @@ pub mod effect;
 pub mod event;
 pub mod invariants;
 pub mod readiness;
+pub mod resolve;
 pub mod state;
 pub mod step;
 
 pub use deployment::{Deployment, DeploymentKind, Outcome, Stage, Status, StepReport, Undo};
 pub use effect::{Answer, Effect, EffectId, PendingEffect, Purpose};
-pub use event::{Event, ObservedRoute};
+pub use event::{Event, ObservedRoute, WhenOpen};
 pub use invariants::InvariantViolation;
 pub use readiness::Readiness;
-pub use state::{Clearing, Health, Instance, ServiceState, Slot};
+pub use resolve::{Way, WayOut};
+pub use state::{Clearing, Health, Instance, Recovery, ServiceState, Slot};
 pub use step::{Refusal, Transition, Watched, step};

@@ -74,7 +74,7 @@ fn a_deployment_during_a_bake_is_refused_and_told_what_ending_the_bake_costs() {
     assert!(refusal.to_string().contains("`--end-bake`"), "{refusal}");
     assert!(refusal.hint().unwrap().contains("stops `v1`"));
     let transition = world.deploy_ending_the_bake("v3").unwrap();
-    assert_eq!(transition.closed.map(|closed| closed.status), Some(Status::Live));
+    assert_eq!(transition.closed.last().map(|closed| closed.status), Some(Status::Live));
     assert_eq!(world.open().stage, Stage::Vacating);
     world.go_well();
     assert_eq!(world.live_version(), Some("v3"));
@@ -96,7 +96,7 @@ fn without_a_bake_and_a_standby_the_old_environment_is_emptied_at_once() {
     world.goes_well("provision");
     world.goes_well("healthy");
     let transition = world.goes_well("shift");
-    assert_eq!(transition.closed.map(|closed| closed.status), Some(Status::Live));
+    assert_eq!(transition.closed.last().map(|closed| closed.status), Some(Status::Live));
     assert_eq!(world.labels(), ["prioritise", "drain"]);
     world.go_well();
     assert_eq!(world.outside.running.len(), 1);
@@ -154,7 +154,7 @@ fn news_about_instances_that_are_gone_is_ignored() {
     assert!(world.happens(&event).unwrap().noop);
     assert!(!world.health(Environment::Blue, unhealthy()).noop);
     assert_eq!(world.slot(Environment::Blue).health, unhealthy());
-    assert!(world.health(Environment::Blue, Health::Healthy).closed.is_none());
+    assert!(world.health(Environment::Blue, Health::Healthy).closed.is_empty());
 }
 
 #[test]

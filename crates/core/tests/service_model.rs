@@ -12,7 +12,9 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use cutover_core::release::RolloutPolicy;
-use cutover_core::service::{Answer, Event, Health, PendingEffect, ServiceState, Status, step};
+use cutover_core::service::{
+    Answer, Event, Health, PendingEffect, ServiceState, Status, Way, WhenOpen, step,
+};
 use cutover_core::{Environment, Timestamp};
 use service_world::{Outside, canonical, deploy_event, failed, label};
 use stateright::{Checker, Model, Property};
@@ -73,11 +75,11 @@ impl Hash for Moment {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Action {
-    Deploy {
-        end_bake: bool,
-    },
+    Deploy(WhenOpen),
     Rollback,
     Abort,
+    /// A way out of what is stuck.
+    Resolve(Way),
     /// Done and answered.
     Well(usize),
     /// Not done, and answered so.
@@ -89,9 +91,10 @@ enum Action {
     /// A shift arrives that nobody waits for.
     Late(usize),
     Health(Environment, Health),
-    /// The controller starts again; one instance may have died meanwhile.
+    /// The controller starts again; meanwhile one instance may have died, or traffic been moved by hand.
     Crash {
         dies: Option<usize>,
+        by_hand: bool,
     },
 }
 
@@ -110,11 +113,11 @@ impl Service {
             |pending: &PendingEffect, answer| Event::Answered { effect: pending.id.clone(), answer };
         let pending = |index: usize| moment.service.pending[index].clone();
         match action {
-            Action::Deploy { end_bake } => {
+            Action::Deploy(when_open) => {
                 moment.left.deploys -= 1;
                 moment.requests += 1;
                 let version = format!("v{}", moment.requests);
-                deploy_event(moment.requests, &version, self.rollout.clone(), *end_bake)
+                deploy_event(moment.requests, &version, self.rollout.clone(), *when_open)
             }
             Action::Rollback => {
                 moment.left.rollbacks -= 1;
@@ -124,7 +127,11 @@ impl Service {
             }
             Action::Abort => {
                 moment.left.aborts -= 1;
-                Event::AbortRequested { actor: String::new() }
+                Event::AbortRequested { actor: String::new(), only_queue: false }
+            }
+            Action::Resolve(way) => {
+                moment.left.aborts -= 1;
+                Event::ResolveRequested { actor: String::new(), way: *way }
             }
             Action::Well(index) => {
                 let pending = pending(*index);
@@ -158,14 +165,23 @@ impl Service {
                 let instances = instances.iter().map(|instance| instance.id.clone()).collect();
                 Event::HealthChanged { environment: *environment, instances, health: health.clone() }
             }
-            Action::Crash { dies } => {
+            Action::Crash { dies, by_hand } => {
                 moment.left.crashes -= 1;
+                if *by_hand {
+                    moment.outside.move_by_hand();
+                }
                 if let Some(id) = dies.and_then(|index| moment.outside.running.iter().nth(index).cloned()) {
                     moment.left.ills -= 1;
                     moment.outside.running.remove(&id);
                 }
                 let running = moment.outside.running.iter().cloned().collect();
-                Event::ControllerStarted { term: 0, route: moment.outside.observe(), running }
+                Event::ControllerStarted {
+                    term: 1,
+                    route: moment.outside.observe(),
+                    blind: false,
+                    running,
+                    releases: None,
+                }
             }
         }
     }
@@ -192,13 +208,18 @@ impl Model for Service {
     fn actions(&self, moment: &Moment, actions: &mut Vec<Action>) {
         let left = &moment.left;
         if left.deploys > 0 {
-            actions.push(Action::Deploy { end_bake: moment.service.deployment.is_some() });
+            if moment.service.deployment.is_none() {
+                actions.push(Action::Deploy(WhenOpen::Refuse));
+            } else {
+                actions.extend([WhenOpen::Queue, WhenOpen::Supersede, WhenOpen::EndBake].map(Action::Deploy));
+            }
         }
         if left.rollbacks > 0 {
             actions.push(Action::Rollback);
         }
         if left.aborts > 0 {
             actions.push(Action::Abort);
+            actions.extend(moment.service.ways_out().into_iter().map(|way| Action::Resolve(way.way)));
         }
         for (index, pending) in moment.service.pending.iter().enumerate() {
             actions.push(Action::Well(index));
@@ -220,10 +241,13 @@ impl Model for Service {
             }
         }
         if left.crashes > 0 {
-            actions.push(Action::Crash { dies: None });
+            actions.push(Action::Crash { dies: None, by_hand: false });
+            if moment.outside.clone().move_by_hand() {
+                actions.push(Action::Crash { dies: None, by_hand: true });
+            }
             if left.ills > 0 {
                 let running = 0..moment.outside.running.len();
-                actions.extend(running.map(|index| Action::Crash { dies: Some(index) }));
+                actions.extend(running.map(|index| Action::Crash { dies: Some(index), by_hand: false }));
             }
         }
     }
@@ -238,7 +262,7 @@ impl Model for Service {
         let violation = state.and_then(|()| before.service.check_transition(&event, &transition)).err();
         moment.violation =
             violation.map(|violation| violation.to_string()).or_else(|| moment.outside.check().err());
-        moment.ended = transition.closed.as_ref().map(|closed| closed.status);
+        moment.ended = transition.closed.last().map(|closed| closed.status);
         let answered =
             matches!(&event, Event::Answered { answer, .. } if !matches!(answer, Answer::Failed { .. }));
         let after = &transition.state.pending;

@@ -7,7 +7,10 @@ mod service_world;
 
 use cutover_core::Environment;
 use cutover_core::release::RolloutPolicy;
-use cutover_core::service::{Answer, Effect, Event, Health, PendingEffect, Status, step};
+use cutover_core::service::{
+    Answer, Clearing, Deployment, Effect, Event, Health, PendingEffect, ServiceState, Stage, Status, Way,
+    WhenOpen, step,
+};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::test_runner::TestCaseError;
@@ -18,9 +21,12 @@ use std::time::Duration;
 /// One thing that happens; numbers choose among what there is.
 #[derive(Debug, Clone)]
 enum Happening {
-    Deploy { version: u8, bake: bool, standby: bool, auto_rollback: bool, end_bake: bool },
+    Deploy { version: u8, bake: bool, standby: bool, auto_rollback: bool, when_open: u8 },
     Rollback,
     Abort,
+    AbortQueue,
+    Resolve(u8),
+    ByHand,
     Well(u8),
     Fails(u8),
     FailsAfterAll(u8),
@@ -35,13 +41,16 @@ enum Happening {
 
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
-        3 => (0..5_u8, any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-            |(version, bake, standby, auto_rollback, end_bake)| Happening::Deploy {
-                version, bake, standby, auto_rollback, end_bake
+        3 => (0..5_u8, any::<bool>(), any::<bool>(), any::<bool>(), 0..4_u8).prop_map(
+            |(version, bake, standby, auto_rollback, when_open)| Happening::Deploy {
+                version, bake, standby, auto_rollback, when_open
             }
         ),
         1 => Just(Happening::Rollback),
         1 => Just(Happening::Abort),
+        1 => Just(Happening::AbortQueue),
+        2 => (0..3_u8).prop_map(Happening::Resolve),
+        1 => Just(Happening::ByHand),
         16 => any::<u8>().prop_map(Happening::Well),
         1 => any::<u8>().prop_map(Happening::Fails),
         1 => any::<u8>().prop_map(Happening::FailsAfterAll),
@@ -82,21 +91,40 @@ impl History {
 
     fn take(&mut self, happening: &Happening) {
         match happening {
-            Happening::Deploy { version, bake, standby, auto_rollback, end_bake } => {
+            Happening::Deploy { version, bake, standby, auto_rollback, when_open } => {
                 self.requests += 1;
                 let policy = RolloutPolicy {
                     bake: if *bake { Duration::from_secs(600) } else { Duration::ZERO },
                     standby: if *standby { Duration::from_secs(60) } else { Duration::ZERO },
                     auto_rollback: *auto_rollback,
                 };
-                self.happens(&deploy_event(self.requests, &format!("v{version}"), policy, *end_bake));
+                let when_open = [WhenOpen::Refuse, WhenOpen::Queue, WhenOpen::Supersede, WhenOpen::EndBake]
+                    [usize::from(*when_open)];
+                self.happens(&deploy_event(self.requests, &format!("v{version}"), policy, when_open));
             }
             Happening::Rollback => {
                 self.requests += 1;
                 let deployment = format!("d{}", self.requests).parse().unwrap();
                 self.happens(&Event::RollbackRequested { deployment, actor: String::new() });
             }
-            Happening::Abort => self.happens(&Event::AbortRequested { actor: String::new() }),
+            Happening::Abort => {
+                self.happens(&Event::AbortRequested { actor: String::new(), only_queue: false })
+            }
+            Happening::AbortQueue => {
+                self.happens(&Event::AbortRequested { actor: String::new(), only_queue: true });
+            }
+            Happening::Resolve(choice) => {
+                let way = [Way::Retry, Way::Keep, Way::Abandon][usize::from(*choice)];
+                self.happens(&Event::ResolveRequested { actor: String::new(), way });
+            }
+            Happening::ByHand => {
+                // A controller that lives looks every few seconds; here it does so at once.
+                let before = self.world.state.clone();
+                if self.world.outside.move_by_hand() {
+                    self.take(&Happening::Restart { term: 0, remembers_route: true });
+                    self.hand_is_obeyed(&before);
+                }
+            }
             Happening::Well(choice) => {
                 let Some(pending) = self.pending(*choice) else {
                     return;
@@ -165,9 +193,42 @@ impl History {
                 }
                 let running = self.world.outside.running.iter().cloned().collect();
                 let route = self.world.outside.observe();
-                self.happens(&Event::ControllerStarted { term: (*term).into(), route, running });
+                self.happens(&Event::ControllerStarted {
+                    term: (*term).into(),
+                    route,
+                    blind: false,
+                    running,
+                    releases: None,
+                });
             }
         }
+    }
+
+    /// Whatever is asked for next, it does not move traffic away from where a person sent it, if that may serve.
+    fn hand_is_obeyed(&self, before: &ServiceState) {
+        let to = self.world.outside.route.as_ref().unwrap().weights.sole().unwrap();
+        let slot = &before.environments[to];
+        let undone = |open: &Deployment| {
+            let home = if open.cutover_at.is_some() { open.environment.other() } else { before.live };
+            open.undo.is_some() && home != to
+        };
+        let untried = |open: &Deployment| {
+            open.cutover_at.is_none() && open.environment == to && open.stage != Stage::Shifting
+        };
+        let open = before.deployment.as_ref();
+        let may_not_serve = slot.rolled_back
+            || slot.clearing == Some(Clearing::Retiring)
+            || slot.instances.is_empty()
+            || open.is_some_and(|open| undone(open) || untried(open) && open.stage != Stage::Vacating);
+        if may_not_serve {
+            return;
+        }
+        let state = &self.world.state;
+        let next = state.pending.iter().find_map(|pending| match &pending.effect {
+            Effect::Shift { route } => route.weights.sole(),
+            _ => None,
+        });
+        assert_eq!(next.or(state.weights.sole()), Some(to), "the hand is not obeyed: {:?}", state.recovery);
     }
 
     /// From here on everything goes well. A person aborts what is stuck; the rest has to end by itself.
@@ -183,7 +244,7 @@ impl History {
                 }
                 self.answer(&pending, answer);
             } else if self.world.state.deployment.as_ref().is_some_and(|open| open.status == Status::Stuck) {
-                self.happens(&Event::AbortRequested { actor: String::new() });
+                self.happens(&Event::AbortRequested { actor: String::new(), only_queue: false });
             } else if let Some(next) = self.world.state.next_deadline() {
                 self.world.now = self.world.now.max(next);
                 self.happens(&Event::TimePassed);
@@ -229,7 +290,7 @@ proptest! {
         check(&history)?;
         // And it can be deployed to again.
         history.requests += 1;
-        let fresh = deploy_event(history.requests, "fresh", rollout(), false);
+        let fresh = deploy_event(history.requests, "fresh", rollout(), WhenOpen::Refuse);
         history.happens(&fresh);
         history.comes_to_rest()?;
         prop_assert_eq!(history.world.live_version(), Some("fresh"));

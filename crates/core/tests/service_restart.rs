@@ -4,7 +4,9 @@
 
 mod service_world;
 
-use cutover_core::service::{Answer, Effect, Event, Instance, Purpose, Stage, Status};
+use cutover_core::service::{
+    Answer, DeploymentKind, Effect, Event, Health, Instance, PendingEffect, Purpose, Stage, Status,
+};
 use cutover_core::{Environment, Epoch};
 use service_world::{World, failed, unhealthy};
 
@@ -13,7 +15,7 @@ fn a_restart_with_everything_in_place_asks_for_nothing() {
     let mut world = World::settled(&["v1", "v2"]);
     let transition = world.restart();
     assert_eq!(transition.effects, []);
-    assert_eq!(world.state.epoch.term(), 1);
+    assert_eq!(world.state.term, 1);
 }
 
 #[test]
@@ -43,7 +45,15 @@ fn a_pending_shift_gets_an_epoch_that_is_newer_than_anything_the_router_knows() 
     route.epoch = Epoch::try_from(9 << 32).unwrap();
     world.outside.route.as_mut().unwrap().epoch = Some(route.epoch);
     let running = world.outside.running.iter().cloned().collect();
-    world.happens(&Event::ControllerStarted { term: 3, route: Some(route.clone()), running }).unwrap();
+    world
+        .happens(&Event::ControllerStarted {
+            term: 3,
+            route: Some(route.clone()),
+            blind: false,
+            running,
+            releases: None,
+        })
+        .unwrap();
     let again = world.pending("shift");
     assert_eq!(again.id, before.id);
     let Effect::Shift { route: asked } = &again.effect else { panic!() };
@@ -58,15 +68,164 @@ fn live_and_warm_instances_that_are_gone_are_started_again_under_their_own_ids()
     let mut world = World::settled(&["v1", "v2"]);
     world.outside.running.clear();
     let transition = world.restart();
-    let asked: Vec<_> = transition.effects.iter().map(|pending| (pending.purpose, &pending.effect)).collect();
-    assert_eq!(asked.len(), 2);
-    for (purpose, effect) in asked {
-        let Effect::Provision { environment, instances, .. } = effect else { panic!("{effect:?}") };
-        assert_eq!(purpose, Purpose::Upkeep);
-        assert_eq!(instances[0], world.slot(*environment).instances[0].id);
-    }
+    let restores = |effects: &[PendingEffect], wanted: Environment, name: &str, only_if_room: bool| {
+        let restored = effects.iter().filter_map(|pending| match &pending.effect {
+            Effect::Provision { environment, instances, if_room, .. } => {
+                Some((pending.purpose, *environment, instances[0].to_string(), *if_room))
+            }
+            _ => None,
+        });
+        let expected = (Purpose::Upkeep, wanted, name.to_owned(), only_if_room);
+        assert_eq!(restored.collect::<Vec<_>>(), [expected]);
+    };
+    // Live comes first, and whatever the host has room for. What is only warm waits until live is well.
+    restores(&transition.effects, Environment::Green, "shop-green-d2-1", false);
+    world.go_well();
+    assert_eq!(world.outside.running.len(), 1);
+    let well = world.health(Environment::Green, Health::Healthy);
+    restores(&well.effects, Environment::Blue, "shop-blue-d1-1", true);
     world.go_well();
     assert_eq!(world.outside.running.len(), 2);
+}
+
+#[test]
+fn the_warm_release_does_not_wait_for_ever_for_a_live_one_that_does_not_become_well() {
+    let mut world = World::settled(&["v1", "v2"]);
+    world.outside.running.clear();
+    world.restart();
+    world.go_well();
+    world.health(Environment::Green, unhealthy());
+    assert_eq!(world.outside.running.len(), 1);
+    world.wait();
+    world.go_well();
+    assert_eq!(world.outside.running.len(), 2, "it may be the rescue");
+}
+
+#[test]
+fn what_has_no_room_is_tried_again_with_growing_pauses_and_a_look_does_not_hurry_it() {
+    let mut world = World::settled(&["v1", "v2"]);
+    world.outside.running.retain(|id| id.as_str().contains("green"));
+    world.restart();
+    world.fails("provision");
+    let pauses: Vec<u64> = (0..8)
+        .map(|_| {
+            assert!(world.restart().noop, "a look changes nothing before its time");
+            let before = world.now;
+            world.wait();
+            world.fails("provision");
+            world.now.since(before).as_secs()
+        })
+        .collect();
+    assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 320, 320]);
+}
+
+#[test]
+fn the_decision_of_a_restart_is_recorded_in_one_sentence() {
+    let decision = |world: &World| world.state.recovery.as_ref().unwrap().decision.clone();
+    let mut world = World::settled(&["v1"]);
+    world.deploy("v2").unwrap();
+    world.restart_in_term(1, None);
+    let resumes = "deployment `d2` of `v2` resumes: its release and its instances are as recorded";
+    assert_eq!(decision(&world), resumes);
+    let step = world.open().steps.last().unwrap();
+    assert_eq!((step.name.as_str(), step.detail.as_str()), ("restart", resumes));
+
+    world.go_well();
+    world.restart_in_term(2, None);
+    assert_eq!(
+        decision(&world),
+        "deployment `d2` of `v2` goes forward: traffic had moved before the restart"
+    );
+
+    world.rollback().unwrap();
+    world.restart_in_term(3, None);
+    assert_eq!(
+        decision(&world),
+        "deployment `d2` of `v2` goes on being taken back, because: rolled back by hand"
+    );
+    world.fails("shift");
+    world.restart_in_term(4, None);
+    assert_eq!(decision(&world), "deployment `d2` of `v2` was stuck: its undo is tried again");
+}
+
+#[test]
+fn an_attempt_whose_release_is_no_longer_whole_is_taken_back_and_one_that_is_live_is_not() {
+    let mut world = World::settled(&["v1"]);
+    world.deploy("v2").unwrap();
+    let kept = vec![world.slot(Environment::Blue).release.as_ref().unwrap().id.clone()];
+    world.restart_in_term(1, Some(kept.clone()));
+    world.go_well();
+    let closed = world.last_closed();
+    assert_eq!(closed.status, Status::RolledBack);
+    assert!(closed.reason.as_ref().unwrap().contains("`v2` is no longer whole in the store"));
+    assert_eq!(world.live_version(), Some("v1"));
+
+    world.deploy("v3").unwrap();
+    world.go_well();
+    world.restart_in_term(2, Some(kept));
+    world.go_well();
+    assert_eq!((world.live_version(), world.open().status), (Some("v3"), Status::Live));
+}
+
+#[test]
+fn traffic_that_was_moved_by_hand_in_the_bake_takes_the_deployment_back() {
+    let mut world = World::with(&["v1", "v2"]);
+    world.health(Environment::Blue, unhealthy());
+    assert!(world.outside.move_by_hand());
+    let by_hand = world.outside.observe().unwrap().epoch;
+    world.restart_in_term(1, None);
+    world.go_well();
+    let closed = world.last_closed();
+    assert_eq!((closed.status, world.live_version()), (Status::RolledBack, Some("v1")));
+    assert!(closed.reason.as_ref().unwrap().contains("moved to blue by hand"));
+    assert!(world.outside.observe().unwrap().epoch > by_hand);
+    assert_eq!(world.outside.in_traffic()[0].as_str(), "shop-blue-d1-1");
+}
+
+#[test]
+fn traffic_that_was_moved_by_hand_after_the_bake_is_a_rollback_of_its_own() {
+    let mut world = World::settled(&["v1", "v2"]);
+    assert!(world.outside.move_by_hand());
+    world.restart_in_term(1, None);
+    world.go_well();
+    let closed = world.last_closed();
+    assert_eq!((closed.kind, closed.status), (DeploymentKind::Rollback, Status::Live));
+    assert_eq!(closed.undoes.as_ref().unwrap().as_str(), "d2");
+    assert_eq!(world.live_version(), Some("v1"));
+}
+
+#[test]
+fn traffic_that_was_moved_by_hand_to_what_was_being_emptied_keeps_its_instances() {
+    let mut world = World::settled(&["v1", "v2"]);
+    world.deploy("v3").unwrap();
+    assert_eq!(world.labels(), ["drain"]);
+    assert!(world.outside.move_by_hand());
+    world.restart_in_term(1, None);
+    world.go_well();
+    assert_eq!(world.live_version(), Some("v1"));
+    assert_eq!(world.outside.in_traffic()[0].as_str(), "shop-blue-d1-1");
+    assert!(world.outside.running.contains(&world.outside.in_traffic()[0]));
+}
+
+#[test]
+fn traffic_that_was_moved_by_hand_to_what_was_taken_back_is_moved_back_and_said() {
+    let mut world = World::with(&["v1", "v2"]);
+    world.rollback().unwrap();
+    world.goes_well("shift");
+    assert!(world.outside.move_by_hand());
+    world.restart_in_term(1, None);
+    let decision = &world.state.recovery.as_ref().unwrap().decision;
+    assert!(decision.contains("is moved back, because what is on green may not serve"), "{decision}");
+    world.go_well();
+    assert_eq!(world.outside.in_traffic()[0].as_str(), "shop-blue-d1-1");
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_make_a_bake_longer() {
+    let mut world = World::with(&["v1", "v2"]);
+    world.now = cutover_core::Timestamp::from_millis(1000);
+    world.restart_in_term(1, None);
+    assert_eq!(world.open().bake_until, Some(world.now + std::time::Duration::from_secs(600)));
 }
 
 #[test]
@@ -133,7 +292,7 @@ fn nothing_is_rolled_back_to_instances_that_were_started_again_and_not_yet_seen_
     world.go_well();
     world.health(Environment::Green, unhealthy());
     assert_eq!(world.open().status, Status::Live);
-    world.health(Environment::Blue, cutover_core::service::Health::Healthy);
+    world.health(Environment::Blue, Health::Healthy);
     assert_eq!(world.open().status, Status::RollingBack);
 }
 
@@ -200,6 +359,8 @@ fn a_bake_goes_on_after_a_restart() {
     let until = world.open().bake_until;
     world.outside.running.clear();
     world.restart();
+    world.go_well();
+    world.health(Environment::Green, Health::Healthy);
     world.go_well();
     assert_eq!((world.open().stage, world.open().bake_until), (Stage::Baking, until));
     assert_eq!(world.outside.running.len(), 2);

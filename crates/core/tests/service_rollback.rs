@@ -5,7 +5,7 @@
 mod service_world;
 
 use cutover_core::release::RolloutPolicy;
-use cutover_core::service::{Clearing, DeploymentKind, Effect, Health, Refusal, Stage, Status};
+use cutover_core::service::{Clearing, DeploymentKind, Effect, Health, Refusal, Stage, Status, Way};
 use cutover_core::{Environment, Weights};
 use service_world::{World, rollout, unhealthy};
 
@@ -16,7 +16,7 @@ fn a_rollback_in_the_bake_is_one_shift_and_belongs_to_the_same_deployment() {
     assert_eq!((world.open().status, world.labels()), (Status::RollingBack, vec!["shift"]));
     assert!(world.rollback().unwrap().noop, "asked twice, it is not taken back itself");
     let transition = world.goes_well("shift");
-    let closed = transition.closed.unwrap();
+    let closed = transition.closed.last().unwrap();
     assert_eq!((closed.id.as_str(), closed.status), ("d2", Status::RolledBack));
     assert_eq!(closed.reason.as_deref(), Some("rolled back by hand"));
     assert_eq!(closed.taken_back_by.as_deref(), Some("bob"));
@@ -59,7 +59,7 @@ fn it_is_not_taken_back_to_something_worse_and_says_so_until_that_changes() {
     let reason = world.open().reason.clone().unwrap();
     assert_eq!(
         reason,
-        "lost health in the bake: connection refused; not taken back, because `v1` is not healthy: connection refused"
+        "lost health in the bake: connection refused; not taken back, because `v1` is not well either: connection refused"
     );
     world.health(Environment::Green, Health::Healthy);
     assert_eq!(world.open().reason, None);
@@ -104,12 +104,44 @@ fn the_first_release_has_nothing_to_go_back_to() {
 }
 
 #[test]
-fn a_person_is_not_let_into_an_unhealthy_environment_in_the_bake() {
+fn a_former_release_that_is_not_well_is_brought_back_to_health_before_traffic_goes_to_it() {
+    for ask in [World::rollback, World::abort] {
+        let mut world = World::with(&["v1", "v2"]);
+        world.health(Environment::Blue, unhealthy());
+        let readiness = world.state.rollback_readiness(world.now);
+        assert!(readiness.ready && !readiness.warm, "{readiness:?}");
+        ask(&mut world).unwrap();
+        assert_eq!((world.open().stage, world.live_version()), (Stage::Reviving, Some("v2")));
+        let asked = world.pending("provision").effect;
+        let Effect::Provision { environment, instances, .. } = asked else { panic!() };
+        assert_eq!((environment, instances[0].as_str()), (Environment::Blue, "shop-blue-d1-1"));
+        world.goes_well("provision");
+        assert_eq!(world.outside.in_traffic()[0].as_str(), "shop-green-d2-1", "not before it is healthy");
+        world.goes_well("healthy");
+        world.go_well();
+        assert_eq!((world.live_version(), world.last_closed().status), (Some("v1"), Status::RolledBack));
+    }
+}
+
+#[test]
+fn a_former_release_that_cannot_be_revived_is_stuck_with_traffic_untouched_and_ways_out() {
     let mut world = World::with(&["v1", "v2"]);
     world.health(Environment::Blue, unhealthy());
-    let refusal = world.rollback().unwrap_err();
-    assert_eq!(refusal.to_string(), "`v1` cannot take traffic: connection refused");
-    assert_eq!(world.live_version(), Some("v2"));
+    world.rollback().unwrap();
+    world.goes_well("provision");
+    world.fails("healthy");
+    assert_eq!((world.open().status, world.live_version()), (Status::Stuck, Some("v2")));
+    let ways: Vec<_> = world.state.ways_out().iter().map(|way| way.way).collect();
+    assert_eq!(ways, [Way::Retry, Way::Keep]);
+    world.resolve(Way::Retry).unwrap();
+    assert_eq!(world.labels(), ["provision"]);
+    world.fails("provision");
+    world.resolve(Way::Keep).unwrap();
+    world.go_well();
+    let closed = world.last_closed();
+    assert_eq!((closed.status, world.live_version()), (Status::Live, Some("v2")));
+    assert!(closed.reason.as_ref().unwrap().starts_with("kept live by bob"), "{:?}", closed.reason);
+    assert_eq!(world.outside.in_traffic()[0].as_str(), "shop-green-d2-1");
 }
 
 #[test]
@@ -118,7 +150,7 @@ fn after_the_bake_a_warm_rollback_is_a_deployment_of_its_own_and_one_shift() {
     world.rollback().unwrap();
     assert_eq!((world.open().kind, world.labels()), (DeploymentKind::Rollback, vec!["shift"]));
     assert!(world.rollback().unwrap().noop);
-    let closed = world.goes_well("shift").closed.unwrap();
+    let closed = world.goes_well("shift").closed.remove(0);
     assert_eq!((closed.status, closed.undoes.unwrap().as_str()), (Status::Live, "d2"));
     assert_eq!(world.live_version(), Some("v1"));
     assert!(world.slot(Environment::Green).rolled_back);

@@ -2,6 +2,8 @@
 
 mod abort;
 mod config_check;
+#[cfg(feature = "crash-points")]
+mod crash_points;
 mod demo;
 mod deploy;
 pub(crate) mod exit;
@@ -9,10 +11,12 @@ mod follow;
 mod history;
 mod init;
 mod instance;
+mod journal;
 mod place;
 mod printer;
 mod progress;
 mod proxy;
+mod resolve;
 mod rollback;
 mod sample_application;
 mod serve;
@@ -60,6 +64,7 @@ Every day:
 
 During a deployment:
   abort [SERVICE]      End the open deployment and undo it
+  resolve [SERVICE]    Show the ways out of what is stuck, and take one
   history [SERVICE]    The deployments of a service
   show DEPLOYMENT      One deployment with its steps, reasons and receipts
 
@@ -69,6 +74,7 @@ Administration:
   proxy                Run the data plane alone
   init                 Write a first cutover.toml here
   config check         Check a cutover.toml without deploying it
+  journal              Check what was recorded (verify), take it elsewhere (export, import)
   demo                 Show it all on this machine, under load, in half a minute
 
 Options:
@@ -84,6 +90,7 @@ enum Verb {
     Status(status::Status),
     Rollback(rollback::Rollback),
     Abort(abort::Abort),
+    Resolve(resolve::Resolve),
     History(history::History),
     Show(show::Show),
     Serve(serve::Serve),
@@ -93,6 +100,9 @@ enum Verb {
     /// Look at a configuration
     #[command(subcommand)]
     Config(config_check::Config),
+    /// Check what was recorded, take it elsewhere, bring it back
+    #[command(subcommand)]
+    Journal(journal::Journal),
     Demo(demo::Demo),
     #[command(hide = true)]
     Instance(instance::Instance),
@@ -118,6 +128,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Status(verb) => runtime(verb.run(&printer)),
         Verb::Rollback(verb) => runtime(verb.run(&printer)),
         Verb::Abort(verb) => runtime(verb.run(&printer)),
+        Verb::Resolve(verb) => runtime(verb.run(&printer)),
         Verb::History(verb) => runtime(verb.run(&printer)),
         Verb::Show(verb) => runtime(verb.run(&printer)),
         Verb::Serve(verb) => verb.run(&printer),
@@ -125,6 +136,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Proxy(verb) => runtime(verb.run()),
         Verb::Init(verb) => verb.run(&printer),
         Verb::Config(verb) => verb.run(&printer),
+        Verb::Journal(verb) => verb.run(&printer),
         Verb::Demo(verb) => verb.run(&printer),
         Verb::Instance(verb) => verb.run(),
         Verb::SampleApplication(verb) => runtime(verb.run()),

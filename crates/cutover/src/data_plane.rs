@@ -2,11 +2,15 @@
 //!
 //! It outlives the controller on purpose: a restarted controller finds it by its socket.
 
+mod log;
+
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cutover_adapters::embedded::EmbeddedRouter;
@@ -20,6 +24,8 @@ const POLL: Duration = Duration::from_millis(10);
 const WATCH: Duration = Duration::from_millis(50);
 /// How often a proxy that lives is asked whether it is still the same run.
 const ASK: Duration = Duration::from_secs(1);
+/// How long clients are refused at most after a start of the host, while what was live is started.
+pub(crate) const HOLD_LIMIT: Duration = Duration::from_secs(60);
 /// Lowest of all processes of ours: it is the last that memory pressure should take.
 const SPARE_ME: &str = "-900";
 
@@ -30,6 +36,14 @@ pub(crate) struct DataPlane {
     workers: usize,
     router: EmbeddedRouter,
     child: Option<Child>,
+    hold: Hold,
+}
+
+/// Whether clients are to be refused for now, also by a proxy that is started again meanwhile.
+#[derive(Clone)]
+pub(crate) struct Hold {
+    wanted: Arc<AtomicBool>,
+    router: EmbeddedRouter,
 }
 
 /// Why there is no proxy.
@@ -46,15 +60,31 @@ pub(crate) enum DataPlaneError {
 impl DataPlane {
     pub(crate) fn new(state: StateDirectory, program: PathBuf, workers: usize) -> Self {
         let router = EmbeddedRouter::new(state.proxy_socket());
-        Self { state, program, workers, router, child: None }
+        let hold = Hold { wanted: Arc::default(), router: router.clone() };
+        Self { state, program, workers, router, child: None, hold }
     }
 
     /// Finds the proxy that runs, or starts one that listens on `http`; answers where it really listens.
-    pub(crate) async fn ensure(&mut self, http: &[SocketAddr]) -> Result<Vec<SocketAddr>, DataPlaneError> {
-        if let Ok(table) = self.router.table().await {
+    ///
+    /// One that is started here refuses clients if `hold` says so, until the hold ends; one that runs already goes on
+    /// as it is.
+    pub(crate) async fn ensure(
+        &mut self,
+        http: &[SocketAddr],
+        hold: bool,
+    ) -> Result<Vec<SocketAddr>, DataPlaneError> {
+        if let (Ok(table), Ok(seen)) = (self.router.table().await, self.router.seen().await) {
+            // A controller that ended too early may have left one that refuses clients.
+            self.hold.wanted.store(!seen.listening, Ordering::SeqCst);
             return Ok(table.listen.http);
         }
+        self.hold.wanted.store(hold, Ordering::SeqCst);
         self.start(http).await
+    }
+
+    /// Whether the proxy refuses clients for now, and the way to end that.
+    pub(crate) fn hold(&self) -> Option<Hold> {
+        self.hold.wanted.load(Ordering::SeqCst).then(|| self.hold.clone())
     }
 
     async fn start(&mut self, http: &[SocketAddr]) -> Result<Vec<SocketAddr>, DataPlaneError> {
@@ -64,6 +94,7 @@ impl DataPlane {
             addresses.join(", ")
         );
         std::fs::write(self.state.proxy_seed(), seed)?;
+        self.bound_log().await;
         let log = File::options().create(true).append(true).open(self.state.proxy_log())?;
         let child = Command::new(&self.program)
             .args(["proxy", "--own-session", "--table"])
@@ -71,6 +102,7 @@ impl DataPlane {
             .arg("--admin")
             .arg(self.state.proxy_socket())
             .args(["--workers", &self.workers.to_string()])
+            .args(self.hold.arguments())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -103,6 +135,12 @@ impl DataPlane {
         ended
     }
 
+    async fn bound_log(&self) {
+        let log = self.state.proxy_log();
+        // Its own errors are told where they happen.
+        let _ = tokio::task::spawn_blocking(move || log::bound(&log)).await;
+    }
+
     fn last_line(&self) -> String {
         let log = std::fs::read_to_string(self.state.proxy_log()).unwrap_or_default();
         let line = log.lines().last().unwrap_or("it said nothing");
@@ -123,6 +161,7 @@ impl DataPlane {
             }
             asked = Instant::now();
             pause = WATCH;
+            self.bound_log().await;
             match self.router.seen().await {
                 Ok(seen) if run.as_ref().is_some_and(|(boot_id, _)| *boot_id == seen.boot_id) => {}
                 Ok(seen) => {
@@ -139,6 +178,33 @@ impl DataPlane {
                     }
                 }
             }
+        }
+    }
+}
+
+impl Hold {
+    fn arguments(&self) -> Vec<String> {
+        if !self.wanted.load(Ordering::SeqCst) {
+            return Vec::new();
+        }
+        vec!["--hold-listeners".to_owned(), format!("{}s", HOLD_LIMIT.as_secs())]
+    }
+
+    /// Has clients accepted, by the proxy that runs and by each that is started from now on.
+    pub(crate) async fn end(self) {
+        self.wanted.store(false, Ordering::SeqCst);
+        loop {
+            match self.router.seen().await {
+                Ok(seen) if seen.listening => return,
+                Ok(_) => {
+                    if let Err(reason) = self.router.accept_clients().await {
+                        tracing::warn!(%reason, "the proxy does not accept clients yet");
+                    }
+                }
+                // It is being started again.
+                Err(_) => {}
+            }
+            tokio::time::sleep(WATCH).await;
         }
     }
 }

@@ -2,10 +2,14 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use cutover_controller::ports::Mandate;
 use rustix::fs::{FlockOperation, flock};
+
+/// How often the lock file may be deleted under the one who locks it.
+const LOCK_ATTEMPTS: usize = 5;
 
 /// Where a controller keeps everything.
 #[derive(Debug, Clone)]
@@ -69,14 +73,72 @@ impl StateDirectory {
     }
 
     /// Locks it for one controller; the lock dies with its process.
-    pub(crate) fn lock(&self) -> Result<File, StateError> {
+    pub(crate) fn lock(&self) -> Result<ControllerLock, StateError> {
         let unusable = |source| StateError::Unusable { path: self.0.clone(), source };
         let path = self.0.join("controller.lock");
-        let file = File::options().create(true).truncate(false).write(true).open(path).map_err(unusable)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::Taken(self.0.clone())),
-            Err(error) => Err(unusable(error.into())),
+        for _ in 0..LOCK_ATTEMPTS {
+            let file = File::options().create(true).truncate(false).write(true).open(&path);
+            let lock = ControllerLock { file: file.map_err(unusable)?, path: path.clone() };
+            match flock(&lock.file, FlockOperation::NonBlockingLockExclusive) {
+                // Deleted between the two calls: what was locked is nobody's any more.
+                Ok(()) if lock.holds().is_err() => {}
+                Ok(()) => return Ok(lock),
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(StateError::Taken(self.0.clone())),
+                Err(error) => return Err(unusable(error.into())),
+            }
         }
+        Err(StateError::Taken(self.0.clone()))
+    }
+}
+
+/// The lock of a state directory, until it is dropped or its process ends.
+///
+/// It means the file that was locked, not its name. Whoever deletes that file, or moves the directory away, lets
+/// another controller lock a new one; so before each deed the two are compared.
+#[derive(Debug)]
+pub(crate) struct ControllerLock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Mandate for ControllerLock {
+    fn holds(&self) -> Result<(), String> {
+        let path = self.path.display();
+        let locked = self.file.metadata().map_err(|error| format!("cannot look at `{path}`: {error}"))?;
+        match fs::metadata(&self.path) {
+            Ok(found) if (found.dev(), found.ino()) == (locked.dev(), locked.ino()) => Ok(()),
+            Ok(_) => {
+                Err(format!("another controller has taken over: `{path}` is not the file it has locked"))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(format!("another controller may have taken over: the lock file `{path}` is gone"))
+            }
+            Err(error) => Err(format!("cannot look at `{path}`: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_whose_file_was_deleted_and_made_anew_by_another_controller_gives_no_mandate() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDirectory::new(directory.path().join("state"));
+        state.prepare().unwrap();
+        let first = state.lock().unwrap();
+        assert_eq!(first.holds(), Ok(()));
+        assert!(matches!(state.lock(), Err(StateError::Taken(_))));
+
+        fs::remove_file(state.path().join("controller.lock")).unwrap();
+        assert!(first.holds().unwrap_err().contains("controller.lock` is gone"));
+        let second = state.lock().unwrap();
+        assert_eq!(second.holds(), Ok(()));
+        assert!(first.holds().unwrap_err().starts_with("another controller has taken over"));
+        drop(first);
+        assert!(matches!(state.lock(), Err(StateError::Taken(_))));
+        drop(second);
+        assert_eq!(state.lock().unwrap().holds(), Ok(()));
     }
 }

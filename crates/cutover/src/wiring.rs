@@ -1,5 +1,7 @@
 //! The one place where the rooms are put together.
 
+mod restoration;
+
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -10,7 +12,8 @@ use cutover_adapters::embedded::EmbeddedRouter;
 use cutover_adapters::http_health::HttpHealth;
 use cutover_adapters::process::{ProcessExecutor, ProcessSettings};
 use cutover_adapters::release_store::DirectoryStore;
-use cutover_controller::{DeploymentManager, Ports, SqliteJournal, SystemClock};
+use cutover_controller::ports::{DeploymentExecutor, Mandate};
+use cutover_controller::{DeploymentManager, Keep, Ports, SqliteJournal, SystemClock, Tidied};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
@@ -18,8 +21,9 @@ use crate::api::VERSION;
 use crate::api::server::{self, Served};
 use crate::api::views::ControllerView;
 use crate::cli::exit::{Exit, Failure};
-use crate::data_plane::{DataPlane, DataPlaneError};
-use crate::state_directory::{StateDirectory, StateError};
+use crate::data_plane::{DataPlane, DataPlaneError, HOLD_LIMIT, Hold};
+use crate::state_directory::{ControllerLock, StateDirectory, StateError};
+use crate::wiring::restoration::Restoration;
 
 /// How often services that rest are compared with what really runs.
 const LOOK: Duration = Duration::from_secs(5);
@@ -33,6 +37,10 @@ pub(crate) struct ServeSettings {
     pub(crate) instance_ports: RangeInclusive<u16>,
     /// This binary, for the proxy and the supervisors.
     pub(crate) program: PathBuf,
+    /// How much of the past stays.
+    pub(crate) keep: Keep,
+    /// How often what is older is removed.
+    pub(crate) tidy_every: Duration,
 }
 
 /// A controller with everything around it, not yet serving.
@@ -42,20 +50,25 @@ pub(crate) struct World {
     socket: UnixListener,
     router: EmbeddedRouter,
     data_plane: DataPlane,
+    restoration: Restoration,
     shutdown: mpsc::Receiver<()>,
     manager: Arc<DeploymentManager>,
+    keep: Keep,
+    tidy_every: Duration,
     state: StateDirectory,
     /// Held for the life of the controller.
-    _lock: std::fs::File,
+    lock: Arc<ControllerLock>,
 }
 
 /// How a controller ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// The controller alone: proxy and instances go on.
     ControllerOnly,
     /// Everything, with so many instances stopped.
     Everything { instances: usize },
+    /// Another controller has taken over, for this reason; nothing was touched.
+    Deposed { reason: String },
 }
 
 impl From<StateError> for Failure {
@@ -84,27 +97,30 @@ impl From<DataPlaneError> for Failure {
 }
 
 impl World {
-    /// Puts a controller together, in order: directory, lock, journal, proxy, ports, recovery, socket.
+    /// Puts a controller together, in order: directory, lock, journal, what runs, proxy, ports, recovery, socket.
     pub(crate) async fn build(settings: ServeSettings) -> Result<Self, Failure> {
         let state = settings.state;
         state.prepare()?;
-        let lock = state.lock()?;
+        let lock = Arc::new(state.lock()?);
         let refused = |error: &dyn std::fmt::Display| Failure::new(Exit::Refused, error.to_string());
         let journal = SqliteJournal::open(&state.journal()).map_err(|error| refused(&error))?;
-        let mut data_plane = DataPlane::new(state.clone(), settings.program.clone(), settings.workers);
-        let http = data_plane.ensure(&settings.http).await?;
+        let clock = SystemClock::start_after(&journal).await.map_err(|error| refused(&error))?;
+        let mut processes = ProcessSettings::new(state.path().to_owned(), settings.program.clone());
+        processes.ports = settings.instance_ports;
+        let executor = ProcessExecutor::new(processes, lock.clone()).map_err(|error| refused(&error))?;
+        let restoration = Restoration::needed(&journal, &executor).await.map_err(|error| refused(&error))?;
+        let mut data_plane = DataPlane::new(state.clone(), settings.program, settings.workers);
+        let http = data_plane.ensure(&settings.http, restoration.is_needed()).await?;
         warn_if_elsewhere(&settings.http, &http);
         let router = EmbeddedRouter::new(state.proxy_socket());
-        let store = DirectoryStore::new(state.path()).map_err(|error| refused(&error))?;
-        let mut processes = ProcessSettings::new(state.path().to_owned(), settings.program);
-        processes.ports = settings.instance_ports;
-        let executor = ProcessExecutor::new(processes).map_err(|error| refused(&error))?;
+        let store = DirectoryStore::new(state.path(), lock.clone()).map_err(|error| refused(&error))?;
         let ports = Ports {
             executor: Arc::new(executor),
             router: Arc::new(router.clone()),
             health: Arc::new(HttpHealth),
             releases: Arc::new(store),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(clock),
+            mandate: lock.clone(),
         };
         let manager =
             DeploymentManager::start(ports, Arc::new(journal)).await.map_err(|error| refused(&error))?;
@@ -119,13 +135,42 @@ impl World {
         let (end, shutdown) = mpsc::channel(1);
         let socket = server::bind(&state.api_socket()).map_err(|error| refused(&error))?;
         let served = Served::new(Arc::clone(&manager), controller.clone(), end);
-        Ok(Self { controller, served, socket, router, data_plane, shutdown, manager, state, _lock: lock })
+        Ok(Self {
+            controller,
+            served,
+            socket,
+            router,
+            data_plane,
+            restoration,
+            shutdown,
+            manager,
+            keep: settings.keep,
+            tidy_every: settings.tidy_every,
+            state,
+            lock,
+        })
     }
 
     /// Serves until `stop` completes or somebody asks for the end of everything.
     pub(crate) async fn serve(self, stop: impl Future<Output = ()>) -> Result<Ending, Failure> {
-        let Self { controller, served, socket, router, data_plane, mut shutdown, manager, state, _lock } =
-            self;
+        let Self {
+            controller,
+            served,
+            socket,
+            router,
+            data_plane,
+            restoration,
+            mut shutdown,
+            manager,
+            keep,
+            tidy_every,
+            state,
+            lock,
+        } = self;
+        let accepting = data_plane.hold().map(|hold| {
+            let manager = Arc::clone(&manager);
+            tokio::spawn(async move { accept_after(&restoration, &manager, hold).await })
+        });
         let observing = Arc::clone(&manager);
         let plane = data_plane.keep_alive(controller.http, move || {
             // On a task of its own: a proxy that dies meanwhile must be noticed.
@@ -141,11 +186,17 @@ impl World {
                 resting.look_at_what_rests().await;
             }
         });
+        let tidying = tokio::spawn(tidy_for_ever(Arc::clone(&manager), keep, tidy_every));
         let ending = tokio::select! {
             () = stop => Ending::ControllerOnly,
-            _ = shutdown.recv() => {
+            reason = manager.deposed() => Ending::Deposed { reason },
+            Some(()) = shutdown.recv() => if let Err(reason) = lock.holds() {
+                // What is there is another controller's to end.
+                Ending::Deposed { reason }
+            } else {
                 plane.abort();
                 looking.abort();
+                accepting.iter().for_each(tokio::task::JoinHandle::abort);
                 // First the clients, then what serves them.
                 if let Err(error) = router.shut_down().await {
                     tracing::warn!(%error, "the proxy was gone already");
@@ -160,10 +211,49 @@ impl World {
         };
         plane.abort();
         looking.abort();
+        accepting.iter().for_each(tokio::task::JoinHandle::abort);
         api.abort();
-        let _ = std::fs::remove_file(state.api_socket());
+        tidying.abort();
+        // The socket of a controller that was taken over from is the other's by now.
+        if !matches!(ending, Ending::Deposed { .. }) {
+            let _ = std::fs::remove_file(state.api_socket());
+        }
         Ok(ending)
     }
+}
+
+/// Removes what is older than what shall be kept, now and then.
+async fn tidy_for_ever(manager: Arc<DeploymentManager>, keep: Keep, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        match manager.tidy(&keep).await {
+            Ok(tidied) if tidied == Tidied::default() => {}
+            Ok(tidied) => tracing::info!(?tidied, "removed what is old"),
+            Err(error) => tracing::warn!(%error, "what is old could not be removed"),
+        }
+    }
+}
+
+/// The instances that run although no controller does; the lock is that of whoever asks.
+pub(crate) async fn left_running(
+    state: &StateDirectory,
+    lock: ControllerLock,
+) -> Result<Vec<String>, Failure> {
+    let refused = |error: &dyn std::fmt::Display| Failure::new(Exit::Refused, error.to_string());
+    let settings = ProcessSettings::new(state.path().to_owned(), PathBuf::new());
+    let executor = ProcessExecutor::new(settings, Arc::new(lock)).map_err(|error| refused(&error))?;
+    let running = executor.observe().await.map_err(|error| refused(&error))?;
+    Ok(running.into_iter().map(|running| running.instance.id.to_string()).collect())
+}
+
+/// Has clients accepted once what was live runs again, and after a while in any case.
+async fn accept_after(restoration: &Restoration, manager: &DeploymentManager, hold: Hold) {
+    tracing::info!("clients are refused until what was live runs again");
+    if tokio::time::timeout(HOLD_LIMIT, restoration.wait(manager)).await.is_err() {
+        tracing::warn!(limit = ?HOLD_LIMIT, "what was live does not run yet, and clients are accepted all the same");
+    }
+    hold.end().await;
+    tracing::info!("clients are accepted");
 }
 
 /// The listeners of a proxy that runs cannot be changed: it would have to be ended first.

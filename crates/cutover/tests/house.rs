@@ -13,13 +13,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cutover-controller", &["cutover-core"]),
     ("cutover-adapters", &["cutover-core", "cutover-controller"]),
     ("cutover", &["cutover-core", "cutover-proxy", "cutover-controller", "cutover-adapters", "cutover-load"]),
-    ("cutover-bench", &["cutover-load"]),
+    ("cutover-bench", &["cutover-core", "cutover-controller", "cutover-load"]),
 ];
 
 /// Crates that a room must never hear of.
 const DEAF: &[(&str, &[&str])] = &[
     ("cutover-core", &["tokio", "hyper", "tracing", "rand", "rusqlite", "rustix", "socket2"]),
-    ("cutover-controller", &["hyper", "axum", "http", "rustix", "nix"]),
+    ("cutover-controller", &["hyper", "axum", "http", "nix"]),
     ("cutover-proxy", &["rusqlite"]),
     ("cutover-adapters", &["rusqlite", "axum"]),
 ];

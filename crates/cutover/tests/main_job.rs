@@ -234,7 +234,9 @@ fn shutdown_ends_everything_and_serve_brings_back_what_was_live() {
     assert!(std::net::TcpStream::connect(host.address).is_err());
     host.run(&["status"]).exits(3);
     host.serve();
-    wait_until("v1 answers again", || host.get("/").contains("x-version: v1"));
+    // Until it can answer, clients are refused.
+    wait_until("clients are accepted", || std::net::TcpStream::connect(host.address).is_ok());
+    assert!(host.get("/").contains("x-version: v1"));
 }
 
 #[test]

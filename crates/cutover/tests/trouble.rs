@@ -216,7 +216,7 @@ fn a_journal_from_a_newer_version_is_left_alone() {
     assert!(ready.is_none_or(|ready| ready["success"] == false));
     assert_eq!(child.wait().unwrap().code(), Some(4));
     assert!(host.log().contains("written by a newer cutover (format 99"), "{}", host.log());
-    set_format(1);
+    set_format(2);
     host.serve();
 }
 

@@ -1,7 +1,8 @@
 //! The admin socket: who may open it may change the table.
 //!
 //! `PUT /v1/table`, `GET /v1/table`, `GET /v1/stats`, `PATCH /v1/services/NAME/weights`, `PATCH /v1/services` (weights
-//! of several), `PUT /v1/services` (whole routes of several), `DELETE /v1/services/NAME`, `POST /v1/shutdown`.
+//! of several), `PUT /v1/services` (whole routes of several), `DELETE /v1/services/NAME`, `POST /v1/listen` (ends a hold of the
+//! listeners), `POST /v1/shutdown`.
 //! A change is answered with its receipts when no new request can go to a target of weight 0.
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub(crate) fn router(plane: Arc<Plane>, shutdown: mpsc::Sender<()>) -> Router {
         .route("/v1/services", patch(patch_services).put(put_services))
         .route("/v1/services/{name}", axum::routing::delete(remove_service))
         .route("/v1/services/{name}/weights", patch(patch_weights))
+        .route("/v1/listen", post(listen))
         .route("/v1/shutdown", post(end))
         .fallback(not_found)
         .with_state(Administration { plane, shutdown })
@@ -146,6 +148,17 @@ fn service_name(text: String) -> Result<ServiceName, Refusal> {
 
 fn changed(admin: &Administration, change: Change) -> Result<Response, Refusal> {
     Ok(Json(admin.plane.change(change)?).into_response())
+}
+
+#[derive(Serialize)]
+struct Listening {
+    listening: bool,
+}
+
+/// Answered when clients are accepted, by this word or by a former one.
+async fn listen(State(admin): State<Administration>) -> Json<Listening> {
+    admin.plane.accept_clients().await;
+    Json(Listening { listening: true })
 }
 
 async fn end(State(admin): State<Administration>) -> StatusCode {

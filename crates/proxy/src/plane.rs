@@ -1,17 +1,17 @@
 //! The table's one writer: what the admin socket, the seed and the probes share.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use cutover_core::Timestamp;
 use cutover_core::receipt::Receipt;
 use cutover_core::routing::table::ServiceEntry;
 use cutover_core::routing::{Change, Listen, Publication, Refused, ServiceRoute, TableCell, TableDocument};
 use cutover_core::statistics::{InstanceReport, ServiceReport, Statistics};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::cell::Cell;
-use crate::saved::SavedTable;
+use crate::saved::{Candidate, SavedTable};
 
 /// The data plane as its administrators see it.
 pub(crate) struct Plane {
@@ -20,6 +20,10 @@ pub(crate) struct Plane {
     listen: Listen,
     /// Told after each change, for whoever follows the table.
     pub(crate) changed: Notify,
+    /// Somebody said that clients may come.
+    clients_may_come: Notify,
+    /// Whether they are accepted.
+    listening: watch::Sender<bool>,
 }
 
 struct Writer {
@@ -32,15 +36,23 @@ impl Plane {
     pub(crate) fn new(
         boot_id: String,
         listen: Listen,
-        candidates: Vec<Vec<ServiceRoute>>,
+        candidates: Vec<Candidate>,
         saved: SavedTable,
     ) -> Result<Arc<Self>, Refused> {
         let cell = Cell::default();
         let publication = Publication::new(cell.clone(), boot_id);
         let writer = Mutex::new(Writer { publication, saved });
-        let plane = Arc::new(Self { cell, writer, listen, changed: Notify::new() });
+        let plane = Arc::new(Self {
+            cell,
+            writer,
+            listen,
+            changed: Notify::new(),
+            clients_may_come: Notify::new(),
+            listening: watch::Sender::new(false),
+        });
         let mut refusal = None;
-        for services in candidates {
+        for Candidate { services, removed } in candidates {
+            plane.writer().publication.take_over(removed);
             match plane.change(Change::Replace(services)) {
                 Ok(_) => return Ok(plane),
                 Err(refused) => {
@@ -57,6 +69,29 @@ impl Plane {
         &self.listen
     }
 
+    /// Waits until somebody says that clients may come, or `limit` is over: never longer, whoever has died.
+    pub(crate) async fn hold_clients(&self, limit: Duration) {
+        tracing::info!(?limit, "clients are refused until somebody says that they may come");
+        tokio::select! {
+            () = self.clients_may_come.notified() => tracing::info!("clients are accepted: somebody said so"),
+            () = tokio::time::sleep(limit) => {
+                tracing::warn!(?limit, "clients are accepted: nobody said so in time");
+            }
+        }
+    }
+
+    /// Ends a hold, now or whenever one begins, and waits for the listeners.
+    pub(crate) async fn accept_clients(&self) {
+        self.clients_may_come.notify_one();
+        // The sender is in `self`, so it cannot be gone.
+        let _ = self.listening.subscribe().wait_for(|listening| *listening).await;
+    }
+
+    /// Notes that the listeners accept.
+    pub(crate) fn note_listening(&self) {
+        self.listening.send_replace(true);
+    }
+
     /// Makes a change: on disk first, then in force, then answered.
     ///
     /// A disk that refuses does not refuse the change (I9): the answer is the same, and a restart would begin
@@ -66,7 +101,7 @@ impl Plane {
         let mut writer = self.writer();
         let prepared = writer.publication.prepare(change)?;
         if prepared.changes_anything()
-            && let Err(error) = writer.saved.write(prepared.routes())
+            && let Err(error) = writer.saved.write(prepared.routes(), prepared.removed())
         {
             tracing::error!(%error, "the table could not be saved; a restart would begin from an older one");
         }
@@ -106,6 +141,7 @@ impl Plane {
                 address: instance.address(),
                 in_flight: instance.in_flight(),
                 in_rotation: instance.is_in_rotation(),
+                healthy: instance.health(),
             })
             .collect();
         instances.sort_by(|a, b| a.id.cmp(&b.id));
@@ -113,6 +149,7 @@ impl Plane {
             boot_id: writer.publication.boot_id().to_owned(),
             generation: table.generation(),
             pid: std::process::id(),
+            listening: *self.listening.borrow(),
             services: table.services().iter().map(report).collect(),
             instances,
         }

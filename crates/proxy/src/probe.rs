@@ -85,6 +85,9 @@ async fn probe(instance: Arc<InstanceState>, policy: HealthPolicy) {
         ticks.tick().await;
         let checked = tokio::time::timeout(policy.timeout, check(instance.address(), &policy.path)).await;
         let result = checked.unwrap_or_else(|_| Err(format!("no answer within {:?}", policy.timeout)));
+        if result.is_ok() {
+            instance.note_passed_probe();
+        }
         if let Some(healthy) = tracker.record(result.is_ok()) {
             instance.set_in_rotation(healthy);
             match result {

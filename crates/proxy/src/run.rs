@@ -14,7 +14,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::listen::{ListenError, Listeners, listeners};
+use crate::listen::{Bound, ListenError, bind_all};
 use crate::plane::Plane;
 use crate::saved::{SavedTable, Seed, SeedError};
 use crate::settings::ProxySettings;
@@ -72,7 +72,8 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
         move |source| ProxyError::File { path, source }
     };
     let (saved, candidates) = SavedTable::open(&settings.admin, &seed).map_err(file(&settings.admin))?;
-    let Listeners { addresses, by_worker } = listeners(&seed.document.listen.http, settings.workers.max(1))?;
+    let bound = bind_all(&seed.document.listen.http, settings.workers.max(1))?;
+    let addresses = bound.addresses.clone();
     let listen = Listen { http: addresses.clone() };
     let boot_id = boot_id().map_err(ProxyError::Start)?;
     let plane = Plane::new(boot_id, listen, candidates, saved)
@@ -82,21 +83,31 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
 
     let (phase, phases) = watch::channel(Phase::Serving);
     let mut workers = JoinSet::new();
-    for (number, listeners) in by_worker.into_iter().enumerate() {
-        let worker = worker::start(number, listeners, plane.cell.clone(), phases.clone());
-        let worker = worker.map_err(ProxyError::Start)?;
-        workers.spawn_blocking(move || worker.join());
-    }
+    let held = match settings.hold_listeners {
+        None => {
+            start_workers(&mut workers, bound, &plane, &phases)?;
+            None
+        }
+        Some(limit) => Some((bound, limit)),
+    };
 
     let (end, mut ends) = mpsc::channel(1);
     let administration = tokio::spawn(administer(socket, settings.admin.clone(), Arc::clone(&plane), end));
     let probes = tokio::spawn(probe::follow(Arc::clone(&plane)));
     tracing::info!(listen = ?addresses, workers = settings.workers, admin = %settings.admin.display(), "routing");
 
+    let working = async {
+        if let Some((bound, limit)) = held {
+            plane.hold_clients(limit).await;
+            start_workers(&mut workers, bound, &plane, &phases)?;
+        }
+        let ended = workers.join_next().await;
+        Err(ProxyError::WorkerEnded(format!("{ended:?}")))
+    };
     let ended = tokio::select! {
         () = shutdown => Ok(()),
         _ = ends.recv() => Ok(()),
-        Some(ended) = workers.join_next() => Err(ProxyError::WorkerEnded(format!("{ended:?}"))),
+        failed = working => failed,
     };
     tracing::info!(in_flight = plane.in_flight(), "ending: waiting for requests in flight");
     let _ = phase.send(Phase::Closing);
@@ -115,6 +126,22 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
     let _ = fs::remove_file(&settings.admin);
     drop(lock);
     ended
+}
+
+/// Accepts clients, with a thread for each member of the group.
+fn start_workers(
+    workers: &mut JoinSet<std::thread::Result<io::Result<()>>>,
+    bound: Bound,
+    plane: &Plane,
+    phases: &watch::Receiver<Phase>,
+) -> Result<(), ProxyError> {
+    for (number, listeners) in bound.listen()?.into_iter().enumerate() {
+        let worker = worker::start(number, listeners, plane.cell.clone(), phases.clone());
+        let worker = worker.map_err(ProxyError::Start)?;
+        workers.spawn_blocking(move || worker.join());
+    }
+    plane.note_listening();
+    Ok(())
 }
 
 /// Serves the admin socket, and makes it again if somebody has deleted it: without it nothing could be moved.

@@ -11,14 +11,16 @@ use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use cutover_core::Epoch;
-use cutover_core::routing::{ServiceRoute, TableDocument};
+use cutover_core::routing::{Removed, ServiceRoute, TableDocument};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+/// Grows when an older binary would misread a file; what it may ignore is an optional field instead, so that going
+/// back to it does not cost the table.
 const FORMAT: u32 = 1;
 
 /// The writer of the files.
@@ -55,6 +57,20 @@ struct Content {
     /// Hash of the seed that this table grew from.
     seed: String,
     services: Vec<ServiceRoute>,
+    /// Absent in files of versions that did not keep it.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    removed: Arc<Removed>,
+}
+
+/// What a data plane may start from.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    pub(crate) services: Vec<ServiceRoute>,
+    pub(crate) removed: Arc<Removed>,
+}
+
+fn is_empty(removed: &Arc<Removed>) -> bool {
+    removed.is_empty()
 }
 
 /// Why a seed cannot be used.
@@ -94,7 +110,7 @@ impl Seed {
 impl SavedTable {
     /// Finds what to start from, best first: the saved table and the copy of it while the seed is the one they grew
     /// from, and the seed with epochs above every saved one.
-    pub(crate) fn open(admin: &Path, seed: &Seed) -> io::Result<(Self, Vec<Vec<ServiceRoute>>)> {
+    pub(crate) fn open(admin: &Path, seed: &Seed) -> io::Result<(Self, Vec<Candidate>)> {
         let turns = [admin.with_extension("table.0.json"), admin.with_extension("table.1.json")];
         let durable = admin.with_extension("table.durable.json");
         let mut found = Vec::new();
@@ -107,11 +123,11 @@ impl SavedTable {
         found.sort_by_key(|saved| std::cmp::Reverse(saved.written));
         let written = found.first().map_or(0, |newest| newest.written);
         let mut candidates = Vec::new();
-        let mut from_seed = seed.document.services.clone();
+        let mut from_seed = Candidate { services: seed.document.services.clone(), removed: Arc::default() };
         for saved in found {
-            from_seed = above(&from_seed, &saved.services);
+            from_seed = from_seed.above(&saved);
             if saved.seed == seed.hash {
-                candidates.push(saved.services);
+                candidates.push(Candidate { services: saved.services, removed: saved.removed });
             } else {
                 tracing::info!(
                     written = saved.written,
@@ -132,10 +148,11 @@ impl SavedTable {
         Ok((Self { turns, written: Cell::new(written), seed: seed.hash.clone(), syncer }, candidates))
     }
 
-    /// Writes the next file. When it returns, a restart of the process begins from these services.
-    pub(crate) fn write(&self, services: Vec<ServiceRoute>) -> io::Result<()> {
+    /// Writes the next file. When it returns, a restart of the process begins from these services, and remembers those
+    /// that were removed.
+    pub(crate) fn write(&self, services: Vec<ServiceRoute>, removed: Arc<Removed>) -> io::Result<()> {
         let written = self.written.get() + 1;
-        let content = Content { format: FORMAT, written, seed: self.seed.clone(), services };
+        let content = Content { format: FORMAT, written, seed: self.seed.clone(), services, removed };
         let bytes = sealed(&content)?;
         let turn = &self.turns[usize::from(written % 2 == 1)];
         let mut file = File::options().create(true).truncate(false).write(true).open(turn)?;
@@ -186,14 +203,26 @@ fn read(path: &Path) -> Result<Option<Content>, String> {
     Ok(Some(content))
 }
 
-/// The seed's services, each in an epoch above the saved one of the same name.
-fn above(seed: &[ServiceRoute], saved: &[ServiceRoute]) -> Vec<ServiceRoute> {
-    let raise = |route: &ServiceRoute| {
-        let former = saved.iter().find(|saved| saved.name == route.name).and_then(|saved| saved.epoch);
-        let Some(next) = former.map(Epoch::next) else { return route.clone() };
-        ServiceRoute { epoch: Some(route.epoch.map_or(next, |given| given.max(next))), ..route.clone() }
-    };
-    seed.iter().map(raise).collect()
+impl Candidate {
+    /// The same services, each in an epoch above the one that was saved under its name; the others that were saved
+    /// count as removed.
+    fn above(self, saved: &Content) -> Self {
+        let mut known = Removed::clone(&self.removed);
+        for (name, epoch) in saved.removed.iter() {
+            known.remember(name.clone(), epoch);
+        }
+        for route in &saved.services {
+            known.remember(route.name.clone(), route.epoch.unwrap_or_default());
+        }
+        let mut services = self.services;
+        for route in &mut services {
+            if let Some(next) = known.epoch_of(&route.name).map(Epoch::next) {
+                route.epoch = Some(route.epoch.map_or(next, |given| given.max(next)));
+            }
+            known.forget(&route.name);
+        }
+        Self { services, removed: Arc::new(known) }
+    }
 }
 
 #[cfg(test)]
@@ -225,7 +254,7 @@ mod tests {
             fs::write(self.path("seed.toml"), seed).unwrap();
             let seed = Seed::read(&self.path("seed.toml")).unwrap();
             let (saved, mut candidates) = SavedTable::open(&self.path("admin.sock"), &seed).unwrap();
-            (saved, candidates.swap_remove(0))
+            (saved, candidates.swap_remove(0).services)
         }
 
         /// Saves green in this epoch, and waits until the durable copy has it too.
@@ -233,7 +262,7 @@ mod tests {
             let (saved, mut services) = self.open(SEED);
             services[0].weights = Weights::all_to(Environment::Green);
             services[0].epoch = Some(Epoch::try_from(epoch).unwrap());
-            saved.write(services).unwrap();
+            saved.write(services, Arc::default()).unwrap();
             let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
             let written = saved.written.get();
             let durable = || read(&self.path("admin.table.durable.json")).ok().flatten();
@@ -304,7 +333,7 @@ mod tests {
         let mut longer = services.clone();
         longer[0].hosts = vec!["a.very.long.host.name.example.com".to_owned(); 50];
         for table in [longer.clone(), longer, services.clone(), services] {
-            saved.write(table).unwrap();
+            saved.write(table, Arc::default()).unwrap();
         }
         assert_eq!(place.open(SEED).1[0].hosts.len(), 0);
     }
@@ -315,5 +344,36 @@ mod tests {
         fs::write(place.path("seed.toml"), SEED.replace("weights", "wieghts")).unwrap();
         let message = Seed::read(&place.path("seed.toml")).unwrap_err().to_string();
         assert!(message.contains("seed.toml` is not a table") && message.contains("line 6"), "{message}");
+    }
+
+    #[test]
+    fn a_file_of_a_version_that_forgot_what_was_removed_is_read() {
+        let place = Place::new();
+        // The bytes that version 0.1.0 wrote before it kept removed services.
+        let table = format!(
+            r#"{{"format":1,"written":1,"seed":"{}","services":[{{"name":"shop","epoch":7,"hosts":[],"path":"/","weights":{{"blue":0,"green":100}},"blue":[],"green":[],"tags":{{"blue":"","green":""}},"timeouts":{{"connect":"5s","first_byte":"1m","idle":"1m"}}}}]}}"#,
+            place.open(SEED).0.seed
+        );
+        let checksum = hex::encode(Sha256::digest(&table));
+        let file = format!(r#"{{"checksum":"{checksum}","table":{table}}}"#);
+        fs::write(place.path("admin.table.1.json"), file).unwrap();
+        assert_eq!(place.open(SEED).1[0].epoch.map(Epoch::get), Some(7));
+    }
+
+    #[test]
+    fn an_edited_seed_goes_above_what_was_removed_and_remembers_what_it_no_longer_names() {
+        let place = Place::new();
+        let (saved, mut services) = place.open(SEED);
+        services[0].epoch = Some(Epoch::try_from(7).unwrap());
+        let mut removed = Removed::default();
+        removed.remember("api".parse().unwrap(), Epoch::try_from(30).unwrap());
+        saved.write(services, Arc::new(removed)).unwrap();
+        fs::write(place.path("seed.toml"), SEED.replace("shop", "api")).unwrap();
+        let seed = Seed::read(&place.path("seed.toml")).unwrap();
+        let (_, candidates) = SavedTable::open(&place.path("admin.sock"), &seed).unwrap();
+        assert_eq!(candidates[0].services[0].epoch.map(Epoch::get), Some(31));
+        let known: Vec<_> =
+            candidates[0].removed.iter().map(|(name, epoch)| (name.as_str(), epoch.get())).collect();
+        assert_eq!(known, [("shop", 7)]);
     }
 }

@@ -14,4 +14,6 @@ pub struct ProxySettings {
     pub workers: usize,
     /// How long requests in flight are waited for after a request to end.
     pub drain: Duration,
+    /// How long clients are refused at most until somebody says that they may come; `None` accepts them at once.
+    pub hold_listeners: Option<Duration>,
 }

@@ -134,6 +134,31 @@ async fn a_restart_goes_on_with_the_last_table_until_the_seed_is_edited() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_removed_service_is_not_brought_back_by_an_older_epoch_after_a_restart_either() {
+    let (blue, green) = backends();
+    let mut proxy = Proxy::start(&service("shop", &blue, &green, ""));
+    let put = |proxy: &Proxy, epoch: u64| {
+        let route = serde_json::json!([{
+            "name": "api", "epoch": epoch, "path": "/api", "weights": { "blue": 0, "green": 100 },
+            "green": [green.address()],
+        }]);
+        proxy.admin("PUT", "/v1/services", &route.to_string())
+    };
+    assert_eq!(put(&proxy, 40).0, 200);
+    assert_eq!(proxy.admin("DELETE", "/v1/services/api", "").0, 200);
+    for _ in 0..2 {
+        proxy.restart().unwrap();
+        let (status, body) = put(&proxy, 39);
+        assert_eq!(status, 409, "{body}");
+        assert!(body.contains("older than 40"), "{body}");
+    }
+    assert_eq!(put(&proxy, 41).0, 200);
+    proxy.restart().unwrap();
+    assert_eq!(put(&proxy, 40).0, 409, "what is routed again has its own epoch");
+    assert_eq!(put(&proxy, 42).0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_second_proxy_is_refused_by_the_socket_and_by_the_port() {
     let (blue, green) = backends();
     let proxy = Proxy::start(&service("shop", &blue, &green, ""));
@@ -166,4 +191,67 @@ async fn the_end_waits_for_requests_in_flight() {
     proxy.restart().unwrap();
     let answer = slow.join().unwrap();
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+}
+
+fn is_refused(proxy: &Proxy) -> bool {
+    let connected = std::net::TcpStream::connect(proxy.address());
+    connected.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn held_listeners_refuse_clients_until_somebody_says_that_they_may_come() {
+    let (blue, green) = backends();
+    let mut proxy = Proxy::start(&service("shop", &blue, &green, ""));
+    assert!(proxy.statistics().listening);
+    proxy.hold_listeners = Some(Duration::from_secs(3600));
+    proxy.restart().unwrap();
+    assert!(is_refused(&proxy) && !proxy.statistics().listening);
+    assert_eq!(proxy.admin("PATCH", WEIGHTS, TO_GREEN).0, 200, "it is administered meanwhile");
+    for _ in 0..2 {
+        assert_eq!(proxy.admin("POST", "/v1/listen", ""), (200, r#"{"listening":true}"#.to_owned()));
+        assert!(proxy.statistics().listening);
+        assert_eq!(environment(&proxy, "a"), "green");
+    }
+    // One that ends while it holds has nothing to wait for.
+    proxy.restart().unwrap();
+    assert!(is_refused(&proxy));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn held_listeners_accept_by_themselves_when_the_time_is_over() {
+    let (blue, green) = backends();
+    let mut proxy = Proxy::start(&service("shop", &blue, &green, ""));
+    proxy.hold_listeners = Some(Duration::from_millis(50));
+    proxy.restart().unwrap();
+    support::eventually("it listens", || proxy.statistics().listening);
+    assert_eq!(environment(&proxy, "a"), "blue");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_port_that_is_taken_is_found_at_the_start_also_when_listeners_are_held() {
+    let (blue, green) = backends();
+    let proxy = Proxy::start(&service("shop", &blue, &green, ""));
+    let mut second = proxy.settings();
+    second.hold_listeners = Some(Duration::from_secs(3600));
+    second.admin = proxy.directory.path().join("other.sock");
+    second.table = proxy.directory.path().join("other.toml");
+    std::fs::write(&second.table, format!("[listen]\nhttp = [\"{}\"]\n", proxy.address())).unwrap();
+    let refused = run(second, std::future::pending()).unwrap_err().to_string();
+    assert!(refused.contains("another program has it"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_instance_counts_as_healthy_when_a_probe_has_passed_and_not_before() {
+    let (blue, _) = backends();
+    let dead = support::refusing();
+    let more = format!("green = [\"{dead}\"]\nhealth = {{ path = \"/\", interval = \"10ms\", fall = 1000 }}");
+    let probed = service("shop", &blue, &blue, &more);
+    let green_twice = format!("green = [\"{}\"]\n", blue.address());
+    let proxy = Proxy::start(&probed.replacen(&green_twice, "", 1));
+    let health = |address| {
+        let seen = proxy.statistics().instances;
+        seen.into_iter().find(|instance| instance.address == address).map(|instance| instance.healthy)
+    };
+    support::eventually("blue is healthy", || health(blue.address()) == Some(Some(true)));
+    assert_eq!(health(dead), Some(None), "not one of its probes has passed, and too few have failed");
 }

@@ -1,4 +1,5 @@
-//! How long to wait before an ended program is started again.
+//! How long to wait before an ended program is started again: so that a program that ends at once costs the host
+//! little, and one that was killed once is back soon.
 
 use std::time::Duration;
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{User, geteuid};
 
 use super::record::InstanceRecord;
+use super::state_id;
 
 /// Why a program cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +140,11 @@ pub(super) fn environment(plan: &InstanceRecord) -> Result<BTreeMap<OsString, Os
         ("CUTOVER_INSTANCE", plan.id.to_string()),
     ];
     environment.extend(said.map(|(name, value)| (name.into(), value.into())));
+    // What an older executor planned is told by its records alone; a configured value must not pretend otherwise.
+    environment.remove(&OsString::from(state_id::VARIABLE));
+    if let Some(home) = &plan.home {
+        environment.insert(state_id::VARIABLE.into(), home.id.as_str().into());
+    }
     Ok(environment)
 }
 

@@ -14,6 +14,9 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use super::record::Record;
 use crate::durable_file;
 
+/// Directories on their way out, beside the others.
+pub(super) const STOPPED: &str = ".stopped-";
+
 /// Where an instance is written down.
 #[derive(Debug, Clone)]
 pub(super) struct InstanceDirectory {
@@ -123,6 +126,20 @@ impl InstanceDirectory {
                 Err(RecordError { deed: "remove", path, cause })
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Removes the directory; at no moment is there half of it under its name. The caller has the lock.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        let Some(name) = self.path.file_name() else {
+            return Ok(());
+        };
+        let aside = self.path.with_file_name(format!("{STOPPED}{}", name.display()));
+        // A crash may have left an earlier instance of this id there.
+        let _ = fs::remove_dir_all(&aside);
+        match fs::rename(&self.path, &aside).and_then(|()| fs::remove_dir_all(&aside)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
         }
     }
 

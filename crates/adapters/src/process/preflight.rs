@@ -1,4 +1,11 @@
 //! Whether the host has what one environment of a release needs, told before anything is done.
+//!
+//! Memory: what is free now has to hold the instances that do not run yet. How large one becomes is taken from the
+//! largest instance of the service that runs; without one it is unknown and anything fits. What runs already is
+//! never needed again: it has its memory, which is not free. So the same question serves a deployment and an
+//! environment of which some instances have to be started again, and an environment that is put back warm beside
+//! its live one after a restart of the host. Then the live instances should have become healthy first: before,
+//! they are smaller than they will be. Two questions at once get the same free memory as an answer.
 
 use std::fs;
 use std::io;
@@ -6,8 +13,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use cutover_controller::ports::PortError;
-use cutover_core::ServiceName;
 use cutover_core::release::Release;
+use cutover_core::{ReleaseId, ServiceName};
 
 use super::census::Census;
 use super::command::{self, Identity};
@@ -38,14 +45,21 @@ impl Instances {
         let inodes = (disk.f_files > 0).then_some(disk.f_favail);
         check_disk(disk.f_bavail.saturating_mul(disk.f_frsize), inodes).map_err(PortError::new)?;
         let free = free_memory().map_err(|error| failed("measure the free memory", error))?;
-        check_memory(free, self.largest_resident(service)?, run.instances).map_err(PortError::new)
+        let (largest, running) = self.running_of(service, &release.id)?;
+        check_memory(free, largest, run.instances.saturating_sub(running)).map_err(PortError::new)
     }
 
-    /// The size of the largest instance of the service that runs now; zero if none does.
-    fn largest_resident(&self, service: &ServiceName) -> Result<u64, PortError> {
-        let survey = self.survey()?.into_iter();
-        let sizes = survey.filter(|(_, record, _)| record.service == *service).map(|(.., it)| resident(&it));
-        Ok(sizes.max().unwrap_or(0))
+    /// The size of the largest instance of the service that runs now, zero if none does, and how many instances
+    /// of this release run.
+    fn running_of(&self, service: &ServiceName, release: &ReleaseId) -> Result<(u64, u32), PortError> {
+        let (mut largest, mut running) = (0, 0);
+        for (_, record, census) in self.survey()? {
+            if record.service == *service && census.is_running() {
+                largest = largest.max(resident(&census));
+                running += u32::from(record.release == *release);
+            }
+        }
+        Ok((largest, running))
     }
 }
 
@@ -172,6 +186,8 @@ mod tests {
     #[test]
     fn an_unknown_size_fits_and_an_absurd_one_does_not_overflow() {
         assert_eq!(check_memory(0, 0, 5), Ok(()));
+        // All of them run already.
+        assert_eq!(check_memory(0, GIB, 0), Ok(()));
         assert!(check_memory(u64::MAX - 1, u64::MAX, u32::MAX).is_err());
     }
 

@@ -13,6 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
+use super::state_id::{self, StateId};
+
 /// A process, for as long as the host is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct ProcessIdentity {
@@ -108,11 +110,41 @@ pub(super) fn leads_session() -> bool {
     read(pid).is_some_and(|process| process.session == pid)
 }
 
-/// Whether the process was started as part of this instance: its first environment says so.
-pub(super) fn was_started_for(pid: i32, instance: &InstanceId) -> bool {
-    let wanted = format!("CUTOVER_INSTANCE={instance}");
-    fs::read(format!("/proc/{pid}/environ"))
-        .is_ok_and(|environment| environment.split(|&byte| byte == 0).any(|entry| entry == wanted.as_bytes()))
+/// The session of this process.
+pub(super) fn own_session() -> Option<i32> {
+    read(std::process::id().cast_signed()).map(|process| process.session)
+}
+
+/// The words that the process was started with.
+pub(super) fn command_line(pid: i32) -> Vec<Vec<u8>> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let line = line.strip_suffix(&[0]).unwrap_or(&line);
+    line.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
+}
+
+/// Whether the process was started as part of this instance of this state directory: its first environment says
+/// so. Without a state directory, only what names none itself was: an older executor's.
+pub(super) fn was_started_for(pid: i32, instance: &InstanceId, state: Option<&StateId>) -> bool {
+    let environment = environment(pid);
+    variable(&environment, "CUTOVER_INSTANCE") == Some(instance.as_str().as_bytes())
+        && variable(&environment, state_id::VARIABLE) == state.map(|state| state.as_str().as_bytes())
+}
+
+/// Whether the process says that it was started for a state directory other than this one.
+pub(super) fn names_another(pid: i32, state: Option<&StateId>) -> bool {
+    let environment = environment(pid);
+    let named = variable(&environment, state_id::VARIABLE);
+    named.is_some() && named != state.map(|state| state.as_str().as_bytes())
+}
+
+/// What the process was started with; nothing if we may not look.
+fn environment(pid: i32) -> Vec<u8> {
+    fs::read(format!("/proc/{pid}/environ")).unwrap_or_default()
+}
+
+fn variable<'a>(environment: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let mut entries = environment.split(|&byte| byte == 0);
+    entries.find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }
 
 fn read(pid: i32) -> Option<Process> {

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::process_table::ProcessIdentity;
+use super::state_id::Home;
 
 /// A fact with a file of its own in the instance's directory.
 pub(super) trait Record: Serialize + DeserializeOwned {
@@ -20,6 +21,9 @@ pub(super) trait Record: Serialize + DeserializeOwned {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct InstanceRecord {
     pub(super) id: InstanceId,
+    /// The state directory that it was written for. Older executors did not write it.
+    #[serde(default)]
+    pub(super) home: Option<Home>,
     pub(super) service: ServiceName,
     pub(super) environment: Environment,
     pub(super) release: ReleaseId,
@@ -69,6 +73,9 @@ pub(super) struct ProgramRecord {
 pub(super) struct ExitRecord {
     pub(super) how: String,
     pub(super) at: Timestamp,
+    /// How many times it had been started again by then, also in vain. Older supervisors did not write it.
+    #[serde(default)]
+    pub(super) restarts: u32,
 }
 
 /// Why the program could not be started at all; the supervisor has ended.

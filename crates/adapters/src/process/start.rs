@@ -15,8 +15,8 @@ use cutover_core::service::Instance;
 use cutover_core::{Environment, InstanceId, ServiceName};
 
 use super::directory::{self, InstanceDirectory};
-use super::record::{InstanceRecord, ProgramRecord, StartFailure, SupervisorRecord};
-use super::{EXIT_LINES, Instances, command, failed, output, port_choice, refused};
+use super::record::{ExitRecord, InstanceRecord, ProgramRecord, StartFailure, SupervisorRecord};
+use super::{EXIT_LINES, Instances, command, failed, output, port_choice, refused, state_id};
 
 /// A supervisor that has neither started its program nor said why not by then has failed.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,6 +46,8 @@ impl Instances {
         let directory = directory.ok_or_else(|| {
             PortError::new(format!("the instance id `{}` cannot be the name of a directory", wanted.id))
         })?;
+        self.check_mandate()?;
+        let _starting = self.starting.read().unwrap_or_else(PoisonError::into_inner);
         directory.create().map_err(refused)?;
         let census = self.census(&directory)?;
         if census.is_running() {
@@ -61,6 +63,7 @@ impl Instances {
             self.wait_for_start(&directory, wanted, None)?;
             return self.adoptable(&directory, wanted).map(|record| record.instance());
         };
+        self.end_unrecorded(&wanted.id)?;
         let record = self.write_plan(&directory, wanted)?;
         drop(lock);
         let supervisor = self.spawn_supervisor(&directory, &record);
@@ -86,6 +89,8 @@ impl Instances {
         directory.forget::<SupervisorRecord>().map_err(refused)?;
         directory.forget::<ProgramRecord>().map_err(refused)?;
         directory.forget::<StartFailure>().map_err(refused)?;
+        // How it ended before it was asked for anew says nothing of what starts now.
+        directory.forget::<ExitRecord>().map_err(refused)?;
         let _choosing = self.choosing.lock().unwrap_or_else(PoisonError::into_inner);
         let former = directory.read::<InstanceRecord>().ok().flatten().map(|record| record.port);
         let port = match former.filter(|&port| port_choice::is_free(port)) {
@@ -125,6 +130,7 @@ impl Instances {
         env.extend(configuration.env.iter().map(|(name, value)| (name.clone(), fill(value))));
         InstanceRecord {
             id: wanted.id.clone(),
+            home: Some(self.home()),
             service: wanted.service.clone(),
             environment: wanted.environment,
             release: release.id.clone(),
@@ -150,11 +156,13 @@ impl Instances {
     ) -> std::io::Result<Receiver<ExitStatus>> {
         let log = directory.supervisor_log();
         let log = OpenOptions::new().append(true).create(true).mode(0o600).open(log)?;
+        self.mandate.holds().map_err(std::io::Error::other)?;
         let mut child = tokio::process::Command::new(&self.settings.program)
             .args(["instance", "--directory"])
             .arg(directory.path())
             .env_clear()
             .envs(record.env.get_key_value("PATH"))
+            .env(state_id::VARIABLE, self.state.as_str())
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

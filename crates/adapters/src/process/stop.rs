@@ -1,4 +1,9 @@
 //! Stopping an instance and removing what was written down about it, except what it said.
+//!
+//! Its records say who belongs to it. Beside them there is what its processes carry: the program and all that it
+//! starts have the ids of instance and state directory in their environment, and its supervisor has the directory
+//! among its words. So an instance can be stopped whose records were deleted, and with it a daemon that has left
+//! its session; and never an instance of the same id in another state directory.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,15 +13,17 @@ use cutover_controller::ports::PortError;
 use cutover_core::{InstanceId, ServiceName};
 use rustix::process::Signal;
 
-use super::census::Census;
-use super::directory::{InstanceDirectory, Lock};
-use super::process_table::{Process, ProcessIdentity};
+use super::census::{Census, Snapshot};
+use super::directory::{InstanceDirectory, Lock, STOPPED};
+use super::process_table::{Handle, Process, ProcessIdentity};
 use super::record::InstanceRecord;
 use super::{Instances, failed, refused, signals};
 use crate::durable_file;
 
 /// What a supervisor gets beyond the program's own time before it is killed.
 const SUPERVISOR_MARGIN: Duration = Duration::from_secs(6);
+/// What a program gets whose plan, with its stop timeout, cannot be read any more.
+const UNKNOWN_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// What does not vanish within this time after a kill hangs in the kernel.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -26,18 +33,45 @@ const KEPT_LOGS: usize = 20;
 impl Instances {
     /// Stops an instance; one that is unknown counts as stopped.
     pub(super) fn stop(&self, id: &InstanceId) -> Result<(), PortError> {
-        let Some(directory) = self.directory(id).filter(|directory| directory.path().exists()) else {
+        let Some(directory) = self.directory(id) else {
             return Ok(());
         };
+        self.check_mandate()?;
         // An unreadable plan must not keep an instance from being stopped.
         let record = directory.read::<InstanceRecord>().ok().flatten();
-        let patience = record.as_ref().map_or(Duration::ZERO, |record| record.stop_timeout);
+        let patience = record.as_ref().map_or(UNKNOWN_STOP_TIMEOUT, |record| record.stop_timeout);
+        let signal = record.as_ref().and_then(|record| signals::parse(&record.stop_signal));
         let _lock = self.end_supervision(&directory, patience + SUPERVISOR_MARGIN)?;
-        self.end_members(&directory, record.as_ref(), patience)?;
+        let left = || Ok(members_and_carriers(id, &directory, &self.snapshot()?));
+        self.end_all(id, left, signal.unwrap_or(Signal::TERM), patience)?;
+        if !directory.path().exists() {
+            return Ok(());
+        }
+        self.check_mandate()?;
         if let Some(record) = &record {
             self.keep_log(&directory, record);
         }
-        remove(&directory).map_err(|error| failed(&format!("remove instance `{id}`"), error))
+        directory.remove().map_err(|error| failed(&format!("remove instance `{id}`"), error))
+    }
+
+    /// Ends what runs of an instance of which nothing is written down any more, so that it never runs twice. The
+    /// caller has the lock.
+    pub(super) fn end_unrecorded(&self, id: &InstanceId) -> Result<(), PortError> {
+        let carriers = || Ok(self.snapshot()?.carriers(id));
+        let table = self.snapshot()?;
+        let found = table.carriers(id);
+        if found.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(instance = %id, processes = found.len(), "it runs without records, and is stopped first");
+        // A supervisor would start its program again. One that was just started has no program yet, finds the
+        // lock taken and leaves by itself.
+        for supervisor in found.iter().filter_map(|it| ProcessIdentity::of(it.session)) {
+            if self.directory(id).is_some_and(|directory| table.supervises(supervisor.pid, &directory)) {
+                self.end_supervisor(supervisor, Instant::now() + UNKNOWN_STOP_TIMEOUT)?;
+            }
+        }
+        self.end_all(id, carriers, Signal::TERM, UNKNOWN_STOP_TIMEOUT)
     }
 
     /// Ends the supervisor, and with it normally the program. Whoever has the lock afterwards is alone: a
@@ -49,12 +83,8 @@ impl Instances {
     ) -> Result<Option<Lock>, PortError> {
         let deadline = Instant::now() + patience;
         loop {
-            if let Some(supervisor) = self.census(directory)?.supervisor.and_then(ProcessIdentity::open) {
-                supervisor.signal(Signal::TERM).map_err(|error| failed("stop a supervisor", error))?;
-                if !supervisor.wait(deadline.saturating_duration_since(Instant::now())) {
-                    supervisor.signal(Signal::KILL).map_err(|error| failed("kill a supervisor", error))?;
-                    supervisor.wait(KILL_TIMEOUT);
-                }
+            for supervisor in self.supervisors(directory)? {
+                self.end_supervisor(supervisor, deadline)?;
             }
             let lock = directory.try_lock().map_err(refused)?;
             if lock.is_some() || !directory.path().exists() {
@@ -68,36 +98,76 @@ impl Instances {
         }
     }
 
-    /// Ends what a supervisor left behind: normally nothing; the program, if the supervisor had been killed.
-    fn end_members(
+    /// The supervisor that the records tell; without one, any that was started for the directory.
+    fn supervisors(&self, directory: &InstanceDirectory) -> Result<Vec<ProcessIdentity>, PortError> {
+        let snapshot = self.snapshot()?;
+        match readable_census(directory, &snapshot).supervisor {
+            Some(supervisor) => Ok(vec![supervisor]),
+            None => Ok(snapshot.supervisors(directory)),
+        }
+    }
+
+    fn end_supervisor(&self, supervisor: ProcessIdentity, deadline: Instant) -> Result<(), PortError> {
+        let Some(supervisor) = supervisor.open() else {
+            return Ok(());
+        };
+        self.signal(&supervisor, Signal::TERM).map_err(|error| failed("stop a supervisor", error))?;
+        if !supervisor.wait(deadline.saturating_duration_since(Instant::now())) {
+            self.signal(&supervisor, Signal::KILL).map_err(|error| failed("kill a supervisor", error))?;
+            supervisor.wait(KILL_TIMEOUT);
+        }
+        Ok(())
+    }
+
+    /// Ends what no supervisor ends: normally nothing; the program, if its supervisor had been killed; whatever has
+    /// left the session.
+    fn end_all(
         &self,
-        directory: &InstanceDirectory,
-        record: Option<&InstanceRecord>,
+        id: &InstanceId,
+        left: impl Fn() -> Result<Vec<Process>, PortError>,
+        signal: Signal,
         patience: Duration,
     ) -> Result<(), PortError> {
-        let members = self.census(directory)?.members;
+        let members = left()?;
         if members.is_empty() {
             return Ok(());
         }
-        let signal = record.and_then(|record| signals::parse(&record.stop_signal)).unwrap_or(Signal::TERM);
-        signal_all(&members, signal);
+        self.signal_all(&members, signal)?;
         let stop_deadline = Instant::now() + patience;
         let kill_deadline = stop_deadline + KILL_TIMEOUT;
         loop {
-            let Census { members, .. } = self.census(directory)?;
+            self.check_mandate()?;
+            let members = left()?;
             let Some(first) = members.first() else {
                 return Ok(());
             };
             let now = Instant::now();
             if now >= kill_deadline {
-                let (path, pid) = (directory.path().display(), first.identity.pid);
-                return Err(PortError::new(format!("process {pid} of `{path}` still runs after SIGKILL")));
+                let pid = first.identity.pid;
+                return Err(PortError::new(format!(
+                    "process {pid} of instance `{id}` still runs after SIGKILL"
+                )));
             }
             if now >= stop_deadline {
-                signal_all(&members, Signal::KILL);
+                self.signal_all(&members, Signal::KILL)?;
             }
             std::thread::sleep(LOOK_AGAIN);
         }
+    }
+
+    fn signal_all(&self, members: &[Process], signal: Signal) -> Result<(), PortError> {
+        self.check_mandate()?;
+        for handle in members.iter().filter_map(|member| member.identity.open()) {
+            if let Err(error) = handle.signal(signal) {
+                tracing::warn!(%error, "a process of an instance cannot be signalled");
+            }
+        }
+        Ok(())
+    }
+
+    fn signal(&self, process: &Handle, signal: Signal) -> Result<(), PortError> {
+        self.check_mandate()?;
+        process.signal(signal).map_err(refused)
     }
 
     /// Moves the log to where it can be read after the instance; best effort, for a stop needs no disk.
@@ -127,7 +197,9 @@ impl Instances {
     /// Removes what a crash left of instances that were stopped already.
     pub(super) fn remove_stopped(&self) {
         let entries = fs::read_dir(self.root()).into_iter().flatten().flatten();
-        for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b".stopped-")) {
+        for entry in
+            entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(STOPPED.as_bytes()))
+        {
             if let Err(error) = fs::remove_dir_all(entry.path()) {
                 tracing::warn!(path = %entry.path().display(), %error, "a stopped instance cannot be removed");
             }
@@ -135,27 +207,23 @@ impl Instances {
     }
 }
 
-fn signal_all(members: &[Process], signal: Signal) {
-    for handle in members.iter().filter_map(|member| member.identity.open()) {
-        if let Err(error) = handle.signal(signal) {
-            tracing::warn!(%error, "a process of an instance cannot be signalled");
+/// What runs of an instance by its records, and by what its processes carry.
+fn members_and_carriers(id: &InstanceId, directory: &InstanceDirectory, snapshot: &Snapshot) -> Vec<Process> {
+    let mut members = readable_census(directory, snapshot).members;
+    for carrier in snapshot.carriers(id) {
+        if !members.contains(&carrier) {
+            members.push(carrier);
         }
     }
+    members
 }
 
-/// Removes the directory; at no moment is there half of it under its name.
-fn remove(directory: &InstanceDirectory) -> std::io::Result<()> {
-    let Some(name) = directory.path().file_name() else {
-        return Ok(());
-    };
-    let aside = directory.path().with_file_name(format!(".stopped-{}", name.display()));
-    // A crash may have left an earlier instance of this id there.
-    let _ = fs::remove_dir_all(&aside);
-    let removed = fs::rename(directory.path(), &aside).and_then(|()| fs::remove_dir_all(&aside));
-    match removed {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
+/// Records that cannot be read say nothing, and must not keep an instance from being stopped.
+fn readable_census(directory: &InstanceDirectory, snapshot: &Snapshot) -> Census {
+    Census::of(directory, snapshot).unwrap_or_else(|error| {
+        tracing::warn!(%error, "an instance is stopped by what its processes carry alone");
+        Census::default()
+    })
 }
 
 fn forget_old_logs(logs: &std::path::Path) {

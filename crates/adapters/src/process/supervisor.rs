@@ -94,7 +94,7 @@ async fn supervise(plan: &InstanceRecord, directory: &InstanceDirectory) -> Resu
     supervision.introduce()?;
     let mut program = match survivor {
         Some(program) => program,
-        None => match Program::start(plan, directory, 0) {
+        None => match Program::start(plan, directory, supervision.starts_before()?) {
             Ok(program) => program,
             Err(error) => {
                 return Ok(directory.write(&StartFailure { reason: error.to_string() })?);
@@ -109,23 +109,24 @@ async fn supervise(plan: &InstanceRecord, directory: &InstanceDirectory) -> Resu
         return Err(error.into());
     }
     let mut backoff = Backoff::new();
+    let mut restarts = program.record().restarts;
     loop {
-        let restarts = program.record().restarts + 1;
         if supervision.wait_for_end(&program, &mut stop).await? {
             return supervision.terminate(program).await;
         }
         // What it leaves behind could hold the port that its successor needs.
         supervision.kill_members().await?;
-        supervision.note_exit(program.reap());
+        supervision.note_exit(program.reap(), restarts);
         program = loop {
             let wait = backoff.after(since.elapsed());
             if supervision.rest(wait, &mut stop).await? {
                 return Ok(());
             }
             since = Instant::now();
+            restarts = restarts.saturating_add(1);
             match Program::start(plan, directory, restarts) {
                 Ok(program) => break program,
-                Err(error) => supervision.note_failed_start(&error),
+                Err(error) => supervision.note_failed_start(&error, restarts),
             }
         };
         // From here on a full disk must not end anything; without this record the session tells who is there.
@@ -205,7 +206,8 @@ impl Supervision<'_> {
                 broken = self.output.pump() => return Err(output_broke(broken)),
             }
         }
-        self.note_exit(program.reap());
+        let restarts = program.record().restarts;
+        self.note_exit(program.reap(), restarts);
         Ok(())
     }
 
@@ -231,18 +233,25 @@ impl Supervision<'_> {
     }
 
     fn census(&self) -> Result<Census, SupervisorError> {
-        let snapshot = Snapshot::take().map_err(system("read the process table"))?;
+        let snapshot = Snapshot::take(self.plan.home.as_ref().map(|home| home.id.clone()));
+        let snapshot = snapshot.map_err(system("read the process table"))?;
         Ok(Census::of(self.directory, &snapshot)?)
     }
 
-    fn note_exit(&mut self, how: String) {
-        self.output.drain();
-        // Best effort: a full disk must not end the supervision.
-        let _ = self.directory.write(&ExitRecord { how, at: now() });
+    /// How many starts there were under earlier supervisors; what they started has ended.
+    fn starts_before(&self) -> Result<u32, RecordError> {
+        let last = self.directory.read::<ProgramRecord>()?;
+        Ok(last.map_or(0, |program| program.restarts.saturating_add(1)))
     }
 
-    fn note_failed_start(&mut self, error: &StartError) {
-        self.note_exit(format!("not started again: {error}"));
+    fn note_exit(&mut self, how: String, restarts: u32) {
+        self.output.drain();
+        // Best effort: a full disk must not end the supervision.
+        let _ = self.directory.write(&ExitRecord { how, at: now(), restarts });
+    }
+
+    fn note_failed_start(&mut self, error: &StartError, restarts: u32) {
+        self.note_exit(format!("not started again: {error}"), restarts);
     }
 }
 

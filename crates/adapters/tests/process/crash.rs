@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use cutover_controller::ports::DeploymentExecutor;
+
 use crate::host::{Host, STAY, is_dead, kill, until};
 
 /// Writes a line every few moments.
@@ -56,7 +58,7 @@ async fn a_program_whose_start_was_not_recorded_any_more_is_found_by_its_session
     let (supervisor, program) = (host.pid("a", "supervisor"), host.pid("a", "program"));
     until("it has started", || async { !host.lines("a").await.is_empty() }).await;
     kill(supervisor);
-    fs::remove_file(host.state("instances/a/program.json")).unwrap();
+    fs::remove_file(host.instance("a").join("program.json")).unwrap();
     until("the supervisor is dead", || async { is_dead(supervisor) }).await;
     assert_eq!(host.running().await, ["a"]);
     host.provision(&["a"]).await.unwrap();
@@ -67,9 +69,12 @@ async fn a_program_whose_start_was_not_recorded_any_more_is_found_by_its_session
 }
 
 #[tokio::test]
-async fn an_instance_of_which_nothing_lives_is_not_observed_and_starts_again_on_its_port() {
+async fn an_instance_of_which_nothing_lives_is_not_observed_and_starts_again_on_its_port_as_if_new() {
     let host = Host::with_script(STAY);
     let instances = host.provision(&["a"]).await.unwrap();
+    kill(host.pid("a", "program"));
+    until("it runs again", || async { host.record("a", "program")["restarts"] == 1 }).await;
+    assert_eq!(host.executor.last_exit(&host.id("a")).await.unwrap().restarts, 1);
     let (supervisor, program) = (host.pid("a", "supervisor"), host.pid("a", "program"));
     kill(supervisor);
     kill(program);
@@ -77,5 +82,7 @@ async fn an_instance_of_which_nothing_lives_is_not_observed_and_starts_again_on_
     assert!(host.running().await.is_empty());
     assert_eq!(host.provision(&["a"]).await.unwrap(), instances);
     assert_eq!(host.running().await, ["a"]);
+    assert_eq!(host.record("a", "program")["restarts"], 0);
+    assert_eq!(host.executor.last_exit(&host.id("a")).await, None);
     host.stop(&["a"]).await;
 }

@@ -28,8 +28,9 @@ async fn the_environment_is_clean_and_a_secret_is_nowhere_else() {
     let home = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().dir;
     let expected = [
         "CUTOVER_ENVIRONMENT=green".to_owned(),
-        "CUTOVER_INSTANCE=a".to_owned(),
+        format!("CUTOVER_INSTANCE={}", host.id("a")),
         "CUTOVER_SERVICE=shop".to_owned(),
+        format!("CUTOVER_STATE_ID={}", host.state_id()),
         "CUTOVER_VERSION=v1".to_owned(),
         format!("HOME={}", home.display()),
         "LANG=C.UTF-8".to_owned(),
@@ -43,7 +44,7 @@ async fn the_environment_is_clean_and_a_secret_is_nowhere_else() {
     ];
     assert_eq!(host.lines("a").await, expected);
 
-    for entry in fs::read_dir(host.state("instances/a")).unwrap() {
+    for entry in fs::read_dir(host.instance("a")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "json") {
             assert!(!fs::read_to_string(&path).unwrap().contains("hunter2"), "{}", path.display());
@@ -54,7 +55,7 @@ async fn the_environment_is_clean_and_a_secret_is_nowhere_else() {
         let words = fs::read(format!("/proc/{}/cmdline", host.pid("a", who))).unwrap();
         assert!(!String::from_utf8_lossy(&words).contains("hunter2"));
     }
-    assert_eq!(fs::metadata(host.state("instances/a")).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(fs::metadata(host.instance("a")).unwrap().permissions().mode() & 0o777, 0o700);
     host.stop(&["a"]).await;
 }
 

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use cutover_adapters::process::{ProcessExecutor, ProcessSettings};
-use cutover_controller::ports::{DeploymentExecutor, PortError, Provision};
+use cutover_controller::ports::{DeploymentExecutor, Mandate, PortError, Provision};
 use cutover_core::health::HealthPolicy;
 use cutover_core::release::{Configuration, Release, Route, RunPolicy};
 use cutover_core::service::{EffectId, Instance};
@@ -37,7 +39,8 @@ impl Host {
         let app = release.join("files/app");
         fs::write(&app, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&app, PermissionsExt::from_mode(0o755)).unwrap();
-        let executor = ProcessExecutor::new(settings(&directory)).unwrap();
+        let executor =
+            ProcessExecutor::new(settings(&directory, "state"), Arc::new(Switch::default())).unwrap();
         let release = Release {
             id: "0123456789abcdef".parse().unwrap(),
             version: "v1".parse().unwrap(),
@@ -64,7 +67,17 @@ impl Host {
 
     /// What a controller that was started again has.
     pub(crate) fn another_executor(&self) -> ProcessExecutor {
-        ProcessExecutor::new(settings(&self.directory)).unwrap()
+        self.executor_with(&Arc::new(Switch::default()))
+    }
+
+    /// An executor of a controller whose place can be taken.
+    pub(crate) fn executor_with(&self, mandate: &Arc<Switch>) -> ProcessExecutor {
+        ProcessExecutor::new(settings(&self.directory, "state"), mandate.clone()).unwrap()
+    }
+
+    /// An executor for another state directory, beside that of this host.
+    pub(crate) fn executor_at(&self, state: &str) -> ProcessExecutor {
+        ProcessExecutor::new(settings(&self.directory, state), Arc::new(Switch::default())).unwrap()
     }
 
     pub(crate) async fn provision(&self, ids: &[&str]) -> Result<Vec<Instance>, PortError> {
@@ -76,19 +89,51 @@ impl Host {
         executor: &ProcessExecutor,
         ids: &[&str],
     ) -> Result<Vec<Instance>, PortError> {
-        let (service, instances) = ("shop".parse().unwrap(), instance_ids(ids));
+        let (service, instances) = ("shop".parse().unwrap(), self.ids(ids));
         let (environment, release) = (Environment::Green, &self.release);
         let wanted = Provision { service: &service, environment, release, instances: &instances };
         executor.provision(&effect(), wanted).await
     }
 
     pub(crate) async fn stop(&self, ids: &[&str]) {
-        self.executor.stop(&effect(), &instance_ids(ids)).await.unwrap();
+        self.executor.stop(&effect(), &self.ids(ids)).await.unwrap();
     }
 
     pub(crate) async fn running(&self) -> Vec<String> {
         let running = self.executor.observe().await.unwrap();
-        running.iter().map(|it| it.instance.id.to_string()).collect()
+        let tag = format!("-{}", self.tag());
+        running.iter().map(|it| it.instance.id.as_str().trim_end_matches(&tag).to_owned()).collect()
+    }
+
+    /// The id of the instance that this test calls so. No other test has it, so that what a failed one left can be
+    /// told.
+    pub(crate) fn id(&self, name: &str) -> InstanceId {
+        format!("{name}-{}", self.tag()).parse().unwrap()
+    }
+
+    pub(crate) fn ids(&self, names: &[&str]) -> Vec<InstanceId> {
+        names.iter().map(|name| self.id(name)).collect()
+    }
+
+    fn tag(&self) -> &str {
+        self.directory.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.')
+    }
+
+    /// What the programs find in their environment as the id of the state directory.
+    pub(crate) fn state_id(&self) -> String {
+        let found = fs::metadata(self.state("")).unwrap();
+        let made = found.created().ok().and_then(|made| made.duration_since(UNIX_EPOCH).ok());
+        format!("{:x}-{:x}-{:x}", found.dev(), found.ino(), made.map_or(0, |made| made.as_nanos()))
+    }
+
+    /// Where an instance is written down.
+    pub(crate) fn instance(&self, name: &str) -> PathBuf {
+        self.state("instances").join(self.id(name).as_str())
+    }
+
+    /// What is kept of a stopped instance.
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
+        self.state("logs/shop").join(format!("{}.log", self.id(name)))
     }
 
     pub(crate) fn state(&self, path: &str) -> PathBuf {
@@ -101,43 +146,70 @@ impl Host {
     }
 
     pub(crate) fn record(&self, id: &str, name: &str) -> serde_json::Value {
-        let file = self.state(&format!("instances/{id}/{name}.json"));
-        fs::read(file).map_or_else(|_| serde_json::json!({}), |it| serde_json::from_slice(&it).unwrap())
+        record(&self.instance(id), name)
     }
 
     pub(crate) async fn lines(&self, id: &str) -> Vec<String> {
-        self.executor.last_lines(&id.parse().unwrap(), 100).await
+        self.executor.last_lines(&self.id(id), 100).await
     }
 }
 
 impl Drop for Host {
-    /// Ends what a failed test left: the processes in its own records, if they are still the same.
+    /// Ends what a failed test left: whatever carries an id of this test, and the supervisors of its directories.
     fn drop(&mut self) {
-        for entry in fs::read_dir(self.state("instances")).into_iter().flatten().flatten() {
-            for name in ["supervisor", "program"] {
-                let record = self.record(&entry.file_name().to_string_lossy(), name);
-                let Some(pid) = record["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()) else {
-                    continue;
-                };
-                if start_time(pid) == record["start_time"].as_u64() {
-                    kill(pid);
+        let is_ours = |process: &Path| {
+            let tag = format!("-{}", self.tag()).into_bytes();
+            let contains = |name: &str| {
+                fs::read(process.join(name)).is_ok_and(|it| it.windows(tag.len()).any(|part| part == tag))
+            };
+            contains("environ") || contains("cmdline")
+        };
+        let own = i32::try_from(std::process::id()).unwrap();
+        // Supervisors have the lower pids, mostly; a second look ends what one has started meanwhile.
+        for _ in 0..2 {
+            for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+                let pid = process.file_name().to_str().and_then(|name| name.parse().ok());
+                if let Some(pid) = pid.filter(|&pid| pid != own && is_ours(&process.path())) {
+                    // It may end by itself just now.
+                    let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
                 }
             }
         }
     }
 }
 
-fn settings(directory: &TempDir) -> ProcessSettings {
+/// Whether a controller has been replaced by another.
+#[derive(Debug, Default)]
+pub(crate) struct Switch(AtomicBool);
+
+impl Switch {
+    pub(crate) fn replace(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Mandate for Switch {
+    fn holds(&self) -> Result<(), String> {
+        if self.0.load(Ordering::SeqCst) {
+            Err("another controller has taken over".to_owned())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn settings(directory: &TempDir, state: &str) -> ProcessSettings {
     let program = env!("CARGO_BIN_EXE_cutover-instance-fixture");
-    ProcessSettings::new(directory.path().join("state"), program.into())
+    ProcessSettings::new(directory.path().join(state), program.into())
 }
 
 pub(crate) fn effect() -> EffectId {
     EffectId { service: "shop".parse().unwrap(), sequence: 1 }
 }
 
-pub(crate) fn instance_ids(ids: &[&str]) -> Vec<InstanceId> {
-    ids.iter().map(|id| id.parse().unwrap()).collect()
+pub(crate) fn record(instance: &Path, name: &str) -> serde_json::Value {
+    let file = instance.join(format!("{name}.json"));
+    fs::read(file).map_or_else(|_| serde_json::json!({}), |it| serde_json::from_slice(&it).unwrap())
 }
 
 /// Polls until the condition holds, for at most ten seconds.
@@ -157,10 +229,6 @@ pub(crate) fn kill(pid: i32) {
 fn stat(pid: i32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Some(stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect())
-}
-
-fn start_time(pid: i32) -> Option<u64> {
-    stat(pid)?.get(19)?.parse().ok()
 }
 
 pub(crate) fn session(pid: i32) -> Option<i32> {

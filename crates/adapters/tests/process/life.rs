@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use cutover_controller::ports::DeploymentExecutor;
 
-use crate::host::{Host, STAY, effect, instance_ids, is_dead, is_reaped, kill, session, until};
+use crate::host::{Host, STAY, effect, is_dead, is_reaped, kill, session, until};
 
 #[tokio::test]
 async fn an_instance_answers_on_its_address_is_adopted_when_asked_for_again_and_is_gone_after_stop() {
@@ -34,7 +34,7 @@ async fn an_instance_answers_on_its_address_is_adopted_when_asked_for_again_and_
     assert!(host.running().await.is_empty());
     assert!(programs.into_iter().all(is_dead));
     assert_eq!(fs::read_dir(host.state("instances")).unwrap().count(), 0);
-    assert!(host.state("logs/shop/a.log").is_file());
+    assert!(host.log("a").is_file());
     assert!(host.lines("a").await.iter().any(|line| line.contains("GET /app")));
 }
 
@@ -50,7 +50,7 @@ async fn a_restarted_controller_finds_the_instances_and_stops_them() {
     let (supervisor, program) = (host.pid("a", "supervisor"), host.pid("a", "program"));
     // Neither a terminal nor the end of the controller's session reaches it.
     assert_eq!([session(supervisor), session(program)], [Some(supervisor), Some(supervisor)]);
-    executor.stop(&effect(), &instance_ids(&["a"])).await.unwrap();
+    executor.stop(&effect(), &[host.id("a")]).await.unwrap();
     assert!(is_dead(program));
 }
 
@@ -70,11 +70,47 @@ async fn two_controllers_that_start_the_same_instance_at_once_start_one_program(
 async fn a_program_that_ends_at_once_tells_its_exit_status_and_last_lines() {
     let host = Host::with_script("echo reading config\necho 'no config' >&2\nexit 3");
     host.provision(&["a"]).await.unwrap();
-    let id = "a".parse().unwrap();
+    let id = host.id("a");
     until("an exit is recorded", || async { host.executor.last_exit(&id).await.is_some() }).await;
     let exit = host.executor.last_exit(&id).await.unwrap();
     assert_eq!(exit.how, "exit status 3");
     assert_eq!(exit.last_lines[..2], ["reading config", "no config"]);
+    host.stop(&["a"]).await;
+}
+
+#[tokio::test]
+async fn a_program_that_ends_each_time_is_told_with_growing_restarts_and_its_last_lines() {
+    let host = Host::with_script("echo config is bad\nexit 3");
+    host.provision(&["a"]).await.unwrap();
+    let id = host.id("a");
+    let exit = || async { host.executor.last_exit(&id).await };
+    let mut seen = None;
+    for restarts in 1..=3 {
+        until("it was started again", || async { exit().await.is_some_and(|it| it.restarts >= restarts) })
+            .await;
+        let exit = exit().await.unwrap();
+        assert_eq!(exit.how, "exit status 3");
+        assert!(exit.last_lines.iter().all(|line| line == "config is bad"), "{:?}", exit.last_lines);
+        assert!(exit.last_lines.len() as u32 >= restarts);
+        assert!(seen.is_none_or(|at| at <= exit.at));
+        seen = Some(exit.at);
+    }
+    host.stop(&["a"]).await;
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_be_started_again_is_told_with_the_reason() {
+    let host = Host::with_script(STAY);
+    host.provision(&["a"]).await.unwrap();
+    fs::remove_file(host.release.directory.join("app")).unwrap();
+    kill(host.pid("a", "program"));
+    let id = host.id("a");
+    until("it was tried twice", || async {
+        host.executor.last_exit(&id).await.is_some_and(|exit| exit.restarts >= 2)
+    })
+    .await;
+    let how = host.executor.last_exit(&id).await.unwrap().how;
+    assert!(how.starts_with("not started again: the command `") && how.ends_with("does not exist"), "{how}");
     host.stop(&["a"]).await;
 }
 
@@ -132,9 +168,9 @@ async fn a_stopped_instance_leaves_no_zombie() {
 async fn a_program_that_writes_without_end_can_be_stopped_and_its_logs_stay_small() {
     let host = Host::with_script("exec yes 'a line of output that is repeated without end'");
     host.provision(&["a"]).await.unwrap();
-    let oldest = host.state("instances/a/output.log.3");
+    let oldest = host.instance("a").join("output.log.3");
     until("the logs are rotated", || async { oldest.exists() }).await;
-    assert!(!host.state("instances/a/output.log.4").exists());
+    assert!(!host.instance("a").join("output.log.4").exists());
     assert!(fs::metadata(oldest).unwrap().len() <= 10 * 1024 * 1024);
     let start = Instant::now();
     host.stop(&["a"]).await;
@@ -150,7 +186,7 @@ async fn live_instances_are_spared_before_idle_ones_when_memory_runs_out() {
         fs::read_to_string(file).unwrap().trim().parse::<i32>().unwrap()
     };
     assert_eq!([adjustment("a", "supervisor"), adjustment("a", "program")], [600, 600]);
-    host.executor.prioritise(&instance_ids(&["a"]), &instance_ids(&["b", "gone"])).await.unwrap();
+    host.executor.prioritise(&[host.id("a")], &[host.id("b"), host.id("gone")]).await.unwrap();
     assert_eq!([adjustment("a", "supervisor"), adjustment("a", "program")], [100, 100]);
     assert_eq!([adjustment("b", "supervisor"), adjustment("b", "program")], [600, 600]);
     host.stop(&["a", "b"]).await;

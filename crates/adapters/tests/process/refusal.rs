@@ -12,10 +12,13 @@ async fn check(host: &Host, expected: &str) {
     let preflight = host.executor.preflight(&"shop".parse().unwrap(), &host.release).await;
     assert_eq!(preflight.unwrap_err().reason, expected);
     let provision = host.provision(&["a"]).await;
-    assert_eq!(provision.unwrap_err().reason, format!("instance `a` cannot be started: {expected}"));
+    assert_eq!(
+        provision.unwrap_err().reason,
+        format!("instance `{}` cannot be started: {expected}", host.id("a"))
+    );
     assert!(host.running().await.is_empty());
     host.stop(&["a"]).await;
-    assert!(!host.state("instances/a").exists());
+    assert!(!host.instance("a").exists());
 }
 
 #[tokio::test]
@@ -68,4 +71,24 @@ async fn a_missing_secret_file_is_named() {
 async fn the_preflight_of_a_good_release_passes() {
     let host = Host::with_script(STAY);
     host.executor.preflight(&"shop".parse().unwrap(), &host.release).await.unwrap();
+}
+
+#[tokio::test]
+async fn instances_that_run_already_are_not_needed_again_and_those_that_do_not_are_measured_by_them() {
+    let mut host = Host::with_script(STAY);
+    host.release.configuration.run.instances = 2;
+    host.provision(&["a", "b"]).await.unwrap();
+    let service = "shop".parse().unwrap();
+    host.executor.preflight(&service, &host.release).await.unwrap();
+    // So many more of that size are in no host.
+    host.release.configuration.run.instances = u32::MAX;
+    let reason = host.executor.preflight(&service, &host.release).await.unwrap_err().reason;
+    assert!(reason.contains(&format!("of memory for {} instances of", u32::MAX - 2)), "{reason}");
+    // An environment that is put back beside the live one is another release of the same size.
+    host.release.id = "fedcba9876543210".parse().unwrap();
+    let reason = host.executor.preflight(&service, &host.release).await.unwrap_err().reason;
+    assert!(reason.contains(&format!("of memory for {} instances of", u32::MAX)), "{reason}");
+    host.release.configuration.run.instances = 2;
+    host.executor.preflight(&service, &host.release).await.unwrap();
+    host.stop(&["a", "b"]).await;
 }

@@ -1,33 +1,60 @@
 //! A journal that forgets with its process: for the simulation. It passes the same tests as the real one.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use cutover_core::ServiceName;
 use cutover_core::service::Deployment;
+use cutover_core::{ServiceName, Timestamp};
 
-use crate::journal::{Journal, JournalError, Latest, Record};
+use crate::journal::retention::Mention;
+use crate::journal::{Importance, Journal, JournalError, Latest, Pruned, Record, Retention};
 
 /// Records in memory.
 #[derive(Debug, Default)]
-pub struct MemoryJournal(Mutex<Content>);
+pub struct MemoryJournal {
+    content: Arc<Mutex<Content>>,
+    /// The term of this handle.
+    own: AtomicU32,
+}
 
 #[derive(Debug, Default)]
 struct Content {
     term: u32,
-    records: BTreeMap<ServiceName, Vec<Record>>,
+    services: BTreeMap<ServiceName, Service>,
+}
+
+#[derive(Debug, Default)]
+struct Service {
+    /// `None` once it is thinned.
+    records: Vec<Option<Record>>,
+    /// In the order they were opened.
+    history: Vec<Deployment>,
 }
 
 impl MemoryJournal {
-    /// Every record of a service, oldest first.
+    /// A handle of another controller on the same records; it has begun no term yet.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self { content: Arc::clone(&self.content), own: AtomicU32::new(0) }
+    }
+
+    /// Every whole record of a service, oldest first.
     #[must_use]
     pub fn records(&self, service: &ServiceName) -> Vec<Record> {
-        self.content().records.get(service).cloned().unwrap_or_default()
+        let content = self.content();
+        let records = content.services.get(service).map(|service| service.records.iter().flatten().cloned());
+        records.map(Iterator::collect).unwrap_or_default()
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_term(&self, content: &Content) -> Result<(), JournalError> {
+        let (own, found) = (self.own.load(Ordering::SeqCst), content.term);
+        if found > own { Err(JournalError::Superseded { own, found }) } else { Ok(()) }
     }
 }
 
@@ -36,6 +63,7 @@ impl Journal for MemoryJournal {
     async fn begin_term(&self) -> Result<u32, JournalError> {
         let mut content = self.content();
         content.term += 1;
+        self.own.store(content.term, Ordering::SeqCst);
         Ok(content.term)
     }
 
@@ -44,37 +72,72 @@ impl Journal for MemoryJournal {
         service: &ServiceName,
         expected: u64,
         record: Record,
+        _: Importance,
     ) -> Result<u64, JournalError> {
         let mut content = self.content();
-        let found = content.records.get(service).map_or(0, Vec::len) as u64;
+        self.check_term(&content)?;
+        let found = content.services.get(service).map_or(0, |service| service.records.len()) as u64;
         if found != expected {
             return Err(JournalError::Conflict { service: service.clone(), expected, found });
         }
-        content.records.entry(service.clone()).or_default().push(record);
-        Ok(found + 1)
-    }
-
-    async fn latest(&self, service: &ServiceName) -> Result<Option<Latest>, JournalError> {
-        let content = self.content();
-        let Some(records) = content.records.get(service) else { return Ok(None) };
-        let latest = |record: &Record| Latest { sequence: records.len() as u64, state: record.state.clone() };
-        Ok(records.last().map(latest))
-    }
-
-    async fn services(&self) -> Result<Vec<ServiceName>, JournalError> {
-        Ok(self.content().records.keys().cloned().collect())
-    }
-
-    async fn history(&self, service: &ServiceName, limit: usize) -> Result<Vec<Deployment>, JournalError> {
-        let content = self.content();
-        let mut history: Vec<Deployment> = Vec::new();
-        let records = content.records.get(service).map(Vec::as_slice).unwrap_or_default();
-        for deployment in records.iter().flat_map(Record::deployments) {
+        let Service { records, history } = content.services.entry(service.clone()).or_default();
+        for deployment in record.deployments() {
             match history.iter_mut().find(|known| known.id == deployment.id) {
                 Some(known) => known.clone_from(deployment),
                 None => history.push(deployment.clone()),
             }
         }
-        Ok(history.into_iter().rev().take(limit).collect())
+        records.push(Some(record));
+        Ok(found + 1)
     }
+
+    async fn latest(&self, service: &ServiceName) -> Result<Option<Latest>, JournalError> {
+        let content = self.content();
+        let Some(service) = content.services.get(service) else { return Ok(None) };
+        let latest =
+            |record: &Record| Latest { sequence: service.records.len() as u64, state: record.state.clone() };
+        Ok(service.records.last().and_then(Option::as_ref).map(latest))
+    }
+
+    async fn services(&self) -> Result<Vec<ServiceName>, JournalError> {
+        Ok(self.content().services.keys().cloned().collect())
+    }
+
+    async fn probe(&self) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    async fn history(&self, service: &ServiceName, limit: usize) -> Result<Vec<Deployment>, JournalError> {
+        let content = self.content();
+        let history = content.services.get(service).map(|service| service.history.iter().rev());
+        Ok(history.into_iter().flatten().take(limit).cloned().collect())
+    }
+
+    async fn prune(&self, retention: &Retention, now: Timestamp) -> Result<Pruned, JournalError> {
+        let mut content = self.content();
+        self.check_term(&content)?;
+        let mut pruned = Pruned::default();
+        for Service { records, history } in content.services.values_mut() {
+            let newest_first: Vec<Deployment> = history.iter().rev().cloned().collect();
+            for thinning in retention.plan(&newest_first, &mentions(records), now) {
+                records[thinning.sequence as usize] = None;
+                history.retain(|known| !thinning.forgets.contains(&known.id));
+                pruned.thinned += 1;
+                pruned.forgotten += thinning.forgets.len() as u64;
+            }
+        }
+        Ok(pruned)
+    }
+}
+
+/// The whole records, numbered by their place.
+fn mentions(records: &[Option<Record>]) -> Vec<Mention> {
+    let whole = (0..).zip(records).filter_map(|(place, record)| Some((place, record.as_ref()?)));
+    let mention = |(sequence, record): (u64, &Record)| Mention {
+        sequence,
+        at: record.at,
+        closed: record.closed.iter().map(|closed| closed.id.clone()).collect(),
+        open: record.state.deployment.iter().chain(&record.state.queue).map(|open| open.id.clone()).collect(),
+    };
+    whole.map(mention).collect()
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_core::release::{DeploymentSpec, Release, Route};
-use cutover_core::service::{DeploymentKind, Event, Health, Refusal, ServiceState, Status};
+use cutover_core::service::{
+    DeploymentKind, Event, Health, Refusal, ServiceState, Status, Way, WayOut, WhenOpen,
+};
 use cutover_core::{DeploymentId, ReleaseId, ServiceName, Version};
 use tokio::sync::oneshot;
 
@@ -17,8 +19,8 @@ use crate::service_loop::{Request, Snapshot, Unfulfilled, Wish};
 /// How a deployment is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SubmitOptions {
-    /// End an open bake first, giving up its warmth.
-    pub end_bake: bool,
+    /// What becomes of a deployment that is open already.
+    pub when_open: WhenOpen,
     /// Go on although the host seems to have no room.
     pub force: bool,
 }
@@ -73,6 +75,14 @@ pub enum RequestError {
     /// It could not be recorded, so it was not decided.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The service cannot be controlled; its traffic goes on.
+    #[error("service `{service}` cannot be controlled: {reason}")]
+    NoControl {
+        /// The service.
+        service: ServiceName,
+        /// Why.
+        reason: String,
+    },
     /// The controller is about to end, or the loop of the service has ended by a bug.
     #[error("the controller is ending, or its part for this service has failed; its log tells which")]
     Ending,
@@ -93,16 +103,26 @@ impl DeploymentManager {
         options: SubmitOptions,
     ) -> Result<Submitted, RequestError> {
         self.check_route(&spec.service, &spec.configuration.route).await?;
-        let release = self.ports.releases.prepare(spec).await?;
+        let release = self.common.ports.releases.prepare(spec).await?;
         // Prepared first: what was asked for is known by its content only.
         let before = self.watch(&spec.service).await.map(|snapshots| Arc::clone(&snapshots.borrow()));
         let state = before.as_ref().map(|snapshot| &snapshot.state);
-        if let Some(deployment) = state.and_then(|state| under_way(state, &release.id)) {
+        // What waits is followed, unless somebody does not want to wait any longer.
+        let overtakes = matches!(options.when_open, WhenOpen::Supersede | WhenOpen::EndBake);
+        let waits = |state: &&ServiceState| !state.queue.is_empty();
+        if let Some(deployment) =
+            state.filter(|state| !(overtakes && waits(state))).and_then(|state| under_way(state, &release.id))
+        {
             return Ok(Submitted::Following { deployment });
         }
         let live_already = state.is_some_and(|state| live_release(state) == Some(&release.id));
         if !options.force && !live_already {
-            self.ports.executor.preflight(&spec.service, &release).await.map_err(RequestError::CannotRun)?;
+            self.common
+                .ports
+                .executor
+                .preflight(&spec.service, &release)
+                .await
+                .map_err(RequestError::CannotRun)?;
         }
         let notes = state.and_then(|state| same_version_other_content(state, &release)).into_iter().collect();
         let (deployment, submitted) = (Self::new_deployment_id(), release.id.clone());
@@ -111,7 +131,7 @@ impl DeploymentManager {
             actor: actor.to_owned(),
             release: Box::new(release),
             rollout: spec.rollout.clone(),
-            end_bake: options.end_bake,
+            when_open: options.when_open,
         };
         match self.request(&spec.service, event).await {
             Ok(_) => Ok(Submitted::Opened { deployment, notes }),
@@ -144,18 +164,58 @@ impl DeploymentManager {
         Ok(deployment_of(&after).unwrap_or(fresh))
     }
 
-    /// Ends the open deployment and undoes it; answers which it was.
+    /// Ends the open deployment with everything that waits behind it, or only what waits; answers which is or was
+    /// open.
     ///
     /// # Errors
     /// [`RequestError`], with nothing changed.
-    pub async fn abort(&self, service: &ServiceName, actor: &str) -> Result<DeploymentId, RequestError> {
+    pub async fn abort(
+        &self,
+        service: &ServiceName,
+        actor: &str,
+        only_queue: bool,
+    ) -> Result<DeploymentId, RequestError> {
         self.is_known(service).await?;
-        let after = self.request(service, Event::AbortRequested { actor: actor.to_owned() }).await?;
+        if !only_queue {
+            self.look_before_the_leap(service).await?;
+        }
+        let event = Event::AbortRequested { actor: actor.to_owned(), only_queue };
+        let after = self.request(service, event).await?;
         deployment_of(&after).ok_or(RequestError::Refused(Refusal::NothingToAbort))
     }
 
+    /// The ways out of what is stuck; none if nothing is.
+    ///
+    /// # Errors
+    /// If there is no such service.
+    pub async fn ways_out(&self, service: &ServiceName) -> Result<Vec<WayOut>, RequestError> {
+        let snapshots = self.watch(service).await;
+        let snapshots = snapshots.ok_or_else(|| RequestError::UnknownService(service.clone()))?;
+        let ways = snapshots.borrow().state.ways_out();
+        Ok(ways)
+    }
+
+    /// Takes a way out of what is stuck; answers the deployment that was.
+    ///
+    /// # Errors
+    /// [`RequestError`], with nothing changed.
+    pub async fn resolve(
+        &self,
+        service: &ServiceName,
+        actor: &str,
+        way: Way,
+    ) -> Result<DeploymentId, RequestError> {
+        let snapshots = self.watch(service).await;
+        let snapshots = snapshots.ok_or_else(|| RequestError::UnknownService(service.clone()))?;
+        // What comes after it from the queue is another matter.
+        let stuck = snapshots.borrow().state.deployment.as_ref().map(|open| open.id.clone());
+        let event = Event::ResolveRequested { actor: actor.to_owned(), way };
+        self.request(service, event).await?;
+        stuck.ok_or(RequestError::Refused(Refusal::NothingToResolve))
+    }
+
     /// Asks the idle instances for their health once: what the watch said last may be seconds old, and traffic
-    /// must not be moved to what is dead.
+    /// must not be moved to what is dead. What does not answer is brought back to health first.
     async fn look_before_the_leap(&self, service: &ServiceName) -> Result<(), RequestError> {
         let snapshots = self.watch(service).await;
         let snapshots = snapshots.ok_or_else(|| RequestError::UnknownService(service.clone()))?;
@@ -169,22 +229,17 @@ impl DeploymentManager {
         let Some(idle) = idle else { return Ok(()) };
         let policy = &idle.release.configuration.health;
         for instance in idle.instances {
-            let checked = tokio::time::timeout(LOOK_LIMIT, self.ports.check_health(instance, policy)).await;
+            let checked =
+                tokio::time::timeout(LOOK_LIMIT, self.common.ports.check_health(instance, policy)).await;
             let reason = match checked {
                 Ok(Ok(())) => continue,
                 Ok(Err(reason)) => reason,
                 Err(_) => format!("no answer within {LOOK_LIMIT:?}"),
             };
-            let reason = format!("instance `{}`: {reason}", instance.id);
-            if state.deployment.is_some() {
-                // In the bake it is not started afresh, and one bad answer is no conclusion to keep.
-                let version = idle.release.version.clone();
-                return Err(Refusal::RollbackTargetUnhealthy { version, reason }.into());
-            }
-            let health = Health::Unhealthy { reason };
+            let health = Health::unhealthy(format!("instance `{}`: {reason}", instance.id));
             let instances = idle.instances.iter().map(|instance| instance.id.clone()).collect();
-            self.request(service, Event::HealthChanged { environment: idle.environment, instances, health })
-                .await?;
+            let news = Event::HealthChanged { environment: idle.environment, instances, health };
+            self.request_as(service, news, true).await?;
             break;
         }
         Ok(())
@@ -202,11 +257,24 @@ impl DeploymentManager {
     }
 
     async fn request(&self, service: &ServiceName, event: Event) -> Result<Arc<Snapshot>, RequestError> {
+        self.request_as(service, event, false).await
+    }
+
+    async fn request_as(
+        &self,
+        service: &ServiceName,
+        event: Event,
+        rescues: bool,
+    ) -> Result<Arc<Snapshot>, RequestError> {
         let handle = self.handle(service).await?;
         let (reply, answer) = oneshot::channel();
-        let sent = handle.wishes.send(Wish::Request(Request { event, seen: None, reply })).await;
-        sent.map_err(|_| RequestError::Ending)?;
-        match answer.await.map_err(|_| RequestError::Ending)? {
+        let gone = || match &handle.snapshots.borrow().journal_trouble {
+            Some(reason) => RequestError::NoControl { service: service.clone(), reason: reason.clone() },
+            None => RequestError::Ending,
+        };
+        let sent = handle.wishes.send(Wish::Request(Request { event, seen: None, rescues, reply })).await;
+        sent.map_err(|_| gone())?;
+        match answer.await.map_err(|_| gone())? {
             Ok(snapshot) => Ok(snapshot),
             Err(Unfulfilled::Refused(refusal)) => Err(refusal.into()),
             Err(Unfulfilled::Journal(error)) => Err(error.into()),
@@ -220,11 +288,13 @@ impl DeploymentManager {
             if other.state.name == *service {
                 continue;
             }
-            for (_, slot) in other.state.environments.iter() {
-                let theirs = slot.release.iter().flat_map(|release| places(&release.configuration.route));
-                if let Some(place) = theirs.into_iter().find(|place| mine.contains(place)) {
-                    return Err(RequestError::RouteTaken { other: other.state.name.clone(), route: place });
-                }
+            let state = &other.state;
+            let held = state.environments.iter().filter_map(|(_, slot)| slot.release.as_ref());
+            let open = state.deployment.iter().chain(&state.queue);
+            let coming = open.filter_map(|deployment| deployment.incoming.as_deref());
+            let mut theirs = held.chain(coming).flat_map(|release| places(&release.configuration.route));
+            if let Some(place) = theirs.find(|place| mine.contains(place)) {
+                return Err(RequestError::RouteTaken { other: state.name.clone(), route: place });
             }
         }
         Ok(())
@@ -253,8 +323,11 @@ fn live_release(state: &ServiceState) -> Option<&ReleaseId> {
     state.environments[state.live].release.as_ref().map(|release| &release.id)
 }
 
-/// The open deployment, if it is on its way forward with this release.
+/// The deployment that brings this release, if it is on its way forward or the last that waits for its turn.
 fn under_way(state: &ServiceState, release: &ReleaseId) -> Option<DeploymentId> {
+    if let Some(last) = state.queue.last() {
+        return (last.release == *release).then(|| last.id.clone());
+    }
     let open = state.deployment.as_ref()?;
     let forward = matches!(
         open.status,

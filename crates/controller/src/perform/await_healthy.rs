@@ -17,82 +17,101 @@ const STARTING_INTERVAL: Duration = Duration::from_millis(100);
 /// Lines shown of an instance that did not become healthy.
 const LAST_LINES: usize = 20;
 
-/// Waits until every instance has passed its checks; one line about it.
-///
-/// # Errors
-/// The first instance that ended, or was not healthy in time.
-pub(super) async fn await_healthy(
-    ports: &Ports,
-    release: &Release,
-    instances: &[Instance],
-    waiting_for: &mpsc::UnboundedSender<String>,
-) -> Result<String, PortError> {
-    let mut waits = JoinSet::new();
-    for instance in instances {
-        let (ports, release, instance) = (ports.clone(), release.clone(), instance.clone());
-        let waiting_for = waiting_for.clone();
-        waits.spawn(async move { one(&ports, &release, &instance, &waiting_for).await });
-    }
-    // Dropped on the first error, the set ends the other waits.
-    while let Some(joined) = waits.join_next().await {
-        joined.unwrap_or_else(|error| Err(PortError::new(format!("a health check ended early: {error}"))))?;
-    }
-    // One may have ended between two checks, or while another was still waited for, and run again since.
-    for instance in instances {
-        not_ended(ports, instance).await?;
-    }
-    let (count, rise) = (instances.len(), release.configuration.health.rise.max(1));
-    let checks = if rise == 1 { "check" } else { "checks" };
-    Ok(format!("{count} of {count}, {rise} {checks} each"))
+/// How instances of a release prove themselves.
+#[derive(Clone, Copy)]
+pub(super) struct AwaitHealthy<'a> {
+    pub(super) ports: &'a Ports,
+    pub(super) release: &'a Release,
+    /// They have served before, and one may have ended and been started again since.
+    pub(super) again: bool,
 }
 
-async fn one(
-    ports: &Ports,
-    release: &Release,
-    instance: &Instance,
-    waiting_for: &mpsc::UnboundedSender<String>,
-) -> Result<(), PortError> {
-    let (policy, limit) = (&release.configuration.health, release.configuration.health_deadline);
-    let mut tracker = HealthTracker::new(policy.rise, policy.fall, false);
-    let began = Instant::now();
-    let mut last_reason;
-    let mut told = String::new();
-    loop {
-        let asked = Instant::now();
-        let left = (began + limit).saturating_duration_since(asked).max(STARTING_INTERVAL);
-        let checked = tokio::time::timeout(left, ports.check_health(instance, policy)).await;
-        match checked.unwrap_or_else(|_| Err("its last check had no answer".to_owned())) {
-            Ok(()) => {
-                if tracker.record(true) == Some(true) {
-                    return Ok(());
+impl AwaitHealthy<'_> {
+    /// Waits until every instance has passed its checks; one line about it.
+    ///
+    /// # Errors
+    /// The first instance that ended, or was not healthy in time.
+    pub(super) async fn pass(
+        &self,
+        instances: &[Instance],
+        waiting_for: &mpsc::UnboundedSender<String>,
+    ) -> Result<String, PortError> {
+        let mut waits = JoinSet::new();
+        for instance in instances {
+            let (ports, release, instance) = (self.ports.clone(), self.release.clone(), instance.clone());
+            let (waiting_for, again) = (waiting_for.clone(), self.again);
+            waits.spawn(async move {
+                let gate = AwaitHealthy { ports: &ports, release: &release, again };
+                gate.one(&instance, &waiting_for).await
+            });
+        }
+        // Dropped on the first error, the set ends the other waits.
+        while let Some(joined) = waits.join_next().await {
+            joined.unwrap_or_else(|error| {
+                Err(PortError::new(format!("a health check ended early: {error}")))
+            })?;
+        }
+        // One may have ended between two checks, or while another was still waited for, and run again since.
+        for instance in instances {
+            self.not_ended(instance).await?;
+        }
+        let (count, rise) = (instances.len(), self.release.configuration.health.rise.max(1));
+        let checks = if rise == 1 { "check" } else { "checks" };
+        Ok(format!("{count} of {count}, {rise} {checks} each"))
+    }
+
+    async fn one(
+        &self,
+        instance: &Instance,
+        waiting_for: &mpsc::UnboundedSender<String>,
+    ) -> Result<(), PortError> {
+        let configuration = &self.release.configuration;
+        let (policy, limit) = (&configuration.health, configuration.health_deadline);
+        let mut tracker = HealthTracker::new(policy.rise, policy.fall, false);
+        let began = Instant::now();
+        let mut last_reason;
+        let mut told = String::new();
+        loop {
+            let asked = Instant::now();
+            let left = (began + limit).saturating_duration_since(asked).max(STARTING_INTERVAL);
+            let checked = tokio::time::timeout(left, self.ports.check_health(instance, policy)).await;
+            match checked.unwrap_or_else(|_| Err("its last check had no answer".to_owned())) {
+                Ok(()) => {
+                    if tracker.record(true) == Some(true) {
+                        return Ok(());
+                    }
+                    last_reason = "it answered well, but not often enough in a row".to_owned();
                 }
-                last_reason = "it answered well, but not often enough in a row".to_owned();
+                Err(reason) => {
+                    let _ = tracker.record(false);
+                    last_reason = reason;
+                }
             }
-            Err(reason) => {
-                let _ = tracker.record(false);
-                last_reason = reason;
+            if last_reason != told {
+                told.clone_from(&last_reason);
+                // Whoever followed may be gone.
+                let _ = waiting_for.send(format!("instance `{}`: {last_reason}", instance.id));
             }
+            self.not_ended(instance).await?;
+            if began.elapsed() >= limit {
+                let limit = humantime::format_duration(limit);
+                let reason =
+                    format!("instance `{}` was not healthy within {limit}: {last_reason}", instance.id);
+                let last_lines = self.ports.executor.last_lines(&instance.id, LAST_LINES).await;
+                return Err(PortError { reason, last_lines });
+            }
+            let passing = tracker.against() > 0;
+            let interval = if passing { policy.interval } else { policy.interval.min(STARTING_INTERVAL) };
+            tokio::time::sleep_until((asked + interval).min(began + limit)).await;
         }
-        if last_reason != told {
-            told.clone_from(&last_reason);
-            // Whoever followed may be gone.
-            let _ = waiting_for.send(format!("instance `{}`: {last_reason}", instance.id));
-        }
-        not_ended(ports, instance).await?;
-        if began.elapsed() >= limit {
-            let limit = humantime::format_duration(limit);
-            let reason = format!("instance `{}` was not healthy within {limit}: {last_reason}", instance.id);
-            let last_lines = ports.executor.last_lines(&instance.id, LAST_LINES).await;
-            return Err(PortError { reason, last_lines });
-        }
-        let passing = tracker.against() > 0;
-        let interval = if passing { policy.interval } else { policy.interval.min(STARTING_INTERVAL) };
-        tokio::time::sleep_until((asked + interval).min(began + limit)).await;
     }
-}
 
-async fn not_ended(ports: &Ports, instance: &Instance) -> Result<(), PortError> {
-    let Some(exit) = ports.executor.last_exit(&instance.id).await else { return Ok(()) };
-    let reason = format!("instance `{}` ended by itself: {}", instance.id, exit.how);
-    Err(PortError { reason, last_lines: exit.last_lines })
+    async fn not_ended(&self, instance: &Instance) -> Result<(), PortError> {
+        if self.again {
+            return Ok(());
+        }
+        let Some(exit) = self.ports.executor.last_exit(&instance.id).await else { return Ok(()) };
+        let reason = format!("instance `{}` ended by itself: {}", instance.id, exit.how);
+        Err(PortError { reason, last_lines: exit.last_lines })
+    }
 }

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod chain;
 mod conformance;
 mod format;
+mod full_disk;
 mod on_disk;
 mod sample;
 
@@ -23,6 +25,11 @@ macro_rules! conforms {
                 the_history_is_newest_first_and_cut_at_the_limit,
                 the_history_keeps_its_order_when_the_clock_was_set_back,
                 terms_grow,
+                once_a_later_term_has_begun_nothing_is_changed_under_an_earlier_one,
+                a_handle_without_a_term_appends_only_where_nobody_began_one,
+                so_many_deployments_are_kept_whatever_their_age,
+                what_is_young_enough_is_kept_however_much_it_is,
+                what_is_open_and_the_newest_record_of_a_service_are_always_kept,
             );
         }
     };
@@ -38,4 +45,10 @@ macro_rules! conforms {
 }
 
 conforms!(memory, (cutover_controller::MemoryJournal::default(), ()));
-conforms!(sqlite, crate::on_disk::journal());
+conforms!(sqlite, crate::on_disk::shared_journal());
+
+impl conformance::Shared for cutover_controller::MemoryJournal {
+    fn another(&self) -> Box<dyn cutover_controller::Journal> {
+        Box::new(self.another())
+    }
+}

@@ -56,6 +56,7 @@ impl Behaviour {
             how: "exit status 1".to_owned(),
             at: Timestamp::from_millis(0),
             last_lines: vec!["no such table".to_owned()],
+            restarts: 0,
         };
         (self == Self::Dies).then_some(exit)
     }

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cutover_controller::journal::Latest;
-use cutover_controller::{Journal, JournalError, MemoryJournal, Record};
-use cutover_core::ServiceName;
+use cutover_controller::journal::{Latest, Pruned, Retention};
+use cutover_controller::{Importance, Journal, JournalError, MemoryJournal, Record};
 use cutover_core::service::{Deployment, Event, ServiceState, step};
+use cutover_core::{ServiceName, Timestamp};
 use tokio::sync::Notify;
 
 use crate::fault::{Fault, Port};
@@ -41,8 +41,8 @@ impl CrashingJournal {
         }
         match step(&before, &record.event, record.at) {
             Ok(again) => {
-                if (&again.state, &again.effects, &again.closed)
-                    != (&record.state, &record.effects, &record.closed)
+                let closed: Vec<Deployment> = again.closed.clone().into_iter().collect();
+                if (&again.state, &again.effects, &closed) != (&record.state, &record.effects, &record.closed)
                 {
                     world.breach(format!("a record of {service} would be decided otherwise again"));
                 }
@@ -55,7 +55,7 @@ impl CrashingJournal {
         if record.state.environments[record.state.live].release.is_some() {
             world.served.insert(service.clone());
         }
-        let deployment = record.closed.as_ref().or(record.state.deployment.as_ref());
+        let deployment = record.closed.first().or(record.state.deployment.as_ref());
         let status =
             deployment.map(|deployment| format!("{} {:?}", deployment.status.label(), deployment.stage));
         let effects: Vec<_> =
@@ -91,6 +91,7 @@ impl Journal for CrashingJournal {
         service: &ServiceName,
         expected: u64,
         record: Record,
+        importance: Importance,
     ) -> Result<u64, JournalError> {
         let fault = {
             let mut guard = self.outside.world();
@@ -108,7 +109,7 @@ impl Journal for CrashingJournal {
         if self.memory.records(service).len() as u64 == expected {
             self.watch(service, &record);
         }
-        let appended = self.memory.append(service, expected, record).await?;
+        let appended = self.memory.append(service, expected, record, importance).await?;
         match fault {
             Some(Fault::CrashAfter) => self.die().await,
             Some(Fault::FailAfter) => Err(Self::broken()),
@@ -124,7 +125,15 @@ impl Journal for CrashingJournal {
         self.memory.services().await
     }
 
+    async fn probe(&self) -> Result<(), JournalError> {
+        self.memory.probe().await
+    }
+
     async fn history(&self, service: &ServiceName, limit: usize) -> Result<Vec<Deployment>, JournalError> {
         self.memory.history(service, limit).await
+    }
+
+    async fn prune(&self, retention: &Retention, now: Timestamp) -> Result<Pruned, JournalError> {
+        self.memory.prune(retention, now).await
     }
 }

@@ -9,6 +9,7 @@
 
 mod behaviour;
 mod crashing_journal;
+mod deposed;
 mod fault;
 mod lives;
 mod ports;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cutover_controller::ports::{
-    Applied, DeploymentExecutor, EvidenceSource, Exit, HealthValidator, PortError, PrepareError, Provision,
-    ReleaseStore, Routed, RouterError, Running, TrafficRouter,
+    Applied, DeploymentExecutor, EvidenceSource, Exit, HealthValidator, Mandate, PortError, PrepareError,
+    Provision, ReleaseStore, Routed, RouterError, Running, TrafficRouter,
 };
 use cutover_controller::{Clock, Ports};
 use cutover_core::health::HealthPolicy;
@@ -14,7 +14,7 @@ use cutover_core::release::{DeploymentSpec, Release};
 use cutover_core::routing::ServiceRoute;
 use cutover_core::service::{EffectId, Instance};
 use cutover_core::statistics::Statistics;
-use cutover_core::{InstanceId, ServiceName, Timestamp};
+use cutover_core::{InstanceId, ReleaseId, ServiceName, Timestamp};
 use tokio::time::{Instant, sleep};
 
 use crate::behaviour;
@@ -58,6 +58,7 @@ impl Outside {
             health: Arc::new(self.clone()),
             releases: Arc::new(self.clone()),
             clock: self.clock.clone(),
+            mandate: Arc::new(self.clone()),
         }
     }
 
@@ -137,6 +138,19 @@ impl Outside {
                 done()
             }
         }
+    }
+}
+
+impl std::fmt::Debug for Outside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Outside(…)")
+    }
+}
+
+impl Mandate for Outside {
+    fn holds(&self) -> Result<(), String> {
+        let world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        if world.deposed { Err("another controller has taken over".to_owned()) } else { Ok(()) }
     }
 }
 
@@ -220,6 +234,11 @@ impl DeploymentExecutor for Outside {
     async fn prioritise(&self, _: &[InstanceId], _: &[InstanceId]) -> Result<(), PortError> {
         self.ask(Port::Prioritise, || broken("the setting of priorities"), |_, _| Ok(())).await
     }
+
+    async fn prune(&self, _: &[InstanceId], _: usize) -> Result<usize, PortError> {
+        // Nothing is kept of an instance that has ended.
+        Ok(0)
+    }
 }
 
 #[async_trait]
@@ -269,6 +288,24 @@ impl EvidenceSource for Outside {
 impl ReleaseStore for Outside {
     async fn prepare(&self, spec: &DeploymentSpec) -> Result<Release, PrepareError> {
         let error = || PrepareError::Wrong { reason: "the artifact is not there".to_owned(), hint: None };
-        self.ask(Port::Prepare, error, |_, _| Ok(behaviour::release(spec))).await
+        let prepare = |world: &mut World, now| {
+            let release = behaviour::release(spec);
+            world.prepare(&spec.service, &release.id, now);
+            Ok(release)
+        };
+        self.ask(Port::Prepare, error, prepare).await
+    }
+
+    async fn observe(&self) -> Result<Vec<ReleaseId>, PortError> {
+        Ok(self.world().releases.iter().map(|(.., id)| id.clone()).collect())
+    }
+
+    async fn prune(
+        &self,
+        service: &ServiceName,
+        needed: &[ReleaseId],
+        keep: usize,
+    ) -> Result<usize, PortError> {
+        Ok(self.world().prune(service, needed, keep, self.now()))
     }
 }

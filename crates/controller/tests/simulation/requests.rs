@@ -31,7 +31,10 @@ fn a_second_deployment_in_the_bake_of_the_first_is_refused_unless_it_ends_the_ba
         let refused = life.submit(SHOP, "v5-good", 0).await.unwrap_err();
         assert!(matches!(refused, RequestError::Refused(Refusal::DeploymentOpen { baking: true, .. })));
         let spec = crate::behaviour::spec(&SHOP.parse().unwrap(), "v5-good", 0, true);
-        let options = cutover_controller::SubmitOptions { end_bake: true, force: false };
+        let options = cutover_controller::SubmitOptions {
+            when_open: cutover_core::service::WhenOpen::EndBake,
+            force: false,
+        };
         life.manager.submit(&spec, "alice", options).await.unwrap();
         assert_eq!(life.ended(SHOP).await.status, Status::Live);
         assert_eq!(life.version_with_traffic(SHOP).as_deref(), Some("v5-good"));
@@ -155,7 +158,7 @@ fn nothing_is_decided_ahead_of_what_a_starting_controller_saw() {
     lives.live_on(async |life| {
         life.pass(0.1).await;
         assert!(life.snapshot(SHOP).await.unwrap().journal_trouble.is_some());
-        life.manager.abort(&SHOP.parse().unwrap(), "bob").await.unwrap();
+        life.manager.abort(&SHOP.parse().unwrap(), "bob", false).await.unwrap();
         let events: Vec<_> =
             life.memory.records(&SHOP.parse().unwrap()).into_iter().map(|r| r.event).collect();
         assert!(matches!(events[records], Event::ControllerStarted { .. }), "{:?}", events[records]);
@@ -173,7 +176,7 @@ fn an_abort_before_the_cutover_leaves_traffic_and_the_live_instances_alone() {
         life.ended(SHOP).await;
         let open = life.opened(SHOP, "v2-never", 0).await;
         life.pass(5.0).await;
-        assert_eq!(life.manager.abort(&SHOP.parse().unwrap(), "bob").await.unwrap(), open);
+        assert_eq!(life.manager.abort(&SHOP.parse().unwrap(), "bob", false).await.unwrap(), open);
         let ended = life.ended(SHOP).await;
         assert_eq!((ended.id, ended.status), (open, Status::RolledBack));
         assert!(life.rests(60).await);

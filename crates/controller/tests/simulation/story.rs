@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cutover_controller::{RequestError, SubmitOptions, Submitted};
 use cutover_core::ServiceName;
-use cutover_core::service::{Health, Status};
+use cutover_core::service::{Health, Stage, Status, Way, WhenOpen};
 use tokio::time::timeout;
 
 use crate::behaviour::{self, Behaviour, version};
@@ -69,7 +69,8 @@ pub(crate) fn play(seed: u64) -> Result<Told, String> {
     for service in services {
         for record in lives.memory.records(&service.parse().unwrap()) {
             let stuck = record.state.deployment.as_ref().is_some_and(|open| open.status == Status::Stuck);
-            let status = record.closed.map(|closed| closed.status.label()).or(stuck.then_some("stuck"));
+            let status =
+                record.closed.first().map(|closed| closed.status.label()).or(stuck.then_some("stuck"));
             *told.ends.entry(status.unwrap_or("open")).or_default() += 1;
         }
     }
@@ -77,6 +78,10 @@ pub(crate) fn play(seed: u64) -> Result<Told, String> {
     told.trace.clone_from(&world.trace);
     Ok(told)
 }
+
+/// On which terms people deploy while another deployment is open.
+const TERMS: [WhenOpen; 5] =
+    [WhenOpen::Refuse, WhenOpen::Refuse, WhenOpen::Queue, WhenOpen::Supersede, WhenOpen::EndBake];
 
 struct Story {
     chance: Random,
@@ -106,7 +111,7 @@ impl Story {
             }
             50..60 => {
                 life.outside.note(&format!("{name}: somebody aborts"));
-                answered(life, life.manager.abort(&name, "bob")).await;
+                answered(life, life.manager.abort(&name, "bob", false)).await;
             }
             60..72 => self.kill(life).await,
             72..82 => {
@@ -116,6 +121,20 @@ impl Story {
                 life.manager.look_again().await;
             }
             82..87 => life.manager.look_again().await,
+            87..91 => {
+                let now = life.outside.now();
+                life.outside.world().move_by_hand(&name, now);
+                life.manager.look_again().await;
+            }
+            91..95 => {
+                let way = self.chance.pick(&[Way::Retry, Way::Keep, Way::Abandon]);
+                life.outside.note(&format!("{name}: somebody chooses {} as the way out", way.label()));
+                answered(life, life.manager.resolve(&name, "bob", way)).await;
+            }
+            95..97 => {
+                life.outside.note(&format!("{name}: somebody drops what waits"));
+                answered(life, life.manager.abort(&name, "bob", true)).await;
+            }
             _ => {}
         }
     }
@@ -136,7 +155,7 @@ impl Story {
         let (bake, auto) = (self.chance.pick(&[0, 10, 60]), self.chance.in_thousand(800));
         let spec = behaviour::spec(name, &version, bake, auto);
         let options =
-            SubmitOptions { end_bake: self.chance.in_thousand(300), force: self.chance.in_thousand(100) };
+            SubmitOptions { when_open: self.chance.pick(&TERMS), force: self.chance.in_thousand(100) };
         life.outside.note(&format!("{name}: somebody deploys {version}, bake {bake} s"));
         answered(life, life.manager.submit(&spec, "alice", options)).await;
     }
@@ -169,8 +188,13 @@ impl Story {
             return unrest(life, "after everything was healed").await;
         }
         for snapshot in life.manager.services().await {
-            if snapshot.state.deployment.as_ref().is_some_and(|open| open.status == Status::Stuck) {
-                answered(life, life.manager.abort(&snapshot.state.name, "bob")).await;
+            let open = snapshot.state.deployment.as_ref();
+            let Some(stuck) = open.filter(|open| open.status == Status::Stuck) else { continue };
+            let name = &snapshot.state.name;
+            match stuck.stage {
+                // A former release that never becomes healthy cannot be waited for.
+                Stage::Reviving => answered(life, life.manager.resolve(name, "bob", Way::Keep)).await,
+                _ => answered(life, life.manager.abort(name, "bob", false)).await,
             }
         }
         life.pass(70.0).await;

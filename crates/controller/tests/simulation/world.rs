@@ -10,7 +10,9 @@ use cutover_core::receipt::Receipt;
 use cutover_core::release::Release;
 use cutover_core::routing::ServiceRoute;
 use cutover_core::service::{Instance, ObservedRoute};
-use cutover_core::{Environment, Epoch, InstanceId, PerEnvironment, ReleaseId, ServiceName, Timestamp};
+use cutover_core::{
+    Environment, Epoch, InstanceId, PerEnvironment, ReleaseId, ServiceName, Timestamp, Weights,
+};
 
 use crate::behaviour::Behaviour;
 use crate::fault::Faults;
@@ -18,6 +20,8 @@ use crate::random::Random;
 
 /// A program that the supervisor starts again is down for that long.
 const SUPERVISOR_PAUSE: u64 = 3_000;
+/// A release that was prepared stays for that long, needed or not.
+const RELEASE_GRACE: u64 = 3_600_000;
 
 pub(crate) struct World {
     pub(crate) random: Random,
@@ -25,6 +29,10 @@ pub(crate) struct World {
     /// In the order of their first start, which unlike their ids is the same in every run of a seed.
     pub(crate) processes: Vec<Process>,
     pub(crate) router: Router,
+    /// What the store holds of each service, and when that was prepared, oldest first.
+    pub(crate) releases: Vec<(u64, ServiceName, ReleaseId)>,
+    /// Whether the controller that runs is the one no more.
+    pub(crate) deposed: bool,
     /// Instances that somebody is starting just now.
     pub(crate) starting: Vec<InstanceId>,
     /// Starts that were cut short and come about all the same.
@@ -90,6 +98,8 @@ pub(crate) struct Router {
     pub(crate) newest: BTreeMap<ServiceName, ServiceRoute>,
     /// Messages that are still on their way.
     strays: Vec<(u64, ServiceRoute)>,
+    /// Epochs that a person has made, past the controller.
+    by_hand: BTreeSet<(ServiceName, Epoch)>,
     boot: u64,
     generation: u64,
 }
@@ -107,6 +117,8 @@ impl World {
             faults: Faults::default(),
             processes: Vec::new(),
             router: Router::default(),
+            releases: Vec::new(),
+            deposed: false,
             starting: Vec::new(),
             late_starts: Vec::new(),
             breaches: Vec::new(),
@@ -247,6 +259,31 @@ impl World {
             .collect()
     }
 
+    pub(crate) fn prepare(&mut self, service: &ServiceName, release: &ReleaseId, now: u64) {
+        self.releases.retain(|(_, of, id)| (of, id) != (service, release));
+        self.releases.push((now, service.clone(), release.clone()));
+    }
+
+    /// Forgets releases by the same rule as the real store.
+    pub(crate) fn prune(
+        &mut self,
+        service: &ServiceName,
+        needed: &[ReleaseId],
+        keep: usize,
+        now: u64,
+    ) -> usize {
+        let others = self.releases.iter().rev();
+        let others = others.filter(|(_, of, id)| of == service && !needed.contains(id)).skip(keep);
+        let gone: Vec<_> = others.filter(|(at, ..)| at + RELEASE_GRACE <= now).cloned().collect();
+        self.releases.retain(|release| !gone.contains(release));
+        for process in self.processes.clone().iter().filter(|process| process.is_alive()) {
+            if gone.iter().any(|(_, of, id)| (of, id) == (&process.service, &process.release)) {
+                self.breach(format!("a release of {} that runs is removed", process.service));
+            }
+        }
+        gone.len()
+    }
+
     pub(crate) fn last_exit(&self, id: &InstanceId) -> Option<Exit> {
         let process = self.process(id)?;
         process.exit.clone().or_else(|| process.behaviour.exit())
@@ -265,6 +302,7 @@ impl World {
     /// Ends an instance from outside.
     pub(crate) fn kill(&mut self, position: usize, supervisor_too: bool, now: u64) {
         let process = &mut self.processes[position];
+        let restarts = process.exit.as_ref().map_or(0, |exit| exit.restarts);
         process.being =
             if supervisor_too { Being::Gone } else { Being::Down { until: now + SUPERVISOR_PAUSE } };
         process.passed = 0;
@@ -272,6 +310,7 @@ impl World {
             how: "killed by SIGKILL".to_owned(),
             at: Timestamp::from_millis(now),
             last_lines: Vec::new(),
+            restarts: if supervisor_too { restarts } else { restarts + 1 },
         });
         self.note(now, format!("p{position} is killed, its supervisor too: {supervisor_too}"));
     }
@@ -291,7 +330,9 @@ impl World {
                 if table.route == *route {
                     return Ok(table.receipt.clone());
                 }
-                self.breach(format!("I7: {name} sent two routes under one epoch"));
+                if !self.router.by_hand.contains(&(name.clone(), epoch)) {
+                    self.breach(format!("I7: {name} sent two routes under one epoch"));
+                }
                 return Err(RouterError::Refused("other content under the same epoch".to_owned()));
             }
         }
@@ -344,6 +385,24 @@ impl World {
         }
     }
 
+    /// Somebody moves the traffic of a service to its other environment, if that is well.
+    pub(crate) fn move_by_hand(&mut self, name: &ServiceName, now: u64) {
+        let Some(table) = self.router.tables.get(name) else { return };
+        let mut route = table.route.clone();
+        let Some(to) = route.weights.sole().map(Environment::other) else { return };
+        let well = |id: &InstanceId| self.process(id).is_some_and(|it| it.proved && it.is_well(now));
+        let instances = route.instances(to);
+        if instances.is_empty() || !instances.iter().all(|instance| well(&instance.id)) {
+            return;
+        }
+        route.weights = Weights::all_to(to);
+        route.epoch = route.epoch.map(Epoch::by_hand);
+        self.note(now, format!("{name}: somebody moves its traffic by hand"));
+        self.router.by_hand.extend(route.epoch.map(|epoch| (name.clone(), epoch)));
+        // The router does not refuse what is newer than all it has.
+        let _ = self.apply(&route, now);
+    }
+
     /// A route that will arrive when it was given up already.
     pub(crate) fn stray(&mut self, route: &ServiceRoute, at: u64) {
         self.router.strays.push((at, route.clone()));
@@ -365,6 +424,10 @@ impl World {
             route: ObservedRoute {
                 epoch: table.route.epoch.unwrap_or(Epoch::ZERO),
                 weights: table.route.weights,
+                instances: Some(PerEnvironment::from_fn(|environment| {
+                    let routed = table.route.instances(environment);
+                    routed.iter().map(|instance| instance.id.clone()).collect()
+                })),
             },
         };
         self.router.tables.values().map(route).collect()

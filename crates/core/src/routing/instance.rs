@@ -14,13 +14,21 @@ pub struct InstanceState {
     in_flight: AtomicU64,
     /// Non-zero while probes speak for it.
     in_rotation: AtomicU64,
+    /// Non-zero once a probe has passed: an instance that nobody asked yet is in rotation and still unproved.
+    probed_well: AtomicU64,
 }
 
 impl InstanceState {
     /// An instance that passed its gates: it starts in rotation.
     #[must_use]
     pub fn new(id: InstanceId, address: SocketAddr) -> Self {
-        Self { id, address, in_flight: AtomicU64::new(0), in_rotation: AtomicU64::new(1) }
+        Self {
+            id,
+            address,
+            in_flight: AtomicU64::new(0),
+            in_rotation: AtomicU64::new(1),
+            probed_well: AtomicU64::new(0),
+        }
     }
 
     /// Its id.
@@ -50,6 +58,20 @@ impl InstanceState {
     /// Takes it into rotation or out of it.
     pub fn set_in_rotation(&self, in_rotation: bool) {
         self.in_rotation.store(u64::from(in_rotation), Ordering::Relaxed);
+    }
+
+    /// What probes say of it: `None` while none has passed and not enough have failed.
+    #[must_use]
+    pub fn health(&self) -> Option<bool> {
+        if !self.is_in_rotation() {
+            return Some(false);
+        }
+        (self.probed_well.load(Ordering::Relaxed) != 0).then_some(true)
+    }
+
+    /// Remembers that a probe has passed.
+    pub fn note_passed_probe(&self) {
+        self.probed_well.store(1, Ordering::Relaxed);
     }
 
     pub(crate) fn begin(&self) {

@@ -11,6 +11,7 @@ use crate::routing::desired::{DesiredInstance, ServicePatch, ServiceRoute};
 use crate::routing::fence::Fence;
 use crate::routing::instance::InstanceState;
 use crate::routing::lease::TableCell;
+use crate::routing::removed::Removed;
 use crate::routing::table::{RouteTable, ServiceEntry, Target};
 use crate::statistics::Registry;
 use crate::timestamp::Timestamp;
@@ -90,8 +91,7 @@ pub struct Publication<C> {
     boot_id: String,
     instances: HashMap<(InstanceId, std::net::SocketAddr), Arc<InstanceState>>,
     counters: Registry,
-    /// The last epoch of services that are routed no longer: an older one is refused for them too (I7).
-    removed: HashMap<ServiceName, Epoch>,
+    removed: Arc<Removed>,
 }
 
 /// A change that was checked and built, not yet in force.
@@ -100,6 +100,7 @@ pub struct Prepared {
     services: Vec<Arc<ServiceEntry>>,
     /// Receipts of changes that are in force already, and places for new ones.
     answers: Vec<PreparedAnswer>,
+    removed: Arc<Removed>,
     changed: bool,
 }
 
@@ -119,6 +120,12 @@ impl Prepared {
             .collect()
     }
 
+    /// What will be remembered of services that are routed no longer: kept on disk beside the routes.
+    #[must_use]
+    pub fn removed(&self) -> Arc<Removed> {
+        Arc::clone(&self.removed)
+    }
+
     /// Whether committing it will change anything.
     #[must_use]
     pub fn changes_anything(&self) -> bool {
@@ -134,8 +141,13 @@ impl<C: TableCell> Publication<C> {
             boot_id,
             instances: HashMap::new(),
             counters: Registry::default(),
-            removed: HashMap::new(),
+            removed: Arc::default(),
         }
+    }
+
+    /// Takes over what a former run remembered of services that are routed no longer, before the first change.
+    pub fn take_over(&mut self, removed: Arc<Removed>) {
+        self.removed = removed;
     }
 
     /// The cell that is written.
@@ -216,7 +228,24 @@ impl<C: TableCell> Publication<C> {
         }
         // Names keep their order, whatever was changed last.
         services.sort_by(|a, b| a.desired.name.cmp(&b.desired.name));
-        Ok(Prepared { services, answers, changed })
+        let removed = self.removed_after(&present, &services);
+        Ok(Prepared { services, answers, removed, changed })
+    }
+
+    fn removed_after(&self, present: &RouteTable, services: &[Arc<ServiceEntry>]) -> Arc<Removed> {
+        let before: HashSet<_> = present.services().iter().map(|entry| &entry.desired.name).collect();
+        let after: HashSet<_> = services.iter().map(|entry| &entry.desired.name).collect();
+        if before == after {
+            return Arc::clone(&self.removed);
+        }
+        let mut removed = Removed::clone(&self.removed);
+        for entry in present.services().iter().filter(|entry| !after.contains(&entry.desired.name)) {
+            removed.remember(entry.desired.name.clone(), entry.epoch);
+        }
+        for name in after.difference(&before) {
+            removed.forget(name);
+        }
+        Arc::new(removed)
     }
 
     /// The epoch of a changed service: as given, or one more than the last. One that was removed is remembered.
@@ -226,7 +255,7 @@ impl<C: TableCell> Publication<C> {
         name: &ServiceName,
         given: Option<Epoch>,
     ) -> Result<Epoch, Refused> {
-        let removed = self.removed.get(name).copied();
+        let removed = self.removed.epoch_of(name);
         let last = present.service(name).map(|entry| entry.epoch).or(removed).unwrap_or(Epoch::ZERO);
         match given {
             Some(given) if given < last => {
@@ -267,7 +296,7 @@ impl<C: TableCell> Publication<C> {
         elapsed_us: impl Fn() -> u64,
     ) -> Vec<Receipt> {
         let before = self.cell.load();
-        let Prepared { services, answers, changed } = prepared;
+        let Prepared { services, answers, removed, changed } = prepared;
         if !changed {
             return answers.into_iter().filter_map(PreparedAnswer::again).collect();
         }
@@ -284,9 +313,6 @@ impl<C: TableCell> Publication<C> {
         let mut left: HashMap<ServiceName, PerEnvironment<u64>> = HashMap::new();
         for entry in before.services() {
             let replaced = services.iter().all(|next| !Arc::ptr_eq(next, entry));
-            if services.iter().all(|next| next.desired.name != entry.desired.name) {
-                self.removed.insert(entry.desired.name.clone(), entry.epoch);
-            }
             if replaced {
                 left.insert(entry.desired.name.clone(), raise_fences(entry));
             }
@@ -307,6 +333,7 @@ impl<C: TableCell> Publication<C> {
             entry.remember(receipt.clone());
             receipts.insert(receipt.service.clone(), receipt);
         }
+        self.removed = removed;
         self.forget_what_nobody_names();
         answers
             .into_iter()

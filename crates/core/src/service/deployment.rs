@@ -148,6 +148,8 @@ pub enum Stage {
     Shifting,
     /// It is live and watched.
     Baking,
+    /// Undo: the former release is not well and is brought back to health before traffic goes to it.
+    Reviving,
     /// Undo: the shift away from it was asked for.
     ShiftingBack,
     /// Undo: its instances are being stopped.
@@ -159,7 +161,8 @@ pub enum Stage {
 /// One thing that was done, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepReport {
-    /// `vacate`, `provision`, `healthy`, `switch`, `bake`, `drain`, `switch back`, `stop`.
+    /// `queue`, `vacate`, `provision`, `healthy`, `switch`, `bake`, `drain`, `revive`, `switch back`, `stop`,
+    /// `restart` (of the controller).
     pub name: String,
     /// When it began.
     pub started_at: Timestamp,

@@ -56,6 +56,9 @@ pub enum Effect {
         release: Box<Release>,
         /// The ids the instances shall have.
         instances: Vec<InstanceId>,
+        /// Whether it is only worth doing if the host has room for it.
+        #[serde(default)]
+        if_room: bool,
     },
     /// Wait until every instance is healthy.
     AwaitHealthy {
@@ -65,6 +68,9 @@ pub enum Effect {
         release: Box<Release>,
         /// Whom to ask.
         instances: Vec<Instance>,
+        /// They have served before: that a program of theirs has ended since is no verdict on the release.
+        #[serde(default)]
+        again: bool,
     },
     /// Publish the service's route: weights, instances and epoch.
     Shift {

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::environment::{Environment, Weights};
+use crate::environment::{Environment, PerEnvironment, Weights};
 use crate::epoch::Epoch;
-use crate::names::{DeploymentId, InstanceId};
+use crate::names::{DeploymentId, InstanceId, ReleaseId};
 use crate::release::{Release, RolloutPolicy};
 use crate::service::effect::{Answer, EffectId};
+use crate::service::resolve::Way;
 use crate::service::state::Health;
 
 /// What happened to a service.
@@ -23,8 +24,9 @@ pub enum Event {
         release: Box<Release>,
         /// How it goes on after its gates.
         rollout: RolloutPolicy,
-        /// End an open bake first, giving up its warmth.
-        end_bake: bool,
+        /// What becomes of a deployment that is open already.
+        #[serde(default, alias = "end_bake")]
+        when_open: WhenOpen,
     },
     /// Somebody wants the former release back.
     RollbackRequested {
@@ -37,6 +39,16 @@ pub enum Event {
     AbortRequested {
         /// Who.
         actor: String,
+        /// Only what waits in the queue is meant; the open deployment goes on.
+        #[serde(default)]
+        only_queue: bool,
+    },
+    /// Somebody chose a way out for a deployment that is stuck.
+    ResolveRequested {
+        /// Who.
+        actor: String,
+        /// Which way.
+        way: Way,
     },
     /// An effect was answered.
     Answered {
@@ -60,11 +72,61 @@ pub enum Event {
     ControllerStarted {
         /// The term of this controller.
         term: u32,
-        /// What the router has for this service; `None` if it has nothing.
+        /// What the router has for this service; `None` if it has nothing, or could not be asked.
         route: Option<ObservedRoute>,
+        /// Whether the router could not be asked: nothing follows from what it seems to lack.
+        #[serde(default)]
+        blind: bool,
         /// Instances of this service that run.
         running: Vec<InstanceId>,
+        /// Releases that are whole in the store; `None` if nobody has looked.
+        #[serde(default)]
+        releases: Option<Vec<ReleaseId>>,
     },
+}
+
+/// What becomes of the open deployment when another is asked for.
+///
+/// Format 1 had a flag here, `end_bake`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", from = "WhenOpenAsWritten")]
+pub enum WhenOpen {
+    /// It goes on, and the request is refused.
+    #[default]
+    Refuse,
+    /// It goes on, and the request waits for its end.
+    Queue,
+    /// It is taken back before its cutover, or its bake is ended after it; what waits in the queue is dropped.
+    Supersede,
+    /// Its bake is ended, giving up the warmth of its former release; before the bake the request is refused.
+    EndBake,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WhenOpenAsWritten {
+    EndBake(bool),
+    Word(Word),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    Refuse,
+    Queue,
+    Supersede,
+    EndBake,
+}
+
+impl From<WhenOpenAsWritten> for WhenOpen {
+    fn from(written: WhenOpenAsWritten) -> Self {
+        match written {
+            WhenOpenAsWritten::EndBake(false) | WhenOpenAsWritten::Word(Word::Refuse) => Self::Refuse,
+            WhenOpenAsWritten::EndBake(true) | WhenOpenAsWritten::Word(Word::EndBake) => Self::EndBake,
+            WhenOpenAsWritten::Word(Word::Queue) => Self::Queue,
+            WhenOpenAsWritten::Word(Word::Supersede) => Self::Supersede,
+        }
+    }
 }
 
 /// What a router really does with a service.
@@ -74,4 +136,7 @@ pub struct ObservedRoute {
     pub epoch: Epoch,
     /// Its weights.
     pub weights: Weights,
+    /// The instances it knows of; `None` if it does not tell.
+    #[serde(default)]
+    pub instances: Option<PerEnvironment<Vec<InstanceId>>>,
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::environment::{Environment, Weights};
+use crate::names::DeploymentId;
 use crate::routing::ServiceRoute;
 use crate::service::deployment::{Deployment, Stage, Status};
 use crate::service::effect::{Answer, Effect, PendingEffect, Purpose};
@@ -49,7 +50,9 @@ impl ServiceState {
     pub fn check_transition(&self, event: &Event, transition: &Transition) -> Checked {
         let after = &transition.state;
         for asked in &transition.effects {
-            let sides = [self.live, after.live];
+            // What begins with this step, from the queue, begins after the cutover that the step may be.
+            let begins = asked.purpose == Purpose::Deployment && self.open_id() != after.open_id();
+            let sides = [if begins { after.live } else { self.live }, after.live];
             hold("I3", !asked.touches_for_a_deployment(&sides), || format!("{asked:?} touches {sides:?}"))?;
             hold("form", after.pending.contains(asked), || {
                 format!("{asked:?} is asked for and not pending")
@@ -69,13 +72,14 @@ impl ServiceState {
         for environment in Environment::ALL {
             self.check_gate_passed(environment, event, after)?;
         }
-        let ended = transition.closed.as_ref();
         let over = |deployment: &Deployment| {
             matches!(deployment.status, Status::Live | Status::RolledBack | Status::Failed)
                 && deployment.stage == Stage::Ended
                 && deployment.ended_at.is_some()
         };
-        hold("I4", ended.is_none_or(over), || "a deployment was closed that has not ended".to_owned())
+        hold("I4", transition.closed.iter().all(over), || {
+            "a deployment was closed that has not ended".to_owned()
+        })
     }
 
     /// A slot's gates are passed by an answer that says so, or were passed by what is put back.
@@ -115,6 +119,11 @@ impl ServiceState {
     }
 
     fn check_deployment(&self) -> Checked {
+        let waits = |queued: &Deployment| queued.status == Status::NotStarted && queued.incoming.is_some();
+        hold("I4", self.queue.iter().all(waits), || "something in the queue has begun".to_owned())?;
+        hold("progress", self.queue.is_empty() || self.deployment.is_some(), || {
+            "the queue waits for nothing".to_owned()
+        })?;
         let Some(deployment) = &self.deployment else {
             let orphan = self.pending.iter().find(|pending| pending.purpose == Purpose::Deployment);
             return hold("I4", orphan.is_none(), || format!("{orphan:?} belongs to no deployment"));
@@ -177,10 +186,17 @@ impl ServiceState {
                 Stage::Shifting | Stage::ShiftingBack => {
                     asked(|effect| matches!(effect, Effect::Shift { .. }))
                 }
+                Stage::Reviving => {
+                    asked(|effect| matches!(effect, Effect::Provision { .. } | Effect::AwaitHealthy { .. }))
+                }
                 Stage::Baking => deployment.bake_until.is_some(),
                 Stage::Ended => false,
             };
         hold("progress", goes_on, || format!("{} waits for nothing at {:?}", deployment.id, deployment.stage))
+    }
+
+    fn open_id(&self) -> Option<&DeploymentId> {
+        self.deployment.as_ref().map(|open| &open.id)
     }
 
     fn routes(&self) -> impl Iterator<Item = &ServiceRoute> {

@@ -1,6 +1,5 @@
 //! Whether a rollback is possible, how long it would take, and if not, why not.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -43,18 +42,8 @@ pub(crate) struct Target {
 
 /// Why a rollback has nowhere to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum NoTarget {
-    Nothing { why: String },
-    Unhealthy { version: Version, reason: String },
-}
-
-impl fmt::Display for NoTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Nothing { why } => f.write_str(why),
-            Self::Unhealthy { version, reason } => write!(f, "`{version}` is not healthy: {reason}"),
-        }
-    }
+pub(crate) struct NoTarget {
+    pub(crate) why: String,
 }
 
 impl ServiceState {
@@ -76,7 +65,7 @@ impl ServiceState {
                 why_not: None,
                 warm: target.warm,
             },
-            Err(why) => Readiness::not(why.to_string()),
+            Err(NoTarget { why }) => Readiness::not(why),
         }
     }
 
@@ -117,27 +106,27 @@ impl ServiceState {
 
     /// Where a rollback would go now: without an open deployment, or in the bake of one.
     ///
-    /// In the bake the former release has to be warm and well: it is what the bake keeps it for, and starting it
-    /// again would be a deployment of its own. Afterwards a release that is cold or not well is started afresh.
+    /// What is cold or not well has to be started first: in the bake where it is, afterwards afresh by a
+    /// deployment of its own.
     pub(crate) fn rollback_target(&self) -> Result<Target, NoTarget> {
         let environment = self.idle();
         let slot = &self.environments[environment];
         let Some(release) = &slot.release else {
-            return Err(NoTarget::Nothing { why: "there is no former release".to_owned() });
+            return Err(NoTarget { why: "there is no former release".to_owned() });
         };
         let version = release.version.clone();
         if slot.rolled_back {
-            return Err(NoTarget::Nothing { why: format!("`{version}` was itself taken back") });
+            return Err(NoTarget { why: format!("`{version}` was itself taken back") });
         }
         if !slot.passed_gates {
-            return Err(NoTarget::Nothing { why: format!("`{version}` has not passed its gates") });
+            return Err(NoTarget { why: format!("`{version}` has not passed its gates") });
         }
-        let baking = self.deployment.is_some();
-        match slot.unfit() {
-            None => Ok(Target { environment, version, warm: true }),
-            Some(reason) if baking => Err(NoTarget::Unhealthy { version, reason }),
-            Some(_) => Ok(Target { environment, version, warm: false }),
-        }
+        Ok(Target { environment, version, warm: slot.unfit().is_none() })
+    }
+
+    /// Why the former release could not take the traffic this instant.
+    pub(crate) fn former_is_unfit(&self) -> Option<String> {
+        self.environments[self.idle()].unfit()
     }
 
     /// Whether a slot's own instances are being started again.
@@ -153,7 +142,7 @@ impl Slot {
     /// Why the slot could not take traffic this instant.
     fn unfit(&self) -> Option<String> {
         match &self.health {
-            Health::Unhealthy { reason } => Some(reason.clone()),
+            Health::Unhealthy { reason, .. } => Some(reason.clone()),
             _ if self.clearing.is_some() => Some("its instances are being stopped".to_owned()),
             _ if self.instances.is_empty() => Some("it has no instances".to_owned()),
             Health::Unknown | Health::Healthy => None,

@@ -23,12 +23,18 @@ pub struct ServiceState {
     pub live: Environment,
     /// The weights of the last shift that was answered.
     pub weights: Weights,
-    /// The epoch of the last shift that was asked for; the next one is newer.
+    /// The term of the controller that decided last; every epoch it asks for is of it.
+    #[serde(default)]
+    pub term: u32,
+    /// The epoch of the last shift that was asked for, or the newer one that was found at the router.
     pub epoch: Epoch,
     /// The two slots.
     pub environments: PerEnvironment<Slot>,
     /// The open deployment: from submission to the end of its bake.
     pub deployment: Option<Deployment>,
+    /// Deployments that wait for the end of the open one, the next one first.
+    #[serde(default)]
+    pub queue: Vec<Deployment>,
     /// Effects that were asked for and not answered.
     pub pending: Vec<PendingEffect>,
     /// Number of the next effect of this service.
@@ -41,6 +47,18 @@ pub struct ServiceState {
     /// How long the last switch of traffic took, from the asking to the receipt: the estimate for the next.
     #[serde(default)]
     pub last_switch: Option<Duration>,
+    /// What the last start of a controller, or the last look at what is really there, led to.
+    #[serde(default)]
+    pub recovery: Option<Recovery>,
+}
+
+/// What was found and decided when a controller compared what was recorded with what is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// When.
+    pub at: Timestamp,
+    /// The decision and its reason, in one sentence.
+    pub decision: String,
 }
 
 /// A slot and what is in it.
@@ -69,6 +87,9 @@ pub struct Slot {
     /// When that is tried again.
     #[serde(default)]
     pub retry_at: Option<Timestamp>,
+    /// How often that was tried in vain, for the pause before the next time.
+    #[serde(default)]
+    pub tries: u32,
 }
 
 /// The steps of emptying a slot that has no weight: wait, take out of the table, stop.
@@ -96,6 +117,9 @@ pub enum Health {
     Unhealthy {
         /// Which and why, in one sentence.
         reason: String,
+        /// The last lines it wrote, oldest first, if its program has ended.
+        #[serde(default)]
+        last_lines: Vec<String>,
     },
 }
 
@@ -116,14 +140,17 @@ impl ServiceState {
             name,
             live: Environment::Green,
             weights: Weights::all_to(Environment::Green),
+            term: 0,
             epoch: Epoch::ZERO,
             environments: PerEnvironment::default(),
             deployment: None,
+            queue: Vec::new(),
             pending: Vec::new(),
             next_effect: 1,
             standby_until: None,
             republish_at: None,
             last_switch: None,
+            recovery: None,
         }
     }
 

@@ -1,7 +1,8 @@
 //! The decisions: one pure function from what was true and what happened to what is true now and what is wanted.
 //!
-//! The line forward is in `line`, the way back in `undo`, the emptying of a slot in `clearing`; `request`,
-//! `answer`, `health`, `time` and `recover` hold one kind of event each. All of them work on a [`Draft`]. The same
+//! The line forward is in `line`, the way back in `undo`, the emptying of a slot in `clearing`, its filling again
+//! after a loss in `restore`, what waits its turn in `queue`, every publication in `route`; `request`, `resolve`,
+//! `answer`, `health`, `time` and `recover` hold one kind of event each, and `by_hand` what `recover` finds moved. All of them work on a [`Draft`]. The same
 //! function serves the live run and the replay, so it may depend on nothing but its arguments.
 //!
 //! Three rules hold everywhere and keep the cases few. *One shift at a time*: a route is always whole, so a newer
@@ -10,13 +11,17 @@
 //! pending effect or a moment at which it is looked at again, or is stuck and says so.
 
 mod answer;
+mod by_hand;
 mod clearing;
 mod draft;
 mod health;
 mod line;
+mod queue;
 mod recover;
 mod refusal;
 mod request;
+mod resolve;
+mod restore;
 mod route;
 mod time;
 mod undo;
@@ -24,7 +29,7 @@ mod undo;
 pub use health::Watched;
 pub use refusal::Refusal;
 
-use crate::service::deployment::Deployment;
+use crate::service::deployment::{Deployment, DeploymentKind};
 use crate::service::effect::PendingEffect;
 use crate::service::event::Event;
 use crate::service::state::ServiceState;
@@ -39,8 +44,11 @@ pub struct Transition {
     pub state: ServiceState,
     /// What is asked for now; all of it is in `state.pending` too. What is in neither any more need not go on.
     pub effects: Vec<PendingEffect>,
-    /// The deployment that ended with this event.
-    pub closed: Option<Deployment>,
+    /// The deployments that ended with this event: the open one, or what waited in the queue.
+    pub closed: Vec<Deployment>,
+    /// Whether it is part of a rescue: asked for by a person, or taking something back. It is never refused for
+    /// want of disk (I9).
+    pub is_rescue: bool,
     changed: bool,
 }
 
@@ -60,24 +68,45 @@ impl Transition {
 pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Transition, Refusal> {
     let mut draft = Draft::new(state.clone(), now);
     match event {
-        Event::DeployRequested { deployment, actor, release, rollout, end_bake } => {
-            draft.deploy_requested(deployment, actor, release, rollout, *end_bake)?;
+        Event::DeployRequested { deployment, actor, release, rollout, when_open } => {
+            draft.deploy_requested(deployment, actor, release, rollout, *when_open)?;
         }
         Event::RollbackRequested { deployment, actor } => draft.rollback_requested(deployment, actor)?,
-        Event::AbortRequested { actor } => draft.abort_requested(actor)?,
+        Event::AbortRequested { actor, only_queue } => draft.abort_requested(actor, *only_queue)?,
+        Event::ResolveRequested { actor, way } => draft.resolve_requested(actor, *way)?,
         Event::Answered { effect, answer } => draft.answered(effect, answer),
         Event::HealthChanged { environment, instances, health } => {
             draft.health_changed(*environment, instances, health);
         }
         Event::TimePassed => draft.time_passed(),
-        Event::ControllerStarted { term, route, running } => {
-            draft.controller_started(*term, route.as_ref(), running);
+        Event::ControllerStarted { term, route, blind, running, releases } => {
+            draft.controller_started(*term, route.as_ref(), *blind, running, releases.as_deref());
         }
     }
+    draft.start_queued();
     let (after, effects, closed) = draft.finish();
-    let changed = after != *state || !effects.is_empty() || closed.is_some();
-    let transition = Transition { state: after, effects, closed, changed };
+    let changed = after != *state || !effects.is_empty() || !closed.is_empty();
+    let is_rescue = event.is_rescue() || state.is_being_rescued() || after.is_being_rescued();
+    let transition = Transition { state: after, effects, closed, is_rescue, changed };
     debug_assert_eq!(transition.state.check_invariants(), Ok(()), "after {event:?}");
     debug_assert_eq!(state.check_transition(event, &transition), Ok(()), "after {event:?}");
     Ok(transition)
+}
+
+impl Event {
+    /// Whether a person asks for something to be taken back or settled.
+    #[must_use]
+    pub fn is_rescue(&self) -> bool {
+        matches!(
+            self,
+            Self::RollbackRequested { .. } | Self::AbortRequested { .. } | Self::ResolveRequested { .. }
+        )
+    }
+}
+
+impl ServiceState {
+    fn is_being_rescued(&self) -> bool {
+        let taken_back = |open: &Deployment| open.undo.is_some() || open.kind == DeploymentKind::Rollback;
+        self.deployment.as_ref().is_some_and(taken_back)
+    }
 }

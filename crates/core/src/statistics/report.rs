@@ -20,10 +20,18 @@ pub struct Statistics {
     pub generation: u64,
     /// Process id of the data plane.
     pub pid: u32,
+    /// Whether clients are accepted; a data plane that holds its listeners refuses them.
+    #[serde(default = "yes")]
+    pub listening: bool,
     /// Every service that is routed.
     pub services: Vec<ServiceReport>,
     /// Instances that a table names or that still hold a request.
     pub instances: Vec<InstanceReport>,
+}
+
+/// A data plane that does not say so listens from its start.
+fn yes() -> bool {
+    true
 }
 
 /// One service.
@@ -77,4 +85,7 @@ pub struct InstanceReport {
     pub in_flight: u64,
     /// Whether new requests go to it.
     pub in_rotation: bool,
+    /// What its probes say; `None` while they say nothing, or where nobody asks.
+    #[serde(default)]
+    pub healthy: Option<bool>,
 }

@@ -56,6 +56,12 @@ fn start_time_again(service: &mut ServiceState, time: Timestamp) {
 fn leave_out_the_report(service: &mut ServiceState) {
     let now = Timestamp::from_millis(NOW);
     service.last_switch = None;
+    service.recovery = None;
+    service.term = 0;
+    for queued in &mut service.queue {
+        queued.steps.clear();
+        queued.started_at = now;
+    }
     for environment in Environment::ALL {
         forget_history(&mut service.environments[environment]);
     }
@@ -79,7 +85,7 @@ fn forget_history(slot: &mut Slot) {
     slot.last_deployed = None;
     slot.start_took = None;
     slot.trouble = slot.trouble.take().map(|_| String::new());
-    if let Health::Unhealthy { reason } = &mut slot.health {
+    if let Health::Unhealthy { reason, .. } = &mut slot.health {
         reason.clear();
     }
 }

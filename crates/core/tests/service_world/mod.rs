@@ -17,9 +17,9 @@ use cutover_core::release::{Configuration, Release, RolloutPolicy, Route, RunPol
 use cutover_core::routing::ServiceRoute;
 use cutover_core::service::{
     Answer, Deployment, Effect, Event, Health, Instance, ObservedRoute, PendingEffect, Refusal, ServiceState,
-    Slot, step,
+    Slot, Way, WhenOpen, step,
 };
-use cutover_core::{Environment, Epoch, InstanceId, PerEnvironment, Timestamp};
+use cutover_core::{Environment, Epoch, InstanceId, PerEnvironment, ReleaseId, Timestamp, Weights};
 
 /// A release of one instance whose identity follows from its version.
 pub(crate) fn release(version: &str) -> Release {
@@ -53,13 +53,13 @@ pub(crate) fn rollout() -> RolloutPolicy {
 }
 
 /// A request to deploy that version, under an id made of the number.
-pub(crate) fn deploy_event(number: u32, version: &str, rollout: RolloutPolicy, end_bake: bool) -> Event {
+pub(crate) fn deploy_event(number: u32, version: &str, rollout: RolloutPolicy, when_open: WhenOpen) -> Event {
     Event::DeployRequested {
         deployment: format!("d{number}").parse().unwrap(),
         actor: "alice".to_owned(),
         release: Box::new(release(version)),
         rollout,
-        end_bake,
+        when_open,
     }
 }
 
@@ -104,7 +104,9 @@ impl Outside {
     }
 
     fn shift(&mut self, route: &ServiceRoute) -> Answer {
-        if route.epoch < self.route.as_ref().and_then(|route| route.epoch) {
+        let present = self.route.as_ref();
+        let same_epoch = present.is_some_and(|present| present.epoch == route.epoch && present != route);
+        if same_epoch || route.epoch < present.and_then(|present| present.epoch) {
             return failed("the router has a newer epoch");
         }
         self.route = Some(route.clone());
@@ -125,7 +127,27 @@ impl Outside {
     /// What a controller finds when it looks.
     pub(crate) fn observe(&self) -> Option<ObservedRoute> {
         let route = self.route.as_ref()?;
-        Some(ObservedRoute { epoch: route.epoch.unwrap_or(Epoch::ZERO), weights: route.weights })
+        let ids =
+            |environment| route.instances(environment).iter().map(|instance| instance.id.clone()).collect();
+        Some(ObservedRoute {
+            epoch: route.epoch.unwrap_or(Epoch::ZERO),
+            weights: route.weights,
+            instances: Some(PerEnvironment::from_fn(ids)),
+        })
+    }
+
+    /// Somebody moves the traffic at the router itself; whether that was possible.
+    pub(crate) fn move_by_hand(&mut self) -> bool {
+        let Some(route) = &mut self.route else { return false };
+        let Some(to) = route.weights.sole().map(Environment::other) else { return false };
+        let fit = |id: &InstanceId| self.running.contains(id) && self.proved.contains(id);
+        let instances = route.instances(to);
+        if instances.is_empty() || !instances.iter().all(|instance| fit(&instance.id)) {
+            return false;
+        }
+        route.weights = Weights::all_to(to);
+        route.epoch = route.epoch.map(Epoch::by_hand);
+        true
     }
 
     /// Instances that get new requests.
@@ -165,7 +187,7 @@ pub(crate) fn failed(reason: &str) -> Answer {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Happened {
     pub(crate) effects: Vec<PendingEffect>,
-    pub(crate) closed: Option<Deployment>,
+    pub(crate) closed: Vec<Deployment>,
     pub(crate) noop: bool,
 }
 
@@ -240,12 +262,12 @@ impl World {
 
     pub(crate) fn deploy_with(&mut self, version: &str, rollout: RolloutPolicy) -> Result<Happened, Refusal> {
         self.requests += 1;
-        self.happens(&deploy_event(self.requests, version, rollout, false))
+        self.happens(&deploy_event(self.requests, version, rollout, WhenOpen::Refuse))
     }
 
     pub(crate) fn deploy_ending_the_bake(&mut self, version: &str) -> Result<Happened, Refusal> {
         self.requests += 1;
-        self.happens(&deploy_event(self.requests, version, rollout(), true))
+        self.happens(&deploy_event(self.requests, version, rollout(), WhenOpen::EndBake))
     }
 
     pub(crate) fn rollback(&mut self) -> Result<Happened, Refusal> {
@@ -255,7 +277,7 @@ impl World {
     }
 
     pub(crate) fn abort(&mut self) -> Result<Happened, Refusal> {
-        self.happens(&Event::AbortRequested { actor: "bob".to_owned() })
+        self.happens(&Event::AbortRequested { actor: "bob".to_owned(), only_queue: false })
     }
 
     /// The one pending effect that is described so.
@@ -316,8 +338,28 @@ impl World {
 
     /// The controller starts again and finds what is there.
     pub(crate) fn restart(&mut self) -> Happened {
+        self.restart_in_term(1, None)
+    }
+
+    /// The same in a later term, with what is in the store if somebody has looked.
+    pub(crate) fn restart_in_term(&mut self, term: u32, releases: Option<Vec<ReleaseId>>) -> Happened {
         let running = self.outside.running.iter().cloned().collect();
-        self.happens(&Event::ControllerStarted { term: 1, route: self.outside.observe(), running }).unwrap()
+        let route = self.outside.observe();
+        self.happens(&Event::ControllerStarted { term, route, blind: false, running, releases }).unwrap()
+    }
+
+    /// Asks for a deployment on these terms, under the next id.
+    pub(crate) fn deploy_when_open(
+        &mut self,
+        version: &str,
+        when_open: WhenOpen,
+    ) -> Result<Happened, Refusal> {
+        self.requests += 1;
+        self.happens(&deploy_event(self.requests, version, rollout(), when_open))
+    }
+
+    pub(crate) fn resolve(&mut self, way: Way) -> Result<Happened, Refusal> {
+        self.happens(&Event::ResolveRequested { actor: "bob".to_owned(), way })
     }
 
     pub(crate) fn slot(&self, environment: Environment) -> &Slot {
@@ -342,7 +384,7 @@ impl World {
 }
 
 pub(crate) fn unhealthy() -> Health {
-    Health::Unhealthy { reason: "connection refused".to_owned() }
+    Health::unhealthy("connection refused")
 }
 
 pub(crate) fn label(effect: &Effect) -> &'static str {

@@ -1,6 +1,7 @@
 //! How the command line asks a controller.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cutover_adapters::unix_http::{Reply, UnixHttp, UnixHttpError};
 use hyper::{Method, StatusCode};
@@ -8,7 +9,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::problem::Problem;
-use crate::api::views::DeploymentView;
+use crate::api::views::{ControllerView, DeploymentView};
+
+/// A controller that has not told something by then hangs.
+const ANSWER: Duration = Duration::from_secs(5);
+/// What is ordered may take this long before it is accepted: a large artifact has to be copied.
+const DEED: Duration = Duration::from_secs(1800);
 
 /// A controller behind its socket.
 #[derive(Debug, Clone)]
@@ -19,6 +25,8 @@ pub(crate) struct Client(UnixHttp);
 pub(crate) enum ClientError {
     #[error("no controller answers: {0}")]
     Unreachable(UnixHttpError),
+    #[error("the controller behind `{}` has not answered within {} s: it hangs", socket.display(), limit.as_secs())]
+    Hangs { socket: PathBuf, limit: Duration },
     #[error("the connection to the controller was lost: {0}")]
     Lost(UnixHttpError),
     #[error("{}", .0.error)]
@@ -40,8 +48,25 @@ impl Client {
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        let reply = self.accepted(self.0.send::<()>(Method::GET, path, None).await?).await?;
-        Ok(self.0.json(reply).await?)
+        let got = async {
+            let reply = self.accepted(self.0.send::<()>(Method::GET, path, None).await?).await?;
+            Ok(self.0.json(reply).await?)
+        };
+        self.within(ANSWER, got).await
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        answer: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        let hangs = |_| ClientError::Hangs { socket: self.0.socket().to_owned(), limit };
+        tokio::time::timeout(limit, answer).await.map_err(hangs)?
+    }
+
+    /// Whoever does not even say who it is gets no order: it might be carried out long after.
+    async fn is_awake(&self) -> Result<(), ClientError> {
+        self.get::<ControllerView>("/v1/controller").await.map(drop)
     }
 
     pub(crate) async fn post<B: Serialize + Sync, T: DeserializeOwned>(
@@ -49,19 +74,27 @@ impl Client {
         path: &str,
         body: Option<&B>,
     ) -> Result<T, ClientError> {
-        let reply = self.accepted(self.0.send(Method::POST, path, body).await?).await?;
-        Ok(self.0.json(reply).await?)
+        self.is_awake().await?;
+        let done = async {
+            let reply = self.accepted(self.0.send(Method::POST, path, body).await?).await?;
+            Ok(self.0.json(reply).await?)
+        };
+        self.within(DEED, done).await
     }
 
     /// Asks for something that has no answer but its acceptance.
     pub(crate) async fn tell(&self, path: &str) -> Result<(), ClientError> {
-        self.accepted(self.0.send::<()>(Method::POST, path, None).await?).await.map(drop)
+        self.is_awake().await?;
+        let told =
+            async { self.accepted(self.0.send::<()>(Method::POST, path, None).await?).await.map(drop) };
+        self.within(ANSWER, told).await
     }
 
     /// A deployment as it is and becomes.
     pub(crate) async fn follow(&self, service: &str, id: &str) -> Result<Follow, ClientError> {
         let path = format!("/v1/services/{service}/deployments/{id}/follow");
-        let reply = self.accepted(self.0.send::<()>(Method::GET, &path, None).await?).await?;
+        let begun = async { self.accepted(self.0.send::<()>(Method::GET, &path, None).await?).await };
+        let reply = self.within(ANSWER, begun).await?;
         Ok(Follow { http: self.0.clone(), reply, partial: Vec::new() })
     }
 
@@ -100,7 +133,7 @@ impl ClientError {
     pub(crate) fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Refused(problem) => StatusCode::from_u16(problem.status).ok(),
-            Self::Unreachable(_) | Self::Lost(_) => None,
+            Self::Unreachable(_) | Self::Hangs { .. } | Self::Lost(_) => None,
         }
     }
 }

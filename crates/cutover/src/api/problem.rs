@@ -37,7 +37,10 @@ impl From<RequestError> for Problem {
             RequestError::Prepare(PrepareError::Wrong { hint, .. }) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, hint.clone())
             }
-            RequestError::Prepare(PrepareError::Host { .. }) => (StatusCode::INSUFFICIENT_STORAGE, None),
+            RequestError::Prepare(PrepareError::Host { .. }) => (
+                StatusCode::INSUFFICIENT_STORAGE,
+                Some("if its disk is full, make room there; rollback and abort still work".to_owned()),
+            ),
             RequestError::CannotRun(_) => (
                 StatusCode::INSUFFICIENT_STORAGE,
                 Some("put that right, or deploy with `--force` if you know better".to_owned()),
@@ -48,9 +51,14 @@ impl From<RequestError> for Problem {
             RequestError::UnknownService(_) => {
                 (StatusCode::NOT_FOUND, Some("`cutover status` lists the services".to_owned()))
             }
+            RequestError::Journal(JournalError::Full { .. }) => (StatusCode::INSUFFICIENT_STORAGE, None),
             RequestError::Journal(_) => (
                 StatusCode::INSUFFICIENT_STORAGE,
                 Some("nothing is decided that cannot be recorded; make room on the disk of the state directory".to_owned()),
+            ),
+            RequestError::NoControl { .. } => (
+                StatusCode::CONFLICT,
+                Some("its traffic goes on; `cutover journal verify` tells what cannot be read".to_owned()),
             ),
             RequestError::Ending => (StatusCode::SERVICE_UNAVAILABLE, None),
         };

@@ -14,8 +14,8 @@ use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use cutover_controller::ports::EvidenceSource;
-use cutover_controller::{Clock, DeploymentManager, Snapshot, SubmitOptions, SystemClock};
-use cutover_core::service::Deployment;
+use cutover_controller::{DeploymentManager, Snapshot, SubmitOptions};
+use cutover_core::service::{Deployment, Status};
 use cutover_core::{DeploymentId, ServiceName};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
@@ -24,9 +24,12 @@ use crate::api::VERSION;
 use crate::api::evidence::Window;
 use crate::api::problem::Problem;
 use crate::api::views::{
-    Accepted, ControllerView, DeployAnswer, DeployRequest, DeploymentView, HistoryView, ServiceView,
-    ServicesView,
+    AbortRequest, Accepted, ControllerView, DeployAnswer, DeployRequest, DeploymentView, HistoryView,
+    ResolveRequest, ServiceView, ServicesView, WaysView,
 };
+
+/// Seconds by which the host's clock has to be elsewhere before people are told.
+const NOTABLE_DRIFT: u64 = 60;
 
 /// Deployments that a history holds at most.
 const HISTORY: usize = 200;
@@ -87,6 +90,7 @@ pub(crate) async fn serve(
         .route("/v1/services/{service}/deployments/{id}/follow", get(follow))
         .route("/v1/services/{service}/rollback", post(rollback))
         .route("/v1/services/{service}/abort", post(abort))
+        .route("/v1/services/{service}/resolve", get(ways).post(resolve))
         .route("/v1/shutdown", post(shut_down))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .with_state(served);
@@ -121,7 +125,7 @@ async fn controller(State(served): State<Served>) -> Json<ControllerView> {
 async fn services(State(served): State<Served>) -> Answer<ServicesView> {
     let mut services = Vec::new();
     for snapshot in served.manager.services().await {
-        services.push(view(&served, &snapshot).await?);
+        services.push(view(&served, &snapshot).await);
     }
     Ok(Json(ServicesView { v: VERSION, services }))
 }
@@ -130,24 +134,33 @@ async fn service(State(served): State<Served>, UrlPath(name): UrlPath<String>) -
     let name = service_name(name)?;
     let snapshots = snapshots(&served, &name).await?;
     let snapshot = Arc::clone(&snapshots.borrow());
-    Ok(Json(view(&served, &snapshot).await?))
+    Ok(Json(view(&served, &snapshot).await))
 }
 
-async fn view(served: &Served, snapshot: &Snapshot) -> Result<ServiceView, Problem> {
+async fn view(served: &Served, snapshot: &Snapshot) -> ServiceView {
     let name = &snapshot.state.name;
+    let mut past_trouble = None;
     let newest = match &snapshot.state.deployment {
         Some(open) => {
-            let waiting_for = snapshot.waiting_for.clone();
+            let waiting_for = waiting_for(snapshot, open);
             Some(DeploymentView { waiting_for, ..DeploymentView::new(name, open) })
         }
-        None => {
-            let history = served.manager.history(name, HISTORY).await?;
-            DeploymentView::history(name, &history).into_iter().next()
-        }
+        None => match served.manager.history(name, HISTORY).await {
+            Ok(history) => DeploymentView::history(name, &history).into_iter().next(),
+            // One service whose past cannot be read does not keep the others from being told of.
+            Err(error) => {
+                past_trouble = Some(error.to_string());
+                None
+            }
+        },
     };
-    let mut view = ServiceView::new(snapshot, newest, SystemClock.now());
+    let clock = served.manager.clock();
+    let mut view = ServiceView::new(snapshot, newest, clock.now());
+    let ahead = clock.drift() / 1000;
+    view.clock_ahead_seconds = (ahead.unsigned_abs() >= NOTABLE_DRIFT).then_some(ahead);
+    view.journal_trouble = view.journal_trouble.or(past_trouble);
     served.window.complete(&mut view);
-    Ok(view)
+    view
 }
 
 async fn snapshots(served: &Served, name: &ServiceName) -> Result<watch::Receiver<Arc<Snapshot>>, Problem> {
@@ -193,7 +206,7 @@ async fn deploy(
     if request.spec.service.as_str() != name {
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "path and body name different services"));
     }
-    let options = SubmitOptions { end_bake: request.end_bake, force: request.force };
+    let options = SubmitOptions { when_open: request.when_open, force: request.force };
     let submitted = served.manager.submit(&request.spec, &peer.actor, options).await?;
     Ok(Json(submitted.into()))
 }
@@ -211,8 +224,31 @@ async fn abort(
     State(served): State<Served>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     UrlPath(name): UrlPath<String>,
+    body: Bytes,
 ) -> Answer<Accepted> {
-    let deployment = served.manager.abort(&service_name(name)?, &peer.actor).await?;
+    let request = if body.is_empty() { Ok(AbortRequest::default()) } else { serde_json::from_slice(&body) };
+    let AbortRequest { only_queue } =
+        request.map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
+    let deployment = served.manager.abort(&service_name(name)?, &peer.actor, only_queue).await?;
+    Ok(Json(Accepted { deployment }))
+}
+
+async fn ways(State(served): State<Served>, UrlPath(name): UrlPath<String>) -> Answer<WaysView> {
+    let service = service_name(name)?;
+    let snapshot = Arc::clone(&snapshots(&served, &service).await?.borrow());
+    let stuck = snapshot.state.deployment.as_ref().filter(|open| open.status == Status::Stuck);
+    let stuck = stuck.map(|stuck| stuck.reason.clone().unwrap_or_default());
+    Ok(Json(WaysView { v: VERSION, service, stuck, ways: snapshot.state.ways_out() }))
+}
+
+async fn resolve(
+    State(served): State<Served>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    UrlPath(name): UrlPath<String>,
+    request: Result<Json<ResolveRequest>, JsonRejection>,
+) -> Answer<Accepted> {
+    let Json(request) = request.map_err(|error| Problem::new(error.status(), error.body_text()))?;
+    let deployment = served.manager.resolve(&service_name(name)?, &peer.actor, request.way).await?;
     Ok(Json(Accepted { deployment }))
 }
 
@@ -243,6 +279,21 @@ async fn follow(
     Ok(Body::from_stream(lines).into_response())
 }
 
+/// What a deployment waits for, as far as that is worth telling.
+fn waiting_for(snapshot: &Snapshot, deployment: &Deployment) -> Option<String> {
+    let state = &snapshot.state;
+    if let (Some(ahead), Some(open)) = (state.ahead_of(&deployment.id), &state.deployment) {
+        let behind = match ahead {
+            0 | 1 => String::new(),
+            more => format!(", and {} more before it", more - 1),
+        };
+        let baking = if open.is_baking() { ", which is in its bake" } else { "" };
+        return Some(format!("deployment `{}` of `{}`{baking}{behind}", open.id, open.version));
+    }
+    let trouble = snapshot.journal_trouble.clone().or_else(|| snapshot.waiting_for.clone());
+    trouble.filter(|_| deployment.ended_at.is_none())
+}
+
 struct Following {
     served: Served,
     service: ServiceName,
@@ -259,13 +310,13 @@ impl Following {
             self.snapshots.changed().await.ok()?;
             let snapshot = Arc::clone(&self.snapshots.borrow_and_update());
             let is_it = |deployment: &&Deployment| deployment.id == self.id;
-            let here = snapshot.state.deployment.iter().chain(&snapshot.last_closed).find(is_it);
+            let state = &snapshot.state;
+            let here = state.deployment.iter().chain(&state.queue).chain(&snapshot.last_closed).find(is_it);
             let view = match here {
-                Some(deployment) => {
-                    let open = deployment.ended_at.is_none();
-                    let waiting_for = snapshot.waiting_for.clone().filter(|_| open);
-                    DeploymentView { waiting_for, ..DeploymentView::new(&self.service, deployment) }
-                }
+                Some(deployment) => DeploymentView {
+                    waiting_for: waiting_for(&snapshot, deployment),
+                    ..DeploymentView::new(&self.service, deployment)
+                },
                 None => {
                     let history = self.served.manager.history(&self.service, HISTORY).await.ok()?;
                     let found = history.iter().find(|deployment| deployment.id == self.id)?;

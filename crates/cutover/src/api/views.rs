@@ -3,7 +3,10 @@
 use cutover_controller::{Snapshot, Submitted};
 use cutover_core::receipt::Receipt;
 use cutover_core::release::DeploymentSpec;
-use cutover_core::service::{Deployment, DeploymentKind, Health, ServiceState, Slot, Status, StepReport};
+use cutover_core::service::{
+    Deployment, DeploymentKind, Health, Recovery, ServiceState, Slot, Status, StepReport, Way, WayOut,
+    WhenOpen,
+};
 use cutover_core::{
     DeploymentId, Environment, InstanceId, PerEnvironment, ReleaseId, ServiceName, Timestamp, Version,
 };
@@ -25,7 +28,7 @@ pub(crate) fn moment(timestamp: Timestamp) -> String {
 pub(crate) struct DeployRequest {
     pub(crate) spec: DeploymentSpec,
     #[serde(default)]
-    pub(crate) end_bake: bool,
+    pub(crate) when_open: WhenOpen,
     #[serde(default)]
     pub(crate) force: bool,
 }
@@ -47,6 +50,32 @@ impl From<Submitted> for DeployAnswer {
             Submitted::AlreadyLive { version, baking } => Self::AlreadyLive { version, baking },
         }
     }
+}
+
+/// What an abort is about.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AbortRequest {
+    /// Only what waits in the queue.
+    #[serde(default)]
+    pub(crate) only_queue: bool,
+}
+
+/// A way out that somebody has chosen.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResolveRequest {
+    pub(crate) way: Way,
+}
+
+/// The ways out of what is stuck.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct WaysView {
+    pub(crate) v: u32,
+    pub(crate) service: ServiceName,
+    /// Why it is stuck; absent if nothing is.
+    pub(crate) stuck: Option<String>,
+    pub(crate) ways: Vec<WayOut>,
 }
 
 /// The deployment that a rollback or an abort is about.
@@ -77,8 +106,34 @@ pub(crate) struct ServiceView {
     pub(crate) rollback: RollbackView,
     /// The newest deployment.
     pub(crate) deployment: Option<DeploymentView>,
+    /// Deployments that wait for the end of the open one, the next one first.
+    #[serde(default)]
+    pub(crate) queue: Vec<QueuedView>,
+    /// What the last start of the controller, or its last look at what is there, led to.
+    #[serde(default)]
+    pub(crate) recovery: Option<RecoveryView>,
+    /// Seconds that the host's clock is ahead of the times told here, if somebody has set it since the controller
+    /// started.
+    #[serde(default)]
+    pub(crate) clock_ahead_seconds: Option<i64>,
     /// Why decisions cannot be recorded, while that is so.
     pub(crate) journal_trouble: Option<String>,
+}
+
+/// A deployment that waits for its turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct QueuedView {
+    pub(crate) deployment: DeploymentId,
+    pub(crate) version: Version,
+    pub(crate) actor: String,
+    pub(crate) since: String,
+}
+
+/// What was found and decided when a controller compared what was recorded with what is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RecoveryView {
+    pub(crate) at: String,
+    pub(crate) decision: String,
 }
 
 /// One slot of a service.
@@ -90,6 +145,9 @@ pub(crate) struct EnvironmentView {
     /// `unknown`, `healthy` or `unhealthy`.
     pub(crate) health: String,
     pub(crate) health_reason: Option<String>,
+    /// The last lines that it wrote, if its program keeps ending.
+    #[serde(default)]
+    pub(crate) last_lines: Vec<String>,
     pub(crate) weight: u8,
     pub(crate) last_deployed: Option<String>,
     pub(crate) instances: Vec<InstanceView>,
@@ -265,18 +323,40 @@ impl ServiceView {
                 warm_until: state.standby_until.filter(|_| readiness.warm).map(moment),
             },
             deployment: newest,
+            queue: state.queue.iter().map(QueuedView::new).collect(),
+            recovery: state.recovery.as_ref().map(RecoveryView::new),
+            clock_ahead_seconds: None,
             journal_trouble: snapshot.journal_trouble.clone(),
         }
+    }
+}
+
+impl QueuedView {
+    fn new(queued: &Deployment) -> Self {
+        Self {
+            deployment: queued.id.clone(),
+            version: queued.version.clone(),
+            actor: queued.actor.clone(),
+            since: moment(queued.started_at),
+        }
+    }
+}
+
+impl RecoveryView {
+    fn new(recovery: &Recovery) -> Self {
+        Self { at: moment(recovery.at), decision: recovery.decision.clone() }
     }
 }
 
 impl EnvironmentView {
     fn new(state: &ServiceState, color: Environment) -> Self {
         let slot: &Slot = &state.environments[color];
-        let (health, health_reason) = match &slot.health {
-            Health::Unknown => ("unknown", None),
-            Health::Healthy => ("healthy", None),
-            Health::Unhealthy { reason } => ("unhealthy", Some(reason.clone())),
+        let (health, health_reason, last_lines) = match &slot.health {
+            Health::Unknown => ("unknown", None, Vec::new()),
+            Health::Healthy => ("healthy", None, Vec::new()),
+            Health::Unhealthy { reason, last_lines } => {
+                ("unhealthy", Some(reason.clone()), last_lines.clone())
+            }
         };
         let instance = |instance: &cutover_core::service::Instance| InstanceView {
             id: instance.id.clone(),
@@ -290,6 +370,7 @@ impl EnvironmentView {
             release: slot.release.as_ref().map(|release| release.id.clone()),
             health: health.to_owned(),
             health_reason,
+            last_lines,
             weight: state.weights.of(color),
             last_deployed: slot.last_deployed.map(moment),
             instances: slot.instances.iter().map(instance).collect(),

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::json;
 
+use crate::api::VERSION;
+use crate::api::views::{AbortRequest, Accepted};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::place::Place;
+use crate::cli::place::{self, Place};
 use crate::cli::printer::Printer;
 use crate::cli::rollback::take_back;
 
@@ -16,6 +19,9 @@ pub(crate) struct Abort {
     place: Place,
     /// The service [default: that of the cutover.toml here]
     service: Option<String>,
+    /// Only drop what waits in the queue; the open deployment goes on
+    #[arg(long)]
+    only_queue: bool,
     /// Stop following after this time; the undo goes on
     #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -23,6 +29,20 @@ pub(crate) struct Abort {
 
 impl Abort {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
+        if self.only_queue {
+            return drop_queue(&self.place, self.service, printer).await;
+        }
         take_back(self.place, self.service, self.timeout, "abort", printer).await
     }
+}
+
+async fn drop_queue(place: &Place, service: Option<String>, printer: &Printer) -> Result<Exit, Failure> {
+    let service = place::service(service)?;
+    let path = format!("/v1/services/{service}/abort");
+    let accepted: Accepted = place.client().post(&path, Some(&AbortRequest { only_queue: true })).await?;
+    let open = &accepted.deployment;
+    printer.result(&json!({ "v": VERSION, "success": true, "open": open }), || {
+        format!("{service}   nothing waits any more; deployment {open} goes on")
+    });
+    Ok(Exit::Done)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use cutover_core::service::WhenOpen;
 
 use crate::api::client::Client;
 use crate::api::views::{DeployAnswer, DeployRequest, ServiceView};
@@ -23,8 +24,14 @@ pub(crate) struct Deploy {
     /// The configuration
     #[arg(long, short, value_name = "FILE", default_value = "cutover.toml")]
     file: PathBuf,
+    /// Wait for the end of the deployment that is open, and of those that wait already
+    #[arg(long, group = "terms")]
+    queue: bool,
+    /// Replace the deployment that is open: take it back, or end its bake if it is live; drop what waits
+    #[arg(long, group = "terms")]
+    supersede: bool,
     /// End the bake of the deployment before, giving up that its former release is warm
-    #[arg(long)]
+    #[arg(long, group = "terms")]
     end_bake: bool,
     /// Deploy although the host seems to have no room
     #[arg(long)]
@@ -54,7 +61,13 @@ impl Deploy {
         }
         let client = self.place.client();
         let service = resolved.spec.service.clone();
-        let request = DeployRequest { spec: resolved.spec, end_bake: self.end_bake, force: self.force };
+        let when_open = match (self.queue, self.supersede, self.end_bake) {
+            (true, ..) => WhenOpen::Queue,
+            (_, true, _) => WhenOpen::Supersede,
+            (.., true) => WhenOpen::EndBake,
+            _ => WhenOpen::Refuse,
+        };
+        let request = DeployRequest { spec: resolved.spec, when_open, force: self.force };
         let path = format!("/v1/services/{service}/deployments");
         let until = match self.wait {
             Some(Wait::Live) => Until::Live,

@@ -81,7 +81,9 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match &error {
             ClientError::Unreachable(_) => Self::new(Exit::Unreachable, error.to_string())
-                .hint("start it with `cutover serve`, or name another one with `--state-dir`; what a former one started goes on meanwhile"),
+                .hint("start it with `cutover serve`, or name another one with `--state-dir`; what a former one started goes on meanwhile, and `cutover rollback --break-glass` moves its traffic back without a controller"),
+            ClientError::Hangs { .. } => Self::new(Exit::Unreachable, error.to_string())
+                .hint("requests go on; `cutover rollback --break-glass` moves traffic back without it; end it and start `cutover serve` again to have it back"),
             ClientError::Lost(_) => Self::new(Exit::Unreachable, error.to_string())
                 .hint("what was asked may have happened: `cutover status` tells"),
             ClientError::Refused(problem) => {

@@ -25,6 +25,8 @@ pub(crate) enum Until {
     Done,
     /// The deployment has been taken back.
     TakenBack,
+    /// What was stuck has ended, however, or is stuck again.
+    Settled,
 }
 
 /// What is followed, and for whom.
@@ -47,6 +49,7 @@ pub(crate) struct Ended {
 enum Interruption {
     Signal,
     Timeout,
+    Lost(ClientError),
 }
 
 impl Following<'_> {
@@ -71,24 +74,43 @@ impl Following<'_> {
                     progress.finish();
                     return Ok(ended);
                 }
-                Err(error) => format!("following ended: {error}"),
+                Err(error) => Interruption::Lost(error),
             },
-            interruption = interrupted => match interruption {
-                Interruption::Signal => "following ended by a signal".to_owned(),
-                Interruption::Timeout => {
-                    format!("following ended after {}", humantime::format_duration(self.timeout))
-                }
-            },
+            interruption = interrupted => interruption,
         };
         progress.finish();
-        let service = self.service;
-        self.printer.talk(&format!(
-            "{looked_away}; the deployment goes on\n  \
-             hint: the same command follows it again, `cutover show {deployment} --service {service}` tells how it \
-             went, `cutover abort {service}` takes it back"
-        ));
+        self.printer.talk(&self.farewell(&looked_away, deployment, last.as_ref()));
         let message = format!("deployment {deployment} is not finished");
         Ok(Ended { exit: Exit::Unfinished, view: last, message })
+    }
+
+    /// What one who looks away has to know: whether it goes on without them, and how to come back to it or end it.
+    fn farewell(&self, why: &Interruption, deployment: &str, last: Option<&DeploymentView>) -> String {
+        let service = self.service;
+        let why = match why {
+            Interruption::Lost(error) => {
+                return format!(
+                    "following ended: {error}; requests go on, but nobody watches the deployment until a controller \
+                     runs\n  hint: `cutover serve` takes it up again; if the new release is bad, `cutover rollback \
+                     --break-glass {service}` moves traffic back without a controller"
+                );
+            }
+            Interruption::Signal => "following ended by a signal".to_owned(),
+            Interruption::Timeout => {
+                format!("following ended after {}", humantime::format_duration(self.timeout))
+            }
+        };
+        let waits = last.is_some_and(|view| view.status == Status::NotStarted);
+        let (state, end) = match last {
+            _ if waits => ("it waits for its turn", "abort --only-queue"),
+            Some(view) if view.status == Status::Live => ("it is live, and its bake goes on", "rollback"),
+            _ => ("the deployment goes on", "abort"),
+        };
+        let means = if waits { "drops everything that waits" } else { "takes it back" };
+        format!(
+            "{why}; {state}\n  hint: the same command follows it again, `cutover show {deployment} --service \
+             {service}` tells how it went, `cutover {end} {service}` {means}"
+        )
     }
 
     async fn watch(
@@ -145,13 +167,19 @@ fn conclusion(view: &DeploymentView, until: Until) -> Option<(Exit, String)> {
     let reason = view.reason.as_deref().unwrap_or("no reason is known");
     let ended = view.ended_at.is_some();
     match (view.status, until) {
+        (Status::Live | Status::RolledBack | Status::Failed, Until::Settled) if ended => {
+            Some((Exit::Done, format!("deployment {} has ended as {}", view.deployment, view.status.label())))
+        }
         (Status::Live, Until::Live | Until::Done) if ended || until == Until::Live => {
             Some((Exit::Done, format!("{version} is live")))
         }
         (Status::Live, Until::TakenBack) if view.kind == DeploymentKind::Rollback => {
             Some((Exit::Done, format!("{version} is live again")))
         }
-        (Status::Stuck, _) => Some((Exit::Stuck, format!("{version} is stuck: {reason}"))),
+        (Status::Stuck, _) => {
+            let way = "`cutover resolve` shows the ways out";
+            Some((Exit::Stuck, format!("{version} is stuck: {reason}; traffic is as it was; {way}")))
+        }
         (Status::RolledBack, Until::TakenBack) if ended && view.kind == DeploymentKind::Deploy => {
             let back = match &view.from {
                 Some(from) => format!("; {from} is live"),

@@ -45,6 +45,11 @@ impl Printer {
         let _ = writeln!(std::io::stdout(), "{line}");
     }
 
+    /// Where much data goes that is not kept in memory.
+    pub(crate) fn stream(&self) -> impl Write + use<> {
+        std::io::stdout().lock()
+    }
+
     /// A line of talk.
     pub(crate) fn talk(&self, line: &str) {
         let _ = writeln!(std::io::stderr(), "{line}");

@@ -24,6 +24,12 @@ pub(crate) struct Proxy {
     /// How long requests in flight are waited for at the end
     #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
     drain: Duration,
+    /// Refuse clients until `POST /v1/listen` on the admin socket, for at most this time
+    ///
+    /// For a start after which instances have to be started first: clients are refused at once instead of
+    /// getting errors. Ports that are taken are found at the start all the same.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    hold_listeners: Option<Duration>,
     /// Leave the session of whoever started it
     #[arg(long, hide = true)]
     own_session: bool,
@@ -36,7 +42,13 @@ impl Proxy {
             let _ = rustix::process::setsid();
         }
         let workers = self.workers.unwrap_or_else(default_workers);
-        let settings = ProxySettings { table: self.table, admin: self.admin, workers, drain: self.drain };
+        let settings = ProxySettings {
+            table: self.table,
+            admin: self.admin,
+            workers,
+            drain: self.drain,
+            hold_listeners: self.hold_listeners,
+        };
         let asked =
             ended_by_signal().map_err(|error| Failure::bug(format!("cannot take signals: {error}")))?;
         cutover_proxy::run(settings, asked).await?;

@@ -1,5 +1,8 @@
 //! `cutover rollback`: back to the former release.
 
+mod break_glass;
+mod plan;
+
 use std::time::Duration;
 
 use clap::Args;
@@ -9,6 +12,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Ended, Following, Until};
 use crate::cli::place::{self, Place};
 use crate::cli::printer::Printer;
+use crate::cli::rollback::break_glass::BreakGlass;
 
 /// Switch back to the former release
 #[derive(Args)]
@@ -20,10 +24,30 @@ pub(crate) struct Rollback {
     /// Stop following after this time; the rollback goes on
     #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
     timeout: Duration,
+    /// Move traffic back by the proxy alone, when the controller is dead or hangs
+    ///
+    /// Only for when the plain command cannot: it needs neither the controller nor room on the disk, and asks nobody
+    /// but the proxy of the state directory. All traffic goes to the other environment, at once; a controller that
+    /// runs or comes back adopts that. It is refused if the proxy has no instance there, if its probes say that none
+    /// is healthy, if the controller answers after all, or if the release there was itself taken back, by the journal
+    /// or by the last time. Who did it is noted in `break-glass.jsonl` of the state directory.
+    #[arg(long)]
+    break_glass: bool,
+    /// Do not ask whether breaking the glass is meant; needed where nobody can be asked
+    #[arg(long, requires = "break_glass")]
+    yes: bool,
+    /// Break the glass although the controller answers, no instance there is known to be healthy, or the release there
+    /// was itself taken back
+    #[arg(long, requires = "break_glass")]
+    force: bool,
 }
 
 impl Rollback {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
+        if self.break_glass {
+            let Self { place, service, yes, force, .. } = self;
+            return BreakGlass { place, service, yes, force }.run(printer).await;
+        }
         take_back(self.place, self.service, self.timeout, "rollback", printer).await
     }
 }

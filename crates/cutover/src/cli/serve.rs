@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use clap::Args;
+use cutover_controller::{Keep, Retention};
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::Place;
@@ -28,7 +30,22 @@ pub(crate) struct Serve {
     /// Ports that instances are given
     #[arg(long, value_name = "FROM-TO", default_value = "20000-29999", value_parser = port_range)]
     instance_ports: RangeInclusive<u16>,
+    /// Deployments of each service that stay in the history whatever their age
+    #[arg(long, value_name = "COUNT", default_value_t = 50)]
+    keep_deployments: usize,
+    /// Deployments that ended within this time stay in the history however many there are
+    #[arg(long, value_name = "TIME", default_value = "90d", value_parser = humantime::parse_duration)]
+    keep_history: Duration,
+    /// Releases of each service that stay on the disk besides those that are needed
+    #[arg(long, value_name = "COUNT", default_value_t = 5)]
+    keep_releases: usize,
+    /// How often what is older is removed
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
+    tidy_every: Duration,
 }
+
+/// Ended instances of each service whose logs stay.
+const KEEP_ENDED_INSTANCES: usize = 10;
 
 fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     let parsed = text.split_once('-').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
@@ -40,6 +57,8 @@ fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
 
 impl Serve {
     pub(crate) fn run(self, printer: &Printer) -> Result<Exit, Failure> {
+        #[cfg(feature = "crash-points")]
+        crate::cli::crash_points::arm()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.map_err(|error| Failure::bug(format!("cannot start a runtime: {error}")))?;
         let program = std::env::current_exe();
@@ -51,6 +70,12 @@ impl Serve {
             workers: self.workers.unwrap_or_else(default_workers),
             instance_ports: self.instance_ports,
             program,
+            keep: Keep {
+                history: Retention { keep_deployments: self.keep_deployments, keep_for: self.keep_history },
+                releases: self.keep_releases,
+                ended_instances: KEEP_ENDED_INSTANCES,
+            },
+            tidy_every: self.tidy_every,
         };
         runtime.block_on(async {
             let stop =
@@ -67,6 +92,10 @@ impl Serve {
                     "the controller has ended; the proxy and all instances go on\n  \
                      hint: `cutover serve` takes over again, `cutover shutdown` then ends everything",
                 ),
+                Ending::Deposed { reason } => {
+                    let hint = "two controllers are one too many: see who runs the other one";
+                    return Err(Failure::new(Exit::Refused, reason).hint(hint));
+                }
                 Ending::Everything { instances } => {
                     let plural = if instances == 1 { "" } else { "s" };
                     let words = format!("{instances} instance{plural}");

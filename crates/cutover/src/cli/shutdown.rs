@@ -10,6 +10,7 @@ use crate::api::views::ControllerView;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::Place;
 use crate::cli::printer::Printer;
+use crate::wiring::left_running;
 
 /// End everything: finish requests, stop instances, proxy and controller
 ///
@@ -28,18 +29,29 @@ impl Shutdown {
         let client = self.place.client();
         let before: ControllerView = client.get("/v1/controller").await?;
         client.tell("/v1/shutdown").await?;
+        let state = self.place.state_directory();
         let gone = async {
             // The lock is the last thing a controller lets go of.
-            while self.place.state_directory().lock().is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+            loop {
+                match state.lock() {
+                    Ok(lock) => return lock,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
             }
         };
-        if tokio::time::timeout(self.timeout, gone).await.is_err() {
+        let Ok(lock) = tokio::time::timeout(self.timeout, gone).await else {
             return Err(Failure::new(
                 Exit::Unfinished,
                 format!("the controller (pid {}) has not ended yet", before.pid),
             )
             .hint("requests in flight are finished first; its log tells what it waits for"));
+        };
+        let left = left_running(&state, lock).await?;
+        if !left.is_empty() {
+            let left = left.join(", ");
+            let message =
+                format!("the controller has ended, but these instances could not be stopped: {left}");
+            return Err(Failure::new(Exit::Stuck, message).hint("`cutover serve` takes them over again"));
         }
         printer.result(&json!({ "v": VERSION, "success": true }), || "everything has ended".to_owned());
         Ok(Exit::Done)

@@ -10,10 +10,13 @@ use hyper::StatusCode;
 use serde_json::json;
 
 use crate::api::VERSION;
-use crate::api::views::{EnvironmentView, ServiceView, ServicesView};
+use crate::api::views::{EnvironmentView, RecoveryView, ServiceView, ServicesView};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::{self, Place};
 use crate::cli::printer::Printer;
+
+/// Lines shown of an instance whose program keeps ending.
+const LAST_LINES: usize = 5;
 
 /// What is live, what is idle, how they are, whether a rollback is possible
 #[derive(Args)]
@@ -88,10 +91,11 @@ pub(crate) fn service_text(view: &ServiceView) -> String {
             let since = live.last_deployed.as_deref().map(|moment| format!(" for {}", age(moment)));
             format!("{version} live on {}{}", view.live, since.unwrap_or_default())
         }
+        None if is_unknown(view) => "nothing is known to be live".to_owned(),
         None => "nothing is live".to_owned(),
     };
     let _ = writeln!(text, "{}   {headline:<34} {}", view.service, rollback_text(view));
-    for color in Environment::ALL {
+    for color in Environment::ALL.into_iter().filter(|_| !is_unknown(view)) {
         let _ = writeln!(text, "{}", environment_text(&view.environments[color]));
     }
     if let Some(deployment) = &view.deployment {
@@ -99,23 +103,54 @@ pub(crate) fn service_text(view: &ServiceView) -> String {
         let reason = deployment.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
         let worth_telling = open || !matches!(deployment.status, DeploymentStatus::Live);
         if worth_telling {
+            // While it is taken back, nobody waits for the end of its bake.
+            let baking = open && matches!(deployment.status, DeploymentStatus::Live);
             let _ = writeln!(
                 text,
                 "  deployment {} of {} {}{reason}{}",
                 deployment.deployment,
                 deployment.version,
                 if open { "is open" } else { "has ended" },
-                status_text(deployment.status, deployment.bake_until.as_deref().filter(|_| open)),
+                status_text(deployment.status, deployment.bake_until.as_deref().filter(|_| baking)),
             );
         }
     }
-    if let Some(wait) = view.deployment.as_ref().and_then(|deployment| deployment.waiting_for.as_ref()) {
+    let wait = view.deployment.as_ref().and_then(|deployment| deployment.waiting_for.as_ref());
+    // What nothing can be decided for is told below.
+    if let Some(wait) = wait.filter(|wait| view.journal_trouble.as_ref() != Some(*wait)) {
         let _ = writeln!(text, "  it waits: {wait}");
+    }
+    for queued in &view.queue {
+        let (id, version, actor) = (&queued.deployment, &queued.version, &queued.actor);
+        let _ = writeln!(text, "  {version} waits (deployment {id} by {actor}, for {})", age(&queued.since));
+    }
+    if let Some(open) = view.deployment.as_ref().filter(|open| open.status == DeploymentStatus::Stuck) {
+        let _ = writeln!(text, "  `cutover resolve` shows the ways out of deployment {}", open.deployment);
+    }
+    // What was decided before the newest deployment began is about another one.
+    let began = view.deployment.as_ref().map(|newest| newest.started_at.as_str()).unwrap_or_default();
+    let told = |recovery: &&RecoveryView| is_news(&recovery.at) && recovery.at.as_str() >= began;
+    if let Some(recovery) = view.recovery.as_ref().filter(told) {
+        let _ = writeln!(text, "  {} ago: {}", age(&recovery.at), recovery.decision);
+    }
+    if let Some(ahead) = view.clock_ahead_seconds {
+        let by = seconds(Duration::from_secs(ahead.unsigned_abs()));
+        let side = if ahead > 0 { "behind" } else { "ahead of" };
+        let _ = writeln!(
+            text,
+            "  times here are {by} {side} the host's clock, which was set; the next start of the controller follows it"
+        );
     }
     if let Some(trouble) = &view.journal_trouble {
         let _ = writeln!(text, "  nothing can be decided now: {trouble}");
     }
     text
+}
+
+/// Whether the controller could not read what it is, and leaves it as it is: its environments are not empty then.
+fn is_unknown(view: &ServiceView) -> bool {
+    let is_empty = |color| view.environments[color].version.is_none();
+    view.journal_trouble.is_some() && Environment::ALL.into_iter().all(is_empty)
 }
 
 fn status_text(status: DeploymentStatus, bake_until: Option<&str>) -> String {
@@ -178,7 +213,16 @@ fn environment_text(view: &EnvironmentView) -> String {
     for reason in view.health_reason.iter().chain(&view.trouble) {
         let _ = write!(text, "\n          {reason}");
     }
+    for line in view.last_lines.iter().rev().take(LAST_LINES).rev() {
+        let _ = write!(text, "\n          | {line}");
+    }
     text.trim_end().to_owned()
+}
+
+/// What was decided within the last hour is worth a line.
+fn is_news(moment: &str) -> bool {
+    let then = humantime::parse_rfc3339(moment).unwrap_or(SystemTime::UNIX_EPOCH);
+    SystemTime::now().duration_since(then).unwrap_or_default() < Duration::from_secs(3600)
 }
 
 fn age(moment: &str) -> String {
@@ -190,4 +234,73 @@ fn age(moment: &str) -> String {
 fn seconds(duration: Duration) -> String {
     let text = humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A service whose deployment is in its bake, which ends in the year 9999.
+    fn view(change: impl Fn(&mut serde_json::Value)) -> ServiceView {
+        let environment = |color: &str| {
+            json!({
+                "color": color, "version": "v2", "release": null, "health": "healthy", "health_reason": null,
+                "weight": 0, "last_deployed": null, "instances": [], "trouble": null, "rolled_back": false,
+                "traffic": null,
+            })
+        };
+        let mut view = json!({
+            "v": 1, "service": "shop", "status": "live", "live": "green",
+            "environments": { "blue": environment("blue"), "green": environment("green") },
+            "rollback": {
+                "ready": false, "to": null, "seconds": 0.0, "warm": false, "why_not": "x", "warm_until": null,
+            },
+            "deployment": {
+                "v": 1, "deployment": "k3f9", "service": "shop", "kind": "deploy", "version": "v2",
+                "release": "0123456789abcdef", "from": "v1", "environment": "green", "status": "live",
+                "reason": null, "waiting_for": null, "last_lines": [], "actor": "a", "taken_back_by": null,
+                "started_at": "2026-01-01T00:00:00Z", "cutover_at": "2026-01-01T00:00:00Z",
+                "bake_until": "9999-01-01T00:00:00Z", "ended_at": null, "duration_seconds": null, "steps": [],
+                "receipts": [],
+            },
+            "journal_trouble": null,
+        });
+        change(&mut view);
+        serde_json::from_value(view).unwrap()
+    }
+
+    #[test]
+    fn what_is_left_of_the_bake_is_told_only_while_it_bakes() {
+        let baking = service_text(&view(|_| ()));
+        assert!(baking.contains("(live, baking, ") && baking.contains(" left)"), "{baking}");
+        let text = service_text(&view(|view| view["deployment"]["status"] = json!("rolling_back")));
+        assert!(text.contains("(being taken back)"), "{text}");
+    }
+
+    #[test]
+    fn what_stands_in_the_way_is_told_once() {
+        let trouble = |wait: &'static str| {
+            service_text(&view(|view| {
+                view["journal_trouble"] = json!("the disk is full");
+                view["deployment"]["waiting_for"] = json!(wait);
+            }))
+        };
+        let text = trouble("the disk is full");
+        assert_eq!(text.matches("the disk is full").count(), 1, "{text}");
+        assert!(text.contains("nothing can be decided now"), "{text}");
+        let text = trouble("2 of 3 instances");
+        assert!(text.contains("it waits: 2 of 3 instances") && text.contains("the disk is full"), "{text}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_said_to_be_empty() {
+        let text = service_text(&view(|view| {
+            view["deployment"] = json!(null);
+            view["journal_trouble"] = json!("it cannot be read");
+            for color in ["blue", "green"] {
+                view["environments"][color]["version"] = json!(null);
+            }
+        }));
+        assert!(text.contains("nothing is known to be live") && !text.contains("empty"), "{text}");
+    }
 }

@@ -2,6 +2,15 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, clippy::zombie_processes, reason = "a test that cannot be set up has failed")]
 
+pub mod crashing;
+pub mod data_plane;
+pub mod disk;
+pub mod journal;
+pub mod matrix;
+pub mod processes;
+pub mod trace;
+pub mod wall_clock;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -75,24 +84,31 @@ impl Host {
 
     /// Starts the controller, again or for the first time.
     pub fn serve(&mut self) {
-        let (child, ready) = self.try_serve();
-        let ready = ready.unwrap_or_else(|| panic!("the controller did not start"));
+        self.serve_as(|serve| serve);
+    }
+
+    /// Starts the controller by another command.
+    pub fn serve_as(&mut self, made: impl FnOnce(Command) -> Command) {
+        let (child, ready) = self.try_serve_as(made);
+        let ready = ready.unwrap_or_else(|| panic!("the controller did not start: {}", self.log()));
         self.address = ready["http"][0].as_str().unwrap().parse().unwrap();
         self.serve = Some(child);
     }
 
     pub fn try_serve(&self) -> (Child, Option<Value>) {
+        self.try_serve_as(|serve| serve)
+    }
+
+    /// Starts the controller by another command that is made from the usual one.
+    pub fn try_serve_as(&self, made: impl FnOnce(Command) -> Command) -> (Child, Option<Value>) {
         let log = std::fs::File::options().create(true).append(true).open(self.path("serve.log")).unwrap();
-        let mut child = Command::new(CUTOVER)
+        let mut serve = Command::new(CUTOVER);
+        serve
             .args(["--json", "serve", "--workers", "2", "--http"])
             .arg(self.address.to_string())
             .arg("--state-dir")
-            .arg(self.state())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+            .arg(self.state());
+        let mut child = made(serve).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         (child, serde_json::from_str(&line).ok())

@@ -20,6 +20,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// A running proxy with a directory of its own.
 pub struct Proxy {
     pub directory: tempfile::TempDir,
+    /// With what the next start holds its listeners.
+    pub hold_listeners: Option<Duration>,
     running: Option<Running>,
 }
 
@@ -28,7 +30,8 @@ type Running = (oneshot::Sender<()>, JoinHandle<Result<(), ProxyError>>);
 impl Proxy {
     /// Starts a proxy on a free port with these `[[service]]` sections.
     pub fn start(services: &str) -> Self {
-        let mut proxy = Self { directory: tempfile::tempdir().unwrap(), running: None };
+        let directory = tempfile::tempdir().unwrap();
+        let mut proxy = Self { directory, hold_listeners: None, running: None };
         proxy.write_seed(services);
         proxy.restart().unwrap();
         proxy
@@ -45,7 +48,8 @@ impl Proxy {
 
     pub fn settings(&self) -> ProxySettings {
         let admin = self.directory.path().join("admin.sock");
-        ProxySettings { table: self.seed(), admin, workers: 2, drain: Duration::from_secs(5) }
+        let drain = Duration::from_secs(5);
+        ProxySettings { table: self.seed(), admin, workers: 2, drain, hold_listeners: self.hold_listeners }
     }
 
     /// Ends what runs and starts again from the same files.

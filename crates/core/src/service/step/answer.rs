@@ -5,7 +5,7 @@ use crate::receipt::Receipt;
 use crate::routing::ServiceRoute;
 use crate::service::deployment::{Outcome, Stage};
 use crate::service::effect::{Answer, Effect, EffectId, PendingEffect, Purpose};
-use crate::service::state::{Clearing, Instance};
+use crate::service::state::Clearing;
 use crate::service::step::draft::{Draft, RETRY_PAUSE};
 use crate::service::step::line::are_the_same;
 use crate::service::step::undo::Cause;
@@ -26,8 +26,15 @@ impl Draft {
                         self.restored(*environment, instances)
                     }
                     Purpose::Upkeep => self.not_restored(*environment, "other instances were started"),
-                    _ => self.provisioned(asked, instances),
+                    _ if self.deployment_at(Stage::Reviving).is_none() => self.provisioned(asked, instances),
+                    _ if are_the_same(asked, instances) => self.revived(*environment, instances),
+                    _ => self.not_revived("other instances were started"),
                 }
+            }
+            (Effect::AwaitHealthy { .. }, Answer::Healthy { detail })
+                if self.deployment_at(Stage::Reviving).is_some() =>
+            {
+                self.former_became_healthy(detail);
             }
             (Effect::AwaitHealthy { .. }, Answer::Healthy { detail }) => self.became_healthy(detail),
             (Effect::Shift { route }, Answer::Shifted { receipt }) => {
@@ -91,6 +98,11 @@ impl Draft {
             (Effect::Provision { environment, .. }, Purpose::Upkeep) => {
                 self.not_restored(*environment, reason);
             }
+            (Effect::Provision { .. } | Effect::AwaitHealthy { .. }, _)
+                if self.deployment_at(Stage::Reviving).is_some() =>
+            {
+                self.not_revived(reason);
+            }
             (Effect::Provision { .. } | Effect::AwaitHealthy { .. }, _) => {
                 self.undo(reason.to_owned(), Cause::Failure);
             }
@@ -113,26 +125,8 @@ impl Draft {
         }
     }
 
-    /// What should have been there is there again; the router has to know if it is somewhere else now.
-    fn restored(&mut self, environment: Environment, instances: &[Instance]) {
-        let slot = self.slot_mut(environment);
-        let moved = instances.iter().any(|instance| !slot.instances.contains(instance));
-        slot.instances = instances.to_vec();
-        slot.trouble = None;
-        slot.retry_at = None;
-        if moved {
-            let weights = self.state.weights;
-            self.publish(Purpose::Upkeep, weights);
-        }
-        // What was started anew begins as idle.
-        self.prioritise();
-    }
-
-    fn not_restored(&mut self, environment: Environment, reason: &str) {
-        let retry_at = self.now + RETRY_PAUSE;
-        let slot = self.slot_mut(environment);
-        slot.trouble = Some(format!("its instances could not be started again: {reason}"));
-        slot.retry_at = Some(retry_at);
+    fn not_revived(&mut self, reason: &str) {
+        self.get_stuck("its former release could not be brought back to health", reason);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::environment::Environment;
 use crate::service::deployment::{Deployment, Outcome, Stage, Status};
 use crate::service::effect::{Effect, Purpose};
 use crate::service::state::{Clearing, Health};
-use crate::service::step::draft::{Draft, RETRY_PAUSE};
+use crate::service::step::draft::Draft;
 use crate::service::step::undo::Cause;
 
 impl Draft {
@@ -59,10 +59,10 @@ impl Draft {
                 }
             }
             Some(Clearing::Retiring) => {
+                // Also those that were asked for and never answered.
                 let mut instances = self.ids(environment);
-                let attempt = self.attempt_ids(self.slot(environment));
-                instances
-                    .extend(attempt.into_iter().filter(|id| !instances.contains(id)).collect::<Vec<_>>());
+                let asked = self.state.asked_for(environment);
+                instances.extend(asked.into_iter().filter(|id| !instances.contains(id)).collect::<Vec<_>>());
                 self.ask(purpose, Effect::Retire { environment, instances });
             }
             None => {}
@@ -97,6 +97,7 @@ impl Draft {
         slot.clearing = None;
         slot.trouble = None;
         slot.retry_at = None;
+        slot.tries = 0;
         match self.waiting_for(environment) {
             Some(Stage::Vacating) => {
                 self.end_step("vacate", Outcome::Passed, "");
@@ -109,11 +110,12 @@ impl Draft {
 
     /// A part of a clearing failed.
     pub(super) fn clearing_failed(&mut self, environment: Environment, reason: &str) {
-        let retry_at = self.now + RETRY_PAUSE;
         let waiting = self.waiting_for(environment);
-        let slot = self.slot_mut(environment);
-        slot.trouble = Some(reason.to_owned());
-        slot.retry_at = (waiting != Some(Stage::Retiring)).then_some(retry_at);
+        self.try_later(environment, reason.to_owned());
+        if waiting == Some(Stage::Retiring) {
+            // Stuck: a person decides when it is tried again.
+            self.slot_mut(environment).retry_at = None;
+        }
         match waiting {
             Some(Stage::Vacating) => {
                 self.undo(format!("{environment} could not be emptied: {reason}"), Cause::Failure);

@@ -21,24 +21,28 @@ pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const RETIRE_GRACE: Duration = Duration::from_secs(30);
 /// Longest time to set priorities.
 pub(super) const PRIORITISE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause before housekeeping that failed is tried again.
+/// Pause before housekeeping that failed is tried again; it doubles with each failure up to [`LONGEST_PAUSE`].
 pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(10);
+/// Housekeeping that fails again and again is tried at least this often.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(320);
 
 /// A state that is being decided about.
 pub(super) struct Draft {
     pub(super) state: ServiceState,
     pub(super) now: Timestamp,
+    /// A slot that a person has sent the traffic to already: whether it is fit is no question any more.
+    pub(super) trusted: Option<Environment>,
     asked: Vec<EffectId>,
-    closed: Option<Deployment>,
+    closed: Vec<Deployment>,
 }
 
 impl Draft {
     pub(super) fn new(state: ServiceState, now: Timestamp) -> Self {
-        Self { state, now, asked: Vec::new(), closed: None }
+        Self { state, now, trusted: None, asked: Vec::new(), closed: Vec::new() }
     }
 
-    /// The state, what was asked for and is still wanted, and the deployment that ended.
-    pub(super) fn finish(self) -> (ServiceState, Vec<PendingEffect>, Option<Deployment>) {
+    /// The state, what was asked for and is still wanted, and the deployments that ended.
+    pub(super) fn finish(self) -> (ServiceState, Vec<PendingEffect>, Vec<Deployment>) {
         let Self { state, asked, closed, .. } = self;
         let effects = state.pending.iter().filter(|pending| asked.contains(&pending.id)).cloned().collect();
         (state, effects, closed)
@@ -67,6 +71,11 @@ impl Draft {
         }
     }
 
+    /// Asks again for one that is pending, within the time it has.
+    pub(super) fn ask_for(&mut self, id: EffectId) {
+        self.asked.push(id);
+    }
+
     /// No longer waits for effects; their answers will be ignored.
     pub(super) fn forget(&mut self, unwanted: impl Fn(&PendingEffect) -> bool) {
         self.state.pending.retain(|pending| !unwanted(pending));
@@ -91,6 +100,16 @@ impl Draft {
 
     pub(super) fn slot_mut(&mut self, environment: Environment) -> &mut Slot {
         &mut self.state.environments[environment]
+    }
+
+    /// Notes why housekeeping in a slot did not work, and when it is tried again.
+    pub(super) fn try_later(&mut self, environment: Environment, trouble: String) {
+        let now = self.now;
+        let slot = self.slot_mut(environment);
+        let pause = RETRY_PAUSE.saturating_mul(1 << slot.tries.min(10)).min(LONGEST_PAUSE);
+        slot.tries = slot.tries.saturating_add(1);
+        slot.trouble = Some(trouble);
+        slot.retry_at = Some(now + pause);
     }
 
     /// Changes the open deployment, if there is one.
@@ -153,9 +172,13 @@ impl Draft {
             deployment.incoming = None;
             deployment.displaced = None;
             deployment.undo = None;
-            debug_assert!(self.closed.is_none(), "two deployments ended in one step");
-            self.closed = Some(deployment);
+            self.ended(deployment);
         }
+    }
+
+    /// Keeps a deployment that has ended for the record.
+    pub(super) fn ended(&mut self, deployment: Deployment) {
+        self.closed.push(deployment);
     }
 }
 

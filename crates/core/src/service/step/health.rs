@@ -6,6 +6,7 @@ use crate::environment::Environment;
 use crate::names::InstanceId;
 use crate::release::Release;
 use crate::service::deployment::{Deployment, StepReport};
+use crate::service::readiness::NoTarget;
 use crate::service::state::{Health, Instance, ServiceState};
 use crate::service::step::draft::Draft;
 use crate::service::step::undo::Cause;
@@ -50,6 +51,9 @@ impl Draft {
             return;
         }
         self.slot_mut(environment).health = health.clone();
+        if environment == self.state.live && *health == Health::Healthy {
+            self.restore_what_waits();
+        }
         self.weigh_health();
     }
 
@@ -58,17 +62,27 @@ impl Draft {
         let Some(deployment) = self.state.deployment.as_ref().filter(|d| Deployment::is_baking(d)) else {
             return;
         };
-        let Health::Unhealthy { reason } = &self.slot(self.state.live).health else {
+        let Health::Unhealthy { reason, last_lines } = &self.slot(self.state.live).health else {
             return self.note_in_bake(None);
         };
+        let last_lines = last_lines.clone();
         let lost = format!("lost health in the bake: {reason}");
         if !deployment.rollout.auto_rollback {
             return self.note_in_bake(Some(format!("{lost}; not taken back, because auto_rollback is off")));
         }
-        match self.state.rollback_target() {
-            Ok(_) => self.undo(lost, Cause::Failure),
-            Err(why) => self.note_in_bake(Some(format!("{lost}; not taken back, because {why}"))),
-        }
+        // By itself it goes back only to what is well: both may be sick of the same.
+        let hindrance = match self.state.rollback_target() {
+            Ok(target) if target.warm => {
+                self.revise(|deployment| deployment.last_lines = last_lines);
+                return self.undo(lost, Cause::Failure);
+            }
+            Ok(target) => {
+                let reason = self.state.former_is_unfit().unwrap_or_default();
+                format!("`{}` is not well either: {reason}", target.version)
+            }
+            Err(NoTarget { why }) => why,
+        };
+        self.note_in_bake(Some(format!("{lost}; not taken back, because {hindrance}")));
     }
 
     fn note_in_bake(&mut self, note: Option<String>) {

@@ -10,7 +10,7 @@ use crate::receipt::Receipt;
 use crate::release::Release;
 use crate::service::deployment::{Deployment, DeploymentKind, Outcome, Stage, Status};
 use crate::service::effect::{Effect, Purpose};
-use crate::service::state::{Health, Instance, Slot};
+use crate::service::state::{Health, Instance, ServiceState, Slot};
 use crate::service::step::draft::Draft;
 use crate::service::step::undo::Cause;
 
@@ -46,7 +46,7 @@ impl Draft {
         self.state.standby_until = None;
         self.begin_step("provision");
         let instances = instance_ids(&self.state.name, environment, &id, &release);
-        self.ask(Purpose::Deployment, Effect::Provision { environment, release, instances });
+        self.ask(Purpose::Deployment, Effect::Provision { environment, release, instances, if_room: false });
     }
 
     /// The instances run; now they have to become healthy.
@@ -77,7 +77,7 @@ impl Draft {
         });
         self.begin_step("healthy");
         let instances = instances.to_vec();
-        self.ask(Purpose::Deployment, Effect::AwaitHealthy { environment, release, instances });
+        self.ask(Purpose::Deployment, Effect::AwaitHealthy { environment, release, instances, again: false });
     }
 
     /// Every gate has passed: traffic may come.
@@ -193,8 +193,19 @@ impl Draft {
     }
 }
 
+impl ServiceState {
+    /// The ids that were asked for when a slot's release was brought there, answered or not.
+    pub(crate) fn asked_for(&self, environment: Environment) -> Vec<InstanceId> {
+        let slot = &self.environments[environment];
+        match (&slot.deployed_by, &slot.release) {
+            (Some(deployment), Some(release)) => instance_ids(&self.name, environment, deployment, release),
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// The ids of the instances of an attempt: the same whenever they are asked for.
-pub(super) fn instance_ids(
+fn instance_ids(
     service: &ServiceName,
     environment: Environment,
     deployment: &DeploymentId,

@@ -2,6 +2,7 @@
 
 use crate::names::{DeploymentId, ReleaseId, Version};
 use crate::service::deployment::{Deployment, Stage, Status};
+use crate::service::resolve::Way;
 use crate::service::state::ServiceState;
 
 /// A request that was refused; nothing has changed.
@@ -40,14 +41,31 @@ pub enum Refusal {
     /// No deployment is open.
     #[error("there is nothing to abort: no deployment is open")]
     NothingToAbort,
-    /// The release to go back to is warm, but not healthy.
-    #[error("`{version}` cannot take traffic: {reason}")]
-    RollbackTargetUnhealthy {
-        /// The version that would have been brought back.
-        version: Version,
-        /// What is wrong with it.
-        reason: String,
+    /// As many deployments wait already as may.
+    #[error("{length} deployments wait already")]
+    QueueFull {
+        /// How many.
+        length: usize,
     },
+    /// Nothing waits behind the open deployment.
+    #[error("nothing waits in the queue")]
+    EmptyQueue,
+    /// No deployment is stuck.
+    #[error("there is nothing to resolve: no deployment is stuck")]
+    NothingToResolve,
+    /// What is stuck cannot be settled that way.
+    #[error("`{}` is no way out here; {} would be", way.label(), labels(possible))]
+    NoSuchWay {
+        /// What was chosen.
+        way: Way,
+        /// What could be.
+        possible: Vec<Way>,
+    },
+}
+
+fn labels(ways: &[Way]) -> String {
+    let labels: Vec<String> = ways.iter().map(|way| format!("`{}`", way.label())).collect();
+    labels.join(" or ")
 }
 
 fn in_bake(baking: bool) -> &'static str {
@@ -76,26 +94,30 @@ impl Refusal {
         match self {
             Self::DeploymentOpen { baking: true, warm: Some(warm), .. } => Some(format!(
                 "`--end-bake` ends the bake now and stops `{warm}`: until the next release is live, going back to \
-                 it means starting it again"
+                 it means starting it again; `--queue` waits for the end of the bake"
             )),
             Self::DeploymentOpen { baking: true, warm: None, .. } => Some(
                 "`--end-bake` ends the bake now; there is no former release whose warmth would be lost"
                     .to_owned(),
             ),
             Self::DeploymentOpen { status: Status::Stuck, .. } => {
-                Some("`cutover abort` tries again to undo it; `cutover show` says what failed".to_owned())
+                Some("`cutover resolve` shows the ways out and what each of them means".to_owned())
             }
-            Self::DeploymentOpen { .. } => {
-                Some("wait for its end, or take it back with `cutover abort`".to_owned())
-            }
+            Self::DeploymentOpen { .. } => Some(
+                "`--queue` waits for its end, `--supersede` replaces it, `cutover abort` takes it back"
+                    .to_owned(),
+            ),
             Self::NothingToRollBackTo { .. } => {
                 Some("deploy the version you want; it goes live once it has passed its gates".to_owned())
             }
-            Self::RollbackTargetUnhealthy { .. } => Some(
-                "traffic stays where it is; try again when `cutover status` shows it healthy, or deploy"
-                    .to_owned(),
-            ),
-            Self::AlreadyLive { .. } | Self::NothingToAbort => None,
+            Self::QueueFull { .. } => {
+                Some("`--supersede` replaces them all, `cutover abort --only-queue` drops them".to_owned())
+            }
+            Self::AlreadyLive { .. }
+            | Self::NothingToAbort
+            | Self::EmptyQueue
+            | Self::NothingToResolve
+            | Self::NoSuchWay { .. } => None,
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::names::DeploymentId;
 use crate::release::{Release, RolloutPolicy};
 use crate::service::deployment::{Deployment, DeploymentKind, Stage, Status};
 use crate::service::effect::Purpose;
+use crate::service::event::WhenOpen;
 use crate::service::readiness::{NoTarget, Target};
 use crate::service::step::draft::Draft;
 use crate::service::step::refusal::Refusal;
@@ -19,23 +20,16 @@ impl Draft {
         actor: &str,
         release: &Release,
         rollout: &RolloutPolicy,
-        end_bake: bool,
+        when_open: WhenOpen,
     ) -> Result<(), Refusal> {
         let open = self.state.deployment.as_ref();
-        let settled = open.is_none_or(Deployment::is_baking);
+        let settled = open.is_none_or(Deployment::is_baking) && self.state.queue.is_empty();
         let live = self.slot(self.state.live).release.as_ref();
         if let Some(live) = live.filter(|live| settled && live.id == release.id) {
             return Err(Refusal::AlreadyLive { version: live.version.clone(), release: live.id.clone() });
         }
-        if let Some(deployment) = open {
-            if !(end_bake && deployment.is_baking()) {
-                return Err(Refusal::open(&self.state, deployment));
-            }
-            self.end_bake_early();
-        }
         let deployment = self.new_deployment(id, actor, DeploymentKind::Deploy, release, rollout);
-        self.open(deployment, release);
-        Ok(())
+        self.meet_the_open(deployment, release, when_open)
     }
 
     /// Rescue: with a deployment open it is taken back; without one the idle slot's release is brought back.
@@ -48,33 +42,44 @@ impl Draft {
         }
     }
 
-    pub(super) fn abort_requested(&mut self, actor: &str) -> Result<(), Refusal> {
+    pub(super) fn abort_requested(&mut self, actor: &str, only_queue: bool) -> Result<(), Refusal> {
         match &self.state.deployment {
+            Some(_) if only_queue && self.state.queue.is_empty() => Err(Refusal::EmptyQueue),
+            Some(_) if only_queue => {
+                self.drop_queue(&format!("dropped from the queue by {actor}"));
+                Ok(())
+            }
             Some(_) => self.take_back("aborted by hand", actor),
             None => Err(Refusal::NothingToAbort),
         }
     }
 
-    /// Undoes the open deployment on a person's word: from wherever it is, and again if it is stuck.
+    /// Undoes the open deployment on a person's word: from wherever it is, and again if it is stuck. What waits
+    /// behind it is dropped.
     fn take_back(&mut self, reason: &str, actor: &str) -> Result<(), Refusal> {
         let Some(deployment) = &self.state.deployment else {
             return Ok(());
         };
-        if deployment.status == Status::Stuck {
+        let (id, stuck, baking) =
+            (deployment.id.clone(), deployment.status == Status::Stuck, deployment.is_baking());
+        if baking {
+            self.state.rollback_target().map_err(Refusal::from)?;
+        }
+        self.drop_queue(&format!("dropped from the queue: deployment `{id}` was {reason} by {actor}"));
+        if stuck {
             self.undo_again();
             return Ok(());
         }
-        if deployment.is_baking() {
-            self.state.rollback_target().map_err(Refusal::from)?;
-        }
-        if deployment.undo.is_none() {
-            self.revise(|deployment| deployment.taken_back_by = Some(actor.to_owned()));
-        }
+        self.revise(|deployment| {
+            if deployment.undo.is_none() {
+                deployment.taken_back_by = Some(actor.to_owned());
+            }
+        });
         self.undo(reason.to_owned(), Cause::ByHand);
         Ok(())
     }
 
-    fn open_rollback(&mut self, id: &DeploymentId, actor: &str) -> Result<(), Refusal> {
+    pub(super) fn open_rollback(&mut self, id: &DeploymentId, actor: &str) -> Result<(), Refusal> {
         let Target { environment, warm, .. } = self.state.rollback_target().map_err(Refusal::from)?;
         let Some(release) = self.slot(environment).release.clone() else {
             return Ok(());
@@ -82,7 +87,7 @@ impl Draft {
         // A rollback ends when traffic is back: it has no bake, and what it leaves behind is not kept warm.
         let rollout = RolloutPolicy { bake: Duration::ZERO, standby: Duration::ZERO, auto_rollback: true };
         let deployment = self.new_deployment(id, actor, DeploymentKind::Rollback, &release, &rollout);
-        if !warm {
+        if !warm && self.trusted != Some(environment) {
             self.open(deployment, &release);
             return Ok(());
         }
@@ -131,10 +136,7 @@ impl Draft {
 }
 
 impl From<NoTarget> for Refusal {
-    fn from(why: NoTarget) -> Self {
-        match why {
-            NoTarget::Nothing { why } => Self::NothingToRollBackTo { why },
-            NoTarget::Unhealthy { version, reason } => Self::RollbackTargetUnhealthy { version, reason },
-        }
+    fn from(NoTarget { why }: NoTarget) -> Self {
+        Self::NothingToRollBackTo { why }
     }
 }

@@ -1,6 +1,7 @@
 //! Publishing the service's route: whole each time, newer each time, one at a time.
 
 use crate::environment::{Environment, PerEnvironment, Weights};
+use crate::epoch::Epoch;
 use crate::release::Release;
 use crate::routing::{DesiredInstance, ServiceRoute, Timeouts};
 use crate::service::deployment::{Stage, Status};
@@ -55,12 +56,14 @@ impl Draft {
             return false;
         };
         self.state.pending[position].effect = Effect::Shift { route: Box::new(route) };
+        let id = self.state.pending[position].id.clone();
+        self.ask_for(id);
         true
     }
 
     fn next_route(&mut self, weights: Weights) -> Option<ServiceRoute> {
         let mut route = self.state.route(weights)?;
-        self.state.epoch = self.state.epoch.next();
+        self.state.epoch = self.state.epoch.max(Epoch::start_of(self.state.term)).next();
         route.epoch = Some(self.state.epoch);
         Some(route)
     }
@@ -93,7 +96,7 @@ impl ServiceState {
 
 impl Slot {
     /// The instances that belong in the route table: those that passed their gates and are not being stopped.
-    fn routed(&self) -> Vec<DesiredInstance> {
+    pub(super) fn routed(&self) -> Vec<DesiredInstance> {
         let leaving = matches!(self.clearing, Some(Clearing::Unrouting | Clearing::Retiring));
         if !self.passed_gates || leaving {
             return Vec::new();

@@ -1,13 +1,11 @@
 //! The way back: what was done is undone in reverse, traffic first.
 
-use crate::environment::Weights;
-use crate::names::InstanceId;
+use crate::environment::{Environment, Weights};
 use crate::receipt::Receipt;
 use crate::service::deployment::{Deployment, DeploymentKind, Outcome, Stage, Status, Undo};
-use crate::service::effect::Purpose;
-use crate::service::state::{Health, Slot};
+use crate::service::effect::{Effect, Purpose};
+use crate::service::state::{Health, Instance, Slot};
 use crate::service::step::draft::Draft;
-use crate::service::step::line::instance_ids;
 
 /// Who wants a deployment undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,13 +43,14 @@ impl Draft {
                 self.close(ends_as);
             }
             Stage::Provisioning | Stage::AwaitingHealth => self.retire_attempt(),
+            Stage::Baking if !self.is_former_fit() => self.revive(),
             Stage::Shifting | Stage::Baking => {
                 if ends_as == Status::Failed {
                     self.keep_for_inspection();
                 }
                 self.shift_back();
             }
-            Stage::ShiftingBack | Stage::Retiring | Stage::Ended => {}
+            Stage::Reviving | Stage::ShiftingBack | Stage::Retiring | Stage::Ended => {}
         }
     }
 
@@ -64,6 +63,7 @@ impl Draft {
         deployment.status = Status::RollingBack;
         deployment.reason = Some(undo.reason.clone());
         match deployment.stage {
+            Stage::Reviving => self.revive(),
             Stage::ShiftingBack => self.shift_back(),
             Stage::Retiring => {
                 let environment = deployment.environment;
@@ -72,6 +72,53 @@ impl Draft {
             }
             _ => {}
         }
+    }
+
+    fn is_former_fit(&self) -> bool {
+        let target = self.state.rollback_target();
+        target.is_ok_and(|target| target.warm || self.trusted == Some(target.environment))
+    }
+
+    /// Brings the former release back to health before traffic goes to it: what of it runs is kept, what does not
+    /// is started. Until then the new release serves, however badly; it may still be better than nothing.
+    pub(super) fn revive(&mut self) {
+        let environment = self.state.idle();
+        let Some(release) = self.slot(environment).release.clone().map(Box::new) else {
+            return self.get_stuck("traffic could not be moved back", "there is no former release");
+        };
+        self.forget(|pending| {
+            let starts =
+                matches!(&pending.effect, Effect::Provision { environment: e, .. } if *e == environment);
+            pending.purpose == Purpose::Deployment || (pending.purpose == Purpose::Upkeep && starts)
+        });
+        self.revise(|deployment| deployment.stage = Stage::Reviving);
+        self.slot_mut(environment).retry_at = None;
+        self.end_step("revive", Outcome::Failed, "begun again");
+        self.begin_step("revive");
+        let instances = self.ids(environment);
+        self.ask(Purpose::Deployment, Effect::Provision { environment, release, instances, if_room: false });
+    }
+
+    /// The former release runs; now it has to answer well.
+    pub(super) fn revived(&mut self, environment: Environment, instances: &[Instance]) {
+        let slot = self.slot_mut(environment);
+        slot.instances = instances.to_vec();
+        let Some(release) = slot.release.clone().map(Box::new) else {
+            return;
+        };
+        let instances = instances.to_vec();
+        self.ask(Purpose::Deployment, Effect::AwaitHealthy { environment, release, instances, again: true });
+    }
+
+    /// The former release is well again: traffic can go back.
+    pub(super) fn former_became_healthy(&mut self, detail: &str) {
+        let environment = self.state.idle();
+        let slot = self.slot_mut(environment);
+        slot.health = Health::Healthy;
+        slot.trouble = None;
+        slot.tries = 0;
+        self.end_step("revive", Outcome::Passed, detail);
+        self.shift_back();
     }
 
     /// Asks for traffic to go where it was. Also if the shift there was refused or not answered: only a receipt
@@ -151,17 +198,6 @@ impl Draft {
             slot.passed_gates = false;
             slot.rolled_back = true;
             slot.health = Health::Unknown;
-        }
-    }
-
-    /// The ids this deployment has asked for in a slot, answered or not.
-    pub(super) fn attempt_ids(&self, slot: &Slot) -> Vec<InstanceId> {
-        let own = self.state.deployment.as_ref().filter(|deployment| deployment.has_provisioned(slot));
-        match (own, &slot.release) {
-            (Some(deployment), Some(release)) => {
-                instance_ids(&self.state.name, deployment.environment, &deployment.id, release)
-            }
-            _ => Vec::new(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use cutover_core::ServiceName;
-use cutover_core::service::Status;
+use cutover_core::service::{Status, WhenOpen};
 use cutover_load::{Client as LoadClient, Load, Plan, Report as LoadReport};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -115,7 +115,7 @@ impl<'a> Stage<'a> {
             Failure::new(Exit::Refused, format!("cannot write `{}`: {error}", file.display()))
         })?;
         let spec = config::resolve(&config::load(&file)?, application.version)?.spec;
-        let request = DeployRequest { spec, end_bake: false, force: false };
+        let request = DeployRequest { spec, when_open: WhenOpen::Refuse, force: false };
         let path = format!("/v1/services/{}/deployments", self.service);
         let DeployAnswer::Opened { deployment, .. } = self.client.post(&path, Some(&request)).await? else {
             return Err(Failure::bug(format!("{} was not deployed", application.version)));

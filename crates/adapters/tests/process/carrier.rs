@@ -1,0 +1,80 @@
+//! Processes that the records do not tell, found by the id that they carry.
+
+use std::fs;
+
+use cutover_controller::ports::DeploymentExecutor;
+
+use crate::host::{Host, STAY, is_dead, kill, session, until};
+
+#[tokio::test]
+async fn a_daemon_that_has_left_the_session_is_ended_by_the_stop() {
+    let script = "setsid sleep 1000 <&- >&- 2>&- &\necho daemon $!\nexec sleep 1000";
+    let host = Host::with_script(script);
+    host.provision(&["a", "b"]).await.unwrap();
+    until("both daemons are told", || async {
+        !host.lines("a").await.is_empty() && !host.lines("b").await.is_empty()
+    })
+    .await;
+    let told = async |id| host.lines(id).await[0].strip_prefix("daemon ").unwrap().parse::<i32>().unwrap();
+    let (daemon, other) = (told("a").await, told("b").await);
+    until("they lead sessions", || async { [daemon, other].into_iter().all(|it| session(it) == Some(it)) })
+        .await;
+    host.stop(&["a"]).await;
+    assert!(is_dead(daemon));
+    assert!(!is_dead(other) && !is_dead(host.pid("b", "program")));
+    host.stop(&["b"]).await;
+    assert!(is_dead(other));
+}
+
+#[tokio::test]
+async fn an_instance_whose_records_were_deleted_is_stopped_with_its_supervisor() {
+    let host = Host::with_script(STAY);
+    host.provision(&["a", "b"]).await.unwrap();
+    let pids = [host.pid("a", "supervisor"), host.pid("a", "program")];
+    fs::remove_dir_all(host.instance("a")).unwrap();
+    assert_eq!(host.running().await, ["b"]);
+    host.stop(&["a"]).await;
+    assert!(pids.into_iter().all(is_dead));
+    assert!(!host.instance("a").exists());
+    assert_eq!(host.running().await, ["b"]);
+    host.stop(&["b"]).await;
+}
+
+#[tokio::test]
+async fn an_instance_without_records_and_supervisor_is_stopped_though_it_ignores_the_signal() {
+    let host = Host::with_script("trap '' TERM\necho deaf\nwhile :; do sleep 0.05; done");
+    host.provision(&["a"]).await.unwrap();
+    until("it is deaf", || async { host.lines("a").await == ["deaf"] }).await;
+    let (supervisor, program) = (host.pid("a", "supervisor"), host.pid("a", "program"));
+    fs::remove_dir_all(host.instance("a")).unwrap();
+    kill(supervisor);
+    until("the supervisor is dead", || async { is_dead(supervisor) }).await;
+    host.stop(&["a"]).await;
+    assert!(is_dead(program));
+}
+
+#[tokio::test]
+async fn an_instance_whose_plan_cannot_be_read_is_stopped() {
+    let host = Host::with_script(STAY);
+    host.provision(&["a"]).await.unwrap();
+    let pids = [host.pid("a", "supervisor"), host.pid("a", "program")];
+    fs::write(host.instance("a").join("instance.json"), "{").unwrap();
+    host.stop(&["a"]).await;
+    assert!(pids.into_iter().all(is_dead));
+    assert!(!host.instance("a").exists());
+}
+
+#[tokio::test]
+async fn an_instance_whose_records_were_deleted_does_not_run_twice_when_it_is_asked_for_again() {
+    let host = Host::with_script(STAY);
+    host.provision(&["a"]).await.unwrap();
+    let former = [host.pid("a", "supervisor"), host.pid("a", "program")];
+    fs::remove_dir_all(host.instance("a")).unwrap();
+    host.provision(&["a"]).await.unwrap();
+    assert!(former.into_iter().all(is_dead));
+    assert_eq!(host.running().await, ["a"]);
+    assert_eq!(host.executor.last_exit(&host.id("a")).await, None);
+    let program = host.pid("a", "program");
+    host.stop(&["a"]).await;
+    assert!(is_dead(program));
+}

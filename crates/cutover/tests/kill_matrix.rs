@@ -1,0 +1,245 @@
+//! The kill matrix: at each point of a deployment's life the real controller kills itself, is started again, and
+//! under load nothing fails, the outcome is the one that was asked for, the journal has no gap, and nothing runs twice
+//! or for nobody.
+//!
+//! Each test is one scenario. A first run that nobody disturbs tells which points there are. `CUTOVER_MATRIX_POINT`
+//! plays one of them alone.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod support;
+
+use std::process::Child;
+use std::time::Instant;
+
+use serde_json::Value;
+use support::PATIENCE;
+use support::matrix::{NO_BAKE, Scenario, World, chosen, is, play, reason_tells, with_one_release};
+
+/// A new release over one that is live, while the slot it goes to still holds a third one.
+struct Deploy;
+
+impl Scenario for Deploy {
+    fn prepare(&self, world: &mut World) {
+        world.release(NO_BAKE);
+    }
+
+    fn act(&self, world: &mut World) -> Vec<Child> {
+        vec![world.spawn(&["deploy", &world.version()])]
+    }
+
+    fn outcome(&self, world: &World, newest: &Value) -> Result<(), String> {
+        is(world, newest, ("deploy", &world.version(), "live"), &world.version())
+    }
+
+    fn instances(&self) -> usize {
+        2
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_survives_a_kill_at_every_point() {
+    let mut world = with_one_release(NO_BAKE);
+    world.release(NO_BAKE);
+    world.deploy();
+    play(Deploy, world, None, 32).await;
+}
+
+/// Back to a warm release after the bake: a deployment of its own.
+struct RollbackAfterBake;
+
+impl Scenario for RollbackAfterBake {
+    fn prepare(&self, world: &mut World) {
+        world.release(NO_BAKE);
+        world.deploy();
+    }
+
+    fn act(&self, world: &mut World) -> Vec<Child> {
+        vec![world.spawn(&["rollback", "shop"])]
+    }
+
+    fn outcome(&self, world: &World, newest: &Value) -> Result<(), String> {
+        is(world, newest, ("rollback", "v1", "live"), "v1")
+    }
+
+    fn instances(&self) -> usize {
+        1
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_after_the_bake_survives_a_kill_at_every_point() {
+    play(RollbackAfterBake, with_one_release(NO_BAKE), None, 20).await;
+}
+
+/// Back within the bake: the end of the same deployment.
+struct RollbackInBake;
+
+impl Scenario for RollbackInBake {
+    fn prepare(&self, world: &mut World) {
+        world.release("[rollout]\nbake = \"10m\"\n");
+        world.deploy();
+    }
+
+    fn act(&self, world: &mut World) -> Vec<Child> {
+        vec![world.spawn(&["rollback", "shop"])]
+    }
+
+    fn entries(&self) -> usize {
+        0
+    }
+
+    fn is_recorded(&self, world: &World, _before: &[String]) -> bool {
+        world.host.status()["deployment"]["status"].as_str().unwrap().starts_with("roll")
+    }
+
+    fn outcome(&self, world: &World, newest: &Value) -> Result<(), String> {
+        is(world, newest, ("deploy", &world.version(), "rolled_back"), "v1")?;
+        reason_tells(newest, "rolled back by hand")
+    }
+
+    fn instances(&self) -> usize {
+        1
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_within_the_bake_survives_a_kill_at_every_point() {
+    play(RollbackInBake, with_one_release(NO_BAKE), None, 16).await;
+}
+
+/// A release that never becomes healthy is aborted by a person.
+struct Abort;
+
+impl Scenario for Abort {
+    fn prepare(&self, world: &mut World) {
+        world.sick_release("60s");
+    }
+
+    fn act(&self, world: &mut World) -> Vec<Child> {
+        let deploy = world.spawn(&["deploy", &world.version()]);
+        let deadline = Instant::now() + PATIENCE;
+        while world.host.controller_end().is_none() {
+            if world.newest().is_some_and(|newest| newest["status"] == "validating") {
+                return vec![deploy, world.spawn(&["abort", "shop"])];
+            }
+            assert!(Instant::now() < deadline, "it is never validated\n{}", world.host.log());
+        }
+        vec![deploy]
+    }
+
+    fn outcome(&self, world: &World, newest: &Value) -> Result<(), String> {
+        is(world, newest, ("deploy", &world.version(), "rolled_back"), "v1")?;
+        reason_tells(newest, "aborted")
+    }
+
+    fn instances(&self) -> usize {
+        1
+    }
+
+    fn unblock(&self, world: &World, waiting: &mut [Child]) {
+        // Whoever follows the deployment waits for its end, which nobody but this abort brings about.
+        loop {
+            let ended = waiting.iter_mut().all(|command| command.try_wait().unwrap().is_some());
+            let going_on = ["not_started", "deploying", "validating"];
+            if world.newest().is_some_and(|newest| going_on.contains(&newest["status"].as_str().unwrap())) {
+                // Refused if the one that was killed had got through after all.
+                let said = world.host.run(&["abort", "shop"]);
+                assert!([0, 4].contains(&said.exit), "{said:#?}");
+            } else if ended {
+                return;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_abort_survives_a_kill_at_every_point() {
+    play(Abort, with_one_release(NO_BAKE), None, 14).await;
+}
+
+/// A release that never becomes healthy is taken back by itself.
+struct Failure;
+
+impl Scenario for Failure {
+    fn prepare(&self, world: &mut World) {
+        world.sick_release("400ms");
+    }
+
+    fn act(&self, world: &mut World) -> Vec<Child> {
+        vec![world.spawn(&["deploy", &world.version()])]
+    }
+
+    fn outcome(&self, world: &World, newest: &Value) -> Result<(), String> {
+        is(world, newest, ("deploy", &world.version(), "rolled_back"), "v1")?;
+        reason_tells(newest, "was not healthy within")
+    }
+
+    fn instances(&self) -> usize {
+        1
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_deployment_is_taken_back_whenever_the_controller_is_killed() {
+    play(Failure, with_one_release(NO_BAKE), None, 14).await;
+}
+
+/// The first release of a service, where there is nothing to go back to.
+struct First;
+
+impl Scenario for First {
+    fn prepare(&self, world: &mut World) {
+        world.release(NO_BAKE);
+    }
+
+    fn act(&self, world: &mut World) -> Vec<Child> {
+        vec![world.spawn(&["deploy", &world.version()])]
+    }
+
+    fn outcome(&self, world: &World, newest: &Value) -> Result<(), String> {
+        is(world, newest, ("deploy", "v1", "live"), "v1")
+    }
+
+    fn instances(&self) -> usize {
+        1
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_deployment_survives_a_kill_at_every_point() {
+    let mut world = World::new();
+    world.round(&First, None, None);
+    let passed = world.host.passed();
+    assert!(passed.len() >= 18, "{passed:#?}");
+    for point in chosen(passed) {
+        let mut world = World::new();
+        world.begin(&point);
+        world.round(&First, None, Some(&point));
+        world.load();
+        let load = world.load.take().unwrap();
+        assert!(load.wait_for(PATIENCE, |report| report.requests > 50).await.is_ok(), "no traffic");
+        let report = load.stop().await;
+        assert!(report.is_clean(), "{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recovery_before_the_cutover_survives_a_kill_at_every_point() {
+    let mut world = with_one_release(NO_BAKE);
+    world.release(NO_BAKE);
+    world.deploy();
+    play(Deploy, world, Some("after append answered provision#1"), 12).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recovery_amid_the_cutover_survives_a_kill_at_every_point() {
+    let mut world = with_one_release(NO_BAKE);
+    world.release(NO_BAKE);
+    world.deploy();
+    play(Deploy, world, Some("after effect shift#2"), 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recovery_of_an_undo_survives_a_kill_at_every_point() {
+    play(RollbackInBake, with_one_release(NO_BAKE), Some("before effect shift#1"), 10).await;
+}
