@@ -1,7 +1,7 @@
 //! Named places at which a test ends the process, as a loss of power would, or has it stand still: before and after
 //! each record and each effect.
 //!
-//! Without the feature `crash-points` a point is nothing. With it the binary [arms](arm) them once. A point is
+//! Without the feature `crash-points` a point is nothing. With it the binary arms them once (`arm`). A point is
 //! named by its place, by what is being done there and by how often that was passed, such as
 //! `before append deploy_requested#1` or `after effect shift#2`: the same for each run of the same deployment,
 //! whatever else happens in between.
