@@ -120,7 +120,9 @@ impl Draft {
         self.forget(|pending| pending.purpose == Purpose::Clearing(environment));
         let slot = self.slot_mut(environment);
         slot.clearing = None;
+        slot.trouble = None;
         slot.retry_at = None;
+        slot.tries = 0;
         self.trusted = Some(environment);
     }
 }
