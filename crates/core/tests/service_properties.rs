@@ -216,7 +216,10 @@ impl History {
             open.cutover_at.is_none() && open.environment == to && open.stage != Stage::Shifting
         };
         let open = before.deployment.as_ref();
-        let may_not_serve = slot.rolled_back
+        // What was on its way when the hand moved arrives after it, and is newer.
+        let on_its_way = before.pending.iter().any(|pending| matches!(pending.effect, Effect::Shift { .. }));
+        let may_not_serve = on_its_way
+            || slot.rolled_back
             || slot.clearing == Some(Clearing::Retiring)
             || slot.instances.is_empty()
             || open.is_some_and(|open| undone(open) || untried(open) && open.stage != Stage::Vacating);

@@ -88,6 +88,9 @@ fn without_auto_rollback_a_release_that_failed_is_kept_for_inspection_and_never_
     assert_eq!(world.state.watched().len(), 1, "nobody watches it or starts it again");
     world.go_well();
     world.deploy("v3").unwrap();
+    // A receipt proves that it is in no table before it is stopped.
+    assert_eq!(world.labels(), ["shift"]);
+    world.goes_well("shift");
     assert_eq!(world.labels(), ["retire"]);
     world.go_well();
     assert_eq!(world.live_version(), Some("v3"));

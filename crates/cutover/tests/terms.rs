@@ -128,7 +128,9 @@ fn a_queue_survives_the_controller() {
     host.eventually("v3 waits", |status| queued(status) == ["v3"]);
     host.kill_controller();
     host.serve();
-    let status = host.eventually("v3 waits still", |status| queued(status) == ["v3"]);
+    let status = host.eventually("v3 waits still, and it is told what was decided", |status| {
+        queued(status) == ["v3"] && status["recovery"].is_object()
+    });
     let decision = status["recovery"]["decision"].as_str().unwrap();
     assert!(
         decision.contains("of `v2` resumes: its release and its instances are as recorded"),

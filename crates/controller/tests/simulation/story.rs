@@ -197,6 +197,9 @@ impl Story {
                 _ => answered(life, life.manager.abort(name, "bob", false)).await,
             }
         }
+        // What was left alone while it was stuck is looked after now, as it is every few seconds.
+        life.pass(10.0).await;
+        life.manager.look_again().await;
         life.pass(70.0).await;
         if !life.rests(900).await
             || life.manager.services().await.iter().any(|s| s.state.deployment.is_some())

@@ -22,8 +22,13 @@ impl Draft {
             |effect: &Effect| matches!(effect, Effect::Provision { environment: e, .. } if *e == environment);
         self.forget(|pending| pending.purpose == Purpose::Upkeep && restoring(&pending.effect));
         let slot = self.slot_mut(environment);
-        // What never passed its gates was never in the table, so nobody can hold on to it.
-        slot.clearing = Some(if slot.passed_gates { Clearing::Draining } else { Clearing::Retiring });
+        slot.clearing = Some(match (slot.passed_gates, slot.rolled_back) {
+            (true, _) => Clearing::Draining,
+            // It may have been in the table, and only a receipt proves that it has left it.
+            (false, true) => Clearing::Unrouting,
+            // What never passed its gates was never in the table, so nobody can hold on to it.
+            (false, false) => Clearing::Retiring,
+        });
         slot.health = Health::Unknown;
         self.go_on_clearing(environment);
     }
