@@ -123,7 +123,11 @@ async fn a_state_directory_that_was_renamed_keeps_its_instances_and_one_in_its_p
     until("it has started", || async { !host.lines("a").await.is_empty() }).await;
     let firsts = pids(&host.instance("a"));
     let name = |pid| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    until("the shell has made place", || async { name(firsts[1]) == "sleep\n" }).await;
+    // The name changes first, then the environment can be read.
+    let environment = |pid| fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let can_be_told = |pid| environment(pid).windows(17).any(|bytes| bytes == b"CUTOVER_INSTANCE=");
+    until("the shell has made place", || async { name(firsts[1]) == "sleep\n" && can_be_told(firsts[1]) })
+        .await;
     fs::rename(host.directory.path().join("state"), host.directory.path().join("renamed")).unwrap();
 
     let in_its_place = host.another_executor();
@@ -136,7 +140,7 @@ async fn a_state_directory_that_was_renamed_keeps_its_instances_and_one_in_its_p
     kill(firsts[0]);
     until("the supervisor is dead", || async { is_dead(firsts[0]) }).await;
     host.stop_by(&renamed, "a").await;
-    assert!(are_dead(firsts));
+    until("both are dead", || async { are_dead(firsts) }).await;
 }
 
 #[tokio::test]
