@@ -116,17 +116,27 @@ async fn after_a_reboot_clients_are_refused_until_the_live_release_answers_them(
     assert_eq!(answers, ["refused", "v2"], "{}", host.log());
 }
 
+fn lose(host: &Host, proxy: u32) {
+    signal(proxy, "KILL");
+    wait_until("the proxy is gone", || host.proxy_pid().is_none());
+}
+
+/// Starts a controller: nobody waits for the sake of anybody else.
+#[track_caller]
+fn assert_served_at_once(host: &mut Host) {
+    host.serve();
+    assert!(get(host, "shop").contains("x-version: v1"));
+    assert!(!host.log().contains("clients are refused"), "{}", host.log());
+}
+
 #[test]
 fn a_proxy_that_dies_with_its_controller_accepts_at_once_while_instances_run() {
     let mut host = Host::start();
     deploy(&host, "shop", WELL);
     let proxy = host.proxy_pid().unwrap();
     host.kill_controller();
-    signal(proxy, "KILL");
-    wait_until("the proxy is gone", || host.proxy_pid().is_none());
-    host.serve();
-    assert!(get(&host, "shop").contains("x-version: v1"));
-    assert!(!host.log().contains("clients are refused"), "{}", host.log());
+    lose(&host, proxy);
+    assert_served_at_once(&mut host);
 }
 
 #[test]
@@ -200,11 +210,8 @@ fn a_service_that_serves_keeps_its_clients_although_another_does_not() {
     host.kill_controller();
     std::fs::write(host.path("sick"), "").unwrap();
     kill_instances(&host, "cart", "blue");
-    signal(proxy, "KILL");
-    wait_until("the proxy is gone", || host.proxy_pid().is_none());
-    host.serve();
-    assert!(get(&host, "shop").contains("x-version: v1"));
-    assert!(!host.log().contains("clients are refused"), "{}", host.log());
+    lose(&host, proxy);
+    assert_served_at_once(&mut host);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use cutover_core::service::{
     DeploymentKind, Event, Health, Refusal, ServiceState, Status, Way, WayOut, WhenOpen,
 };
 use cutover_core::{DeploymentId, ReleaseId, ServiceName, Version};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::journal::JournalError;
 use crate::manager::DeploymentManager;
@@ -175,7 +175,7 @@ impl DeploymentManager {
         actor: &str,
         only_queue: bool,
     ) -> Result<DeploymentId, RequestError> {
-        self.is_known(service).await?;
+        self.known(service).await?;
         if !only_queue {
             self.look_before_the_leap(service).await?;
         }
@@ -189,8 +189,7 @@ impl DeploymentManager {
     /// # Errors
     /// If there is no such service.
     pub async fn ways_out(&self, service: &ServiceName) -> Result<Vec<WayOut>, RequestError> {
-        let snapshots = self.watch(service).await;
-        let snapshots = snapshots.ok_or_else(|| RequestError::UnknownService(service.clone()))?;
+        let snapshots = self.known(service).await?;
         let ways = snapshots.borrow().state.ways_out();
         Ok(ways)
     }
@@ -205,8 +204,7 @@ impl DeploymentManager {
         actor: &str,
         way: Way,
     ) -> Result<DeploymentId, RequestError> {
-        let snapshots = self.watch(service).await;
-        let snapshots = snapshots.ok_or_else(|| RequestError::UnknownService(service.clone()))?;
+        let snapshots = self.known(service).await?;
         // What comes after it from the queue is another matter.
         let stuck = snapshots.borrow().state.deployment.as_ref().map(|open| open.id.clone());
         let event = Event::ResolveRequested { actor: actor.to_owned(), way };
@@ -217,8 +215,7 @@ impl DeploymentManager {
     /// Asks the idle instances for their health once: what the watch said last may be seconds old, and traffic
     /// must not be moved to what is dead. What does not answer is brought back to health first.
     async fn look_before_the_leap(&self, service: &ServiceName) -> Result<(), RequestError> {
-        let snapshots = self.watch(service).await;
-        let snapshots = snapshots.ok_or_else(|| RequestError::UnknownService(service.clone()))?;
+        let snapshots = self.known(service).await?;
         let state = snapshots.borrow().state.clone();
         if state.deployment.as_ref().is_some_and(|open| !open.is_baking()) {
             // Traffic has not moved, or is on its way back: what is idle is what is being taken back, and however
@@ -245,9 +242,9 @@ impl DeploymentManager {
         Ok(())
     }
 
-    async fn is_known(&self, service: &ServiceName) -> Result<(), RequestError> {
-        let known = self.watch(service).await.is_some();
-        if known { Ok(()) } else { Err(RequestError::UnknownService(service.clone())) }
+    /// The service as it is and becomes.
+    async fn known(&self, service: &ServiceName) -> Result<watch::Receiver<Arc<Snapshot>>, RequestError> {
+        self.watch(service).await.ok_or_else(|| RequestError::UnknownService(service.clone()))
     }
 
     /// Whether the open deployment of a service brings this release.

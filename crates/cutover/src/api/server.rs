@@ -145,8 +145,9 @@ async fn view(served: &Served, snapshot: &Snapshot) -> ServiceView {
             let waiting_for = waiting_for(snapshot, open);
             Some(DeploymentView { waiting_for, ..DeploymentView::new(name, open) })
         }
-        None => match served.manager.history(name, HISTORY).await {
-            Ok(history) => DeploymentView::history(name, &history).into_iter().next(),
+        // Nothing newer can have undone it.
+        None => match served.manager.history(name, 1).await {
+            Ok(history) => history.first().map(|newest| DeploymentView::new(name, newest)),
             // One service whose past cannot be read does not keep the others from being told of.
             Err(error) => {
                 past_trouble = Some(error.to_string());
