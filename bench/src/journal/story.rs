@@ -116,6 +116,7 @@ impl Story {
                     workdir: ".".into(),
                     stop_signal: "SIGTERM".to_owned(),
                     stop_timeout: Duration::from_secs(10),
+                    shared: Vec::new(),
                 },
                 health: HealthPolicy::default(),
                 health_deadline: Duration::from_secs(60),

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cutover_controller::ports::{Mandate, PortError, PrepareError, ReleaseStore};
+use cutover_core::artifact::ArtifactSource;
 use cutover_core::release::{DeploymentSpec, Release};
 use cutover_core::{ReleaseId, ServiceName};
 use tokio::task::spawn_blocking;
@@ -77,7 +78,10 @@ impl DirectoryStore {
     }
 
     fn snapshot(&self, spec: &DeploymentSpec, secrets: &[ResolvedSecret]) -> Result<Release, PrepareError> {
-        let plan = snapshot::Plan::of(&spec.artifact, &self.state_directory)?;
+        let ArtifactSource::Directory(artifact) = &spec.artifact else {
+            return Err(wrong(format!("`{}` is not a directory", spec.artifact), "deploy a directory"));
+        };
+        let plan = snapshot::Plan::of(artifact, &self.state_directory)?;
         self.check_room(plan.bytes())?;
         let unfinished = Unfinished::make(&self.releases)?;
         let files = unfinished.path.join(FILES);
@@ -137,7 +141,7 @@ impl ReleaseStore for DirectoryStore {
     async fn prepare(&self, spec: &DeploymentSpec) -> Result<Release, PrepareError> {
         let secrets = secrets::resolve(&spec.secrets).await?;
         let (store, spec) = (self.clone(), spec.clone());
-        let path = spec.artifact.clone();
+        let path = PathBuf::from(spec.artifact.to_string());
         let made = spawn_blocking(move || store.snapshot(&spec, &secrets)).await;
         made.unwrap_or_else(|error| Err(host(&path)(io::Error::other(error))))
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -22,6 +22,8 @@ use tempfile::TempDir;
 struct Fixture {
     directory: TempDir,
     store: DirectoryStore,
+    /// The directory that is deployed at first.
+    artifact: PathBuf,
     spec: DeploymentSpec,
 }
 
@@ -59,7 +61,7 @@ impl Fixture {
         let spec = DeploymentSpec {
             service: "shop".parse().unwrap(),
             version: "v1".parse().unwrap(),
-            artifact,
+            artifact: artifact.clone().into(),
             configuration: Configuration {
                 route: Route { hosts: Vec::new(), path: "/".to_owned() },
                 command: vec!["./app".to_owned()],
@@ -70,6 +72,7 @@ impl Fixture {
                     workdir: ".".into(),
                     stop_signal: "SIGTERM".to_owned(),
                     stop_timeout: Duration::from_secs(1),
+                    shared: Vec::new(),
                 },
                 health: HealthPolicy::default(),
                 health_deadline: Duration::from_secs(10),
@@ -80,7 +83,7 @@ impl Fixture {
             )]),
             rollout: RolloutPolicy { bake: Duration::ZERO, standby: Duration::ZERO, auto_rollback: true },
         };
-        Self { directory, store, spec }
+        Self { directory, store, artifact, spec }
     }
 
     async fn prepare(&self) -> Release {
@@ -126,11 +129,11 @@ async fn other_content_configuration_secret_or_executable_bit_is_another_release
     let secret = SecretSource::Value(SecretValue::new("hunter3".to_owned()));
     fixture.spec.secrets.insert("TOKEN".to_owned(), secret);
     ids.push(fixture.prepare().await.id);
-    fs::write(fixture.spec.artifact.join("assets/page"), "olleh").unwrap();
+    fs::write(fixture.artifact.join("assets/page"), "olleh").unwrap();
     ids.push(fixture.prepare().await.id);
-    fs::set_permissions(fixture.spec.artifact.join("assets/page"), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(fixture.artifact.join("assets/page"), PermissionsExt::from_mode(0o755)).unwrap();
     ids.push(fixture.prepare().await.id);
-    fs::rename(fixture.spec.artifact.join("assets/page"), fixture.spec.artifact.join("assets/side")).unwrap();
+    fs::rename(fixture.artifact.join("assets/page"), fixture.artifact.join("assets/side")).unwrap();
     ids.push(fixture.prepare().await.id);
     ids.sort();
     ids.dedup();
@@ -140,10 +143,10 @@ async fn other_content_configuration_secret_or_executable_bit_is_another_release
 #[tokio::test]
 async fn a_release_is_a_read_only_copy_that_changes_no_more() {
     let fixture = Fixture::new();
-    symlink("assets/page", fixture.spec.artifact.join("link")).unwrap();
-    fs::create_dir(fixture.spec.artifact.join(".git")).unwrap();
+    symlink("assets/page", fixture.artifact.join("link")).unwrap();
+    fs::create_dir(fixture.artifact.join(".git")).unwrap();
     let release = fixture.prepare().await;
-    fs::write(fixture.spec.artifact.join("assets/page"), "changed").unwrap();
+    fs::write(fixture.artifact.join("assets/page"), "changed").unwrap();
     let files = &release.directory;
     assert_eq!(fs::read(files.join("link")).unwrap(), b"hello");
     assert_eq!(fs::read_link(files.join("link")).unwrap(), Path::new("assets/page"));
@@ -170,7 +173,7 @@ async fn a_secret_is_in_its_own_file_and_nowhere_else() {
 async fn links_that_leave_the_artifact_are_refused_and_nothing_is_kept() {
     for target in ["/etc/passwd", "../secret", "assets/../../secret"] {
         let fixture = Fixture::new();
-        symlink(target, fixture.spec.artifact.join("link")).unwrap();
+        symlink(target, fixture.artifact.join("link")).unwrap();
         let refusal = fixture.refusal().await;
         assert!(refusal.contains("dist/link` leads out of the artifact"), "{refusal}");
         assert!(fixture.releases().is_empty());
@@ -180,10 +183,10 @@ async fn links_that_leave_the_artifact_are_refused_and_nothing_is_kept() {
 #[tokio::test]
 async fn a_link_that_leaves_by_way_of_another_is_refused() {
     let fixture = Fixture::new();
-    symlink(".", fixture.spec.artifact.join("here")).unwrap();
+    symlink(".", fixture.artifact.join("here")).unwrap();
     fs::write(fixture.directory.path().join("outside"), "x").unwrap();
     // As text it ends inside; in truth `here` is the artifact itself, so that `..` is above it.
-    symlink("here/../outside", fixture.spec.artifact.join("link")).unwrap();
+    symlink("here/../outside", fixture.artifact.join("link")).unwrap();
     let refusal = fixture.refusal().await;
     assert!(refusal.contains("dist/link` leads out of the artifact"), "{refusal}");
 }
@@ -191,7 +194,7 @@ async fn a_link_that_leaves_by_way_of_another_is_refused() {
 #[tokio::test]
 async fn a_socket_in_the_artifact_is_refused() {
     let fixture = Fixture::new();
-    let _socket = std::os::unix::net::UnixListener::bind(fixture.spec.artifact.join("socket")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(fixture.artifact.join("socket")).unwrap();
     let refusal = fixture.refusal().await;
     assert!(refusal.contains("dist/socket` is neither a file"), "{refusal}");
 }
@@ -199,17 +202,17 @@ async fn a_socket_in_the_artifact_is_refused() {
 #[tokio::test]
 async fn an_artifact_that_is_not_a_directory_is_refused_with_a_hint() {
     let mut fixture = Fixture::new();
-    fixture.spec.artifact = fixture.directory.path().join("nowhere");
+    fixture.spec.artifact = fixture.directory.path().join("nowhere").into();
     let refusal = fixture.refusal().await;
     assert!(refusal.contains("nowhere` does not exist") && refusal.contains("build it first"), "{refusal}");
-    fixture.spec.artifact = fixture.directory.path().join("dist/app");
+    fixture.spec.artifact = fixture.directory.path().join("dist/app").into();
     assert!(fixture.refusal().await.contains("is not a directory"));
 }
 
 #[tokio::test]
 async fn an_artifact_around_the_state_directory_leaves_it_out() {
     let mut fixture = Fixture::new();
-    fixture.spec.artifact = fixture.directory.path().to_owned();
+    fixture.spec.artifact = fixture.directory.path().to_owned().into();
     let first = fixture.prepare().await;
     assert!(first.directory.join("dist/app").exists() && !first.directory.join("state").exists());
     assert_eq!(fixture.prepare().await.id, first.id);

@@ -3,6 +3,7 @@
 //! Nothing in this crate waits, reads a clock, touches a file or draws a random number: time and answers come
 //! in as arguments, decisions go out as values. Everything the other rooms say to one another is named here.
 
+pub mod artifact;
 pub mod environment;
 pub mod epoch;
 pub mod health;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::ArtifactSource;
 use crate::health::HealthPolicy;
 use crate::names::{ReleaseId, ServiceName, Version};
 
@@ -68,6 +69,9 @@ pub struct RunPolicy {
     /// After this time a stopping instance is killed.
     #[serde(with = "humantime_serde")]
     pub stop_timeout: Duration,
+    /// Directories of the service, relative to the unpacked artifact, that outlive releases.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared: Vec<PathBuf>,
 }
 
 /// A secret as it may be written down.
@@ -99,8 +103,8 @@ pub struct DeploymentSpec {
     pub service: ServiceName,
     /// The name of the release.
     pub version: Version,
-    /// Absolute path of the directory to snapshot.
-    pub artifact: PathBuf,
+    /// Where the files to snapshot come from.
+    pub artifact: ArtifactSource,
     /// What the release runs with.
     pub configuration: Configuration,
     /// Where the secrets come from.

@@ -56,6 +56,7 @@ impl Host {
                     workdir: ".".into(),
                     stop_signal: "SIGTERM".to_owned(),
                     stop_timeout: Duration::from_secs(20),
+                    shared: Vec::new(),
                 },
                 health: HealthPolicy::default(),
                 health_deadline: Duration::from_secs(10),

@@ -73,7 +73,7 @@ pub(crate) fn spec(service: &ServiceName, version: &str, bake: u64, auto_rollbac
     DeploymentSpec {
         service: service.clone(),
         version: version.parse().unwrap(),
-        artifact: PathBuf::from("/artifacts"),
+        artifact: PathBuf::from("/artifacts").into(),
         configuration: Configuration {
             route: Route { hosts: vec![format!("{service}.example.com")], path: "/".to_owned() },
             command: vec!["./shop".to_owned()],
@@ -84,6 +84,7 @@ pub(crate) fn spec(service: &ServiceName, version: &str, bake: u64, auto_rollbac
                 workdir: PathBuf::new(),
                 stop_signal: "SIGTERM".to_owned(),
                 stop_timeout: Duration::from_secs(5),
+                shared: Vec::new(),
             },
             health: HealthPolicy {
                 interval: Duration::from_secs(4),

@@ -39,6 +39,7 @@ pub(crate) fn release(version: &str) -> Release {
                 workdir: PathBuf::new(),
                 stop_signal: "SIGTERM".to_owned(),
                 stop_timeout: Duration::from_secs(10),
+                shared: Vec::new(),
             },
             health: HealthPolicy::default(),
             health_deadline: Duration::from_secs(300),

@@ -103,7 +103,7 @@ mod tests {
         std::os::unix::fs::symlink("build-7", fixture.path("dist")).unwrap();
         let spec =
             fixture.resolve("name = \"shop\"\ncommand = \"./shop\"\nartifact = \"dist\"").unwrap().spec;
-        assert_eq!(spec.artifact, fixture.path("build-7"));
+        assert_eq!(spec.artifact, fixture.path("build-7").into());
     }
 
     #[test]

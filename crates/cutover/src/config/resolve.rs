@@ -76,8 +76,14 @@ pub(super) fn resolve_with(
     variables::warn(source, &raw.env, &mut warnings);
 
     let configuration = Configuration { route, command: command.words, env, run, health, health_deadline };
-    let spec =
-        DeploymentSpec { service: service.clone(), version, artifact, configuration, secrets, rollout };
+    let spec = DeploymentSpec {
+        service: service.clone(),
+        version,
+        artifact: artifact.into(),
+        configuration,
+        secrets,
+        rollout,
+    };
     Ok(Resolved { spec, warnings })
 }
 
@@ -125,7 +131,7 @@ mod tests {
         let expected = DeploymentSpec {
             service: "shop".parse().unwrap(),
             version: "v1".parse().unwrap(),
-            artifact: fixture.path(""),
+            artifact: fixture.path("").into(),
             configuration: Configuration {
                 route: Route { hosts: vec![], path: "/".to_owned() },
                 command: vec!["./shop".to_owned()],
@@ -136,6 +142,7 @@ mod tests {
                     workdir: PathBuf::from("."),
                     stop_signal: "SIGTERM".to_owned(),
                     stop_timeout: Duration::from_secs(30),
+                    shared: Vec::new(),
                 },
                 health: HealthPolicy::default(),
                 health_deadline: Duration::from_secs(300),
@@ -183,7 +190,7 @@ mod tests {
             auto_rollback = false
         "#;
         let spec = fixture.resolve(text).unwrap().spec;
-        assert_eq!(spec.artifact, fixture.path("dist"));
+        assert_eq!(spec.artifact, fixture.path("dist").into());
         let configuration = &spec.configuration;
         assert_eq!(configuration.route.hosts, ["shop.example.com", "*.shop.example.com"]);
         assert_eq!(configuration.route.path, "/shop");
@@ -195,6 +202,7 @@ mod tests {
             workdir: PathBuf::from("bin"),
             stop_signal: "SIGINT".to_owned(),
             stop_timeout: Duration::from_secs(90),
+            shared: Vec::new(),
         };
         assert_eq!(configuration.run, run);
         let health = HealthPolicy {

@@ -28,6 +28,7 @@ pub(super) fn resolve(source: &Source, raw: &RawRun, artifact: &Path) -> Result<
             half_a_minute,
             Duration::ZERO..=DAY,
         )?,
+        shared: Vec::new(),
     })
 }
 

@@ -86,7 +86,7 @@ mod tests {
         let guess = Guess::of(&fixture.path(""), Some(&"site".parse().unwrap()));
         let resolved = fixture.resolve(&guess.text()).unwrap();
         assert_eq!(resolved.warnings, Vec::<String>::new());
-        assert_eq!(resolved.spec.artifact, fixture.path("site"));
+        assert_eq!(resolved.spec.artifact, fixture.path("site").into());
         assert_eq!(resolved.spec.configuration.health.path, "/");
         assert_eq!(resolved.spec.configuration.command[..3], ["python3", "-m", "http.server"]);
     }
@@ -98,7 +98,7 @@ mod tests {
         let text = with_every_key(&text("./shop"));
         let spec = fixture.resolve(&text).unwrap().spec;
         assert_eq!(spec.configuration.route.hosts, ["shop.example.com"]);
-        assert_eq!(spec.artifact, fixture.path("dist"));
+        assert_eq!(spec.artifact, fixture.path("dist").into());
         assert_eq!(spec.configuration.run.instances, 2);
         assert_eq!(spec.secrets.len(), 1);
         assert_eq!(text.matches("\n[").count(), 5, "{text}");
