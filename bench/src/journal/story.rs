@@ -87,6 +87,7 @@ impl Story {
                 auto_rollback: true,
             },
             when_open: WhenOpen::Refuse,
+            circumstances: Box::default(),
         })
     }
 

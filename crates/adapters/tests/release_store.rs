@@ -81,6 +81,9 @@ impl Fixture {
                 "TOKEN".to_owned(),
                 SecretSource::Value(SecretValue::new("hunter2".to_owned())),
             )]),
+            windows: None,
+            notify: None,
+            origin: None,
             rollout: RolloutPolicy { bake: Duration::ZERO, standby: Duration::ZERO, auto_rollback: true },
         };
         Self { directory, store, artifact, spec }

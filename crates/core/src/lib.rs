@@ -15,6 +15,7 @@ pub mod service;
 pub mod statistics;
 mod sync;
 pub mod timestamp;
+pub mod windows;
 
 pub use environment::{Environment, PerEnvironment, Weights};
 pub use epoch::Epoch;

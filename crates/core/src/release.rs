@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::ArtifactSource;
 use crate::health::HealthPolicy;
 use crate::names::{ReleaseId, ServiceName, Version};
+use crate::windows::Windows;
 
 /// An immutable snapshot: artifact, configuration and secret references under one content hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +112,92 @@ pub struct DeploymentSpec {
     pub secrets: BTreeMap<String, SecretSource>,
     /// How the deployment goes on after its gates.
     pub rollout: RolloutPolicy,
+    /// When it may be deployed; always if absent.
+    #[serde(default)]
+    pub windows: Option<Windows>,
+    /// Who is told what became of it.
+    #[serde(default)]
+    pub notify: Option<NotifySpec>,
+    /// Where it comes from.
+    #[serde(default)]
+    pub origin: Option<Origin>,
+}
+
+/// Where the content of a release comes from, as the one who asked for the deployment saw it. Not part of the
+/// release's identity: the same content from another commit is the same release.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Origin {
+    /// The whole commit.
+    #[serde(default)]
+    pub commit: Option<String>,
+    /// Whether files differed from it.
+    #[serde(default)]
+    pub dirty: bool,
+    /// Name and address of the commit's author.
+    #[serde(default)]
+    pub author: Option<String>,
+    /// The branch or tag.
+    #[serde(default)]
+    pub branch: Option<String>,
+    /// The address of the CI job that asked.
+    #[serde(default)]
+    pub job: Option<String>,
+}
+
+/// Who is told, and of what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotifySpec {
+    /// An address that gets a signed JSON object.
+    #[serde(default)]
+    pub webhook: Option<WebhookSpec>,
+    /// The address of a Slack-compatible receiver; who knows it may write there, so it is a secret.
+    #[serde(default)]
+    pub slack: Option<SecretSource>,
+    /// A program on the controller's host that gets the JSON object on its standard input.
+    #[serde(default)]
+    pub command: Option<Vec<String>>,
+    /// What is told.
+    pub on: Vec<NewsKind>,
+}
+
+/// A webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookSpec {
+    /// Its address.
+    pub url: String,
+    /// The key of the signature; unsigned without one.
+    #[serde(default)]
+    pub secret: Option<SecretSource>,
+}
+
+/// What people are told about a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NewsKind {
+    /// Traffic has moved to its release.
+    Live,
+    /// It was taken back.
+    RolledBack,
+    /// It ended with nothing to undo.
+    Failed,
+    /// A person must decide.
+    Stuck,
+}
+
+impl NewsKind {
+    /// All, in the order in which they are documented.
+    pub const ALL: [Self; 4] = [Self::Live, Self::RolledBack, Self::Failed, Self::Stuck];
+
+    /// The word used in files, JSON and messages.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::RolledBack => "rolled_back",
+            Self::Failed => "failed",
+            Self::Stuck => "stuck",
+        }
+    }
 }
 
 /// Where a secret's value is taken from when the release is made.

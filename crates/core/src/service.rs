@@ -6,6 +6,7 @@
 pub mod deployment;
 pub mod effect;
 pub mod event;
+pub mod freeze;
 pub mod invariants;
 pub mod readiness;
 pub mod resolve;
@@ -15,6 +16,7 @@ pub mod step;
 pub use deployment::{Deployment, DeploymentKind, Outcome, Stage, Status, StepReport, Undo};
 pub use effect::{Answer, Effect, EffectId, PendingEffect, Purpose};
 pub use event::{Event, ObservedRoute, WhenOpen};
+pub use freeze::{Circumstances, Freeze, WindowVerdict};
 pub use invariants::InvariantViolation;
 pub use readiness::Readiness;
 pub use resolve::{Way, WayOut};

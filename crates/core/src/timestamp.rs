@@ -1,5 +1,6 @@
 //! Moments, as the outside world gives them to core.
 
+use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
@@ -29,6 +30,17 @@ impl Timestamp {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
+
+/// RFC 3339 in UTC, in whole seconds.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since_epoch = Duration::from_secs(self.0 / 1000).min(LAST_OF_9999);
+        humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + since_epoch).fmt(f)
+    }
+}
+
+/// The last moment that RFC 3339 can write.
+const LAST_OF_9999: Duration = Duration::from_secs(253_402_300_799);
 
 impl Add<Duration> for Timestamp {
     type Output = Self;

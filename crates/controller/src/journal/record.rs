@@ -136,7 +136,9 @@ fn account(event: &Event, before: &ServiceState, after: &ServiceState, closed: &
         Event::DeployRequested { actor, .. }
         | Event::RollbackRequested { actor, .. }
         | Event::AbortRequested { actor, .. }
-        | Event::ResolveRequested { actor, .. } => actor.as_str(),
+        | Event::ResolveRequested { actor, .. }
+        | Event::UnfreezeRequested { actor } => actor.as_str(),
+        Event::FreezeRequested { freeze } => freeze.by.as_str(),
         Event::Answered { .. }
         | Event::HealthChanged { .. }
         | Event::TimePassed
@@ -158,6 +160,8 @@ fn turned(before: &ServiceState, about: Option<&Deployment>) -> Option<String> {
 fn sentence(event: &Event, about: Option<&Deployment>, closed: &[Deployment]) -> String {
     match event {
         Event::DeployRequested { release, .. } => format!("deploy of `{}` was asked for", release.version),
+        Event::FreezeRequested { freeze } => format!("frozen until {}: {}", freeze.until, freeze.reason),
+        Event::UnfreezeRequested { .. } => "the freeze was ended".to_owned(),
         Event::RollbackRequested { .. } => match about.filter(|now| now.kind == DeploymentKind::Rollback) {
             Some(rollback) => format!("rollback to `{}` was asked for", rollback.version),
             None => "rollback was asked for".to_owned(),

@@ -132,6 +132,7 @@ impl DeploymentManager {
             release: Box::new(release),
             rollout: spec.rollout.clone(),
             when_open: options.when_open,
+            circumstances: Box::default(),
         };
         match self.request(&spec.service, event).await {
             Ok(_) => Ok(Submitted::Opened { deployment, notes }),

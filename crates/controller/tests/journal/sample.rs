@@ -85,6 +85,7 @@ impl Story {
             release: Box::new(release.unwrap()),
             rollout,
             when_open: WhenOpen::Refuse,
+            circumstances: Box::default(),
         });
         self.answer_all();
     }

@@ -95,6 +95,9 @@ pub(crate) fn spec(service: &ServiceName, version: &str, bake: u64, auto_rollbac
             health_deadline: Duration::from_secs(30),
         },
         secrets: BTreeMap::new(),
+        windows: None,
+        notify: None,
+        origin: None,
         rollout: RolloutPolicy {
             bake: Duration::from_secs(bake),
             standby: Duration::from_secs(120),

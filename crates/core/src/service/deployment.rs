@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::environment::Environment;
 use crate::names::{DeploymentId, ReleaseId, Version};
 use crate::receipt::Receipt;
-use crate::release::{Release, RolloutPolicy};
+use crate::release::{Origin, Release, RolloutPolicy};
 use crate::service::state::Slot;
 use crate::timestamp::Timestamp;
 
@@ -64,6 +64,15 @@ pub struct Deployment {
     pub undo: Option<Undo>,
     /// For a rollback: the deployment that it undoes.
     pub undoes: Option<DeploymentId>,
+    /// The reason for which it was let through a freeze or begun outside of its windows, if it was.
+    #[serde(default)]
+    pub overrode: Option<String>,
+    /// Where its release comes from.
+    #[serde(default)]
+    pub origin: Option<Box<Origin>>,
+    /// When the window closes in which it was asked for: it does not begin after that.
+    #[serde(default)]
+    pub window_closes: Option<Timestamp>,
 }
 
 /// Why a deployment is being undone; kept apart from [`Deployment::reason`], which says more while it is stuck.

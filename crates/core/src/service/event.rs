@@ -7,6 +7,7 @@ use crate::epoch::Epoch;
 use crate::names::{DeploymentId, InstanceId, ReleaseId};
 use crate::release::{Release, RolloutPolicy};
 use crate::service::effect::{Answer, EffectId};
+use crate::service::freeze::{Circumstances, Freeze};
 use crate::service::resolve::Way;
 use crate::service::state::Health;
 
@@ -27,6 +28,19 @@ pub enum Event {
         /// What becomes of a deployment that is open already.
         #[serde(default, alias = "end_bake")]
         when_open: WhenOpen,
+        /// What else is known about the request.
+        #[serde(default)]
+        circumstances: Box<Circumstances>,
+    },
+    /// Somebody wants nothing deployed for a time; it replaces a freeze that was said before.
+    FreezeRequested {
+        /// Who, until when, why.
+        freeze: Freeze,
+    },
+    /// Somebody wants the freeze to end now.
+    UnfreezeRequested {
+        /// Who.
+        actor: String,
     },
     /// Somebody wants the former release back.
     RollbackRequested {

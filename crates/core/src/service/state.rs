@@ -11,6 +11,7 @@ use crate::names::{DeploymentId, InstanceId, ServiceName};
 use crate::release::Release;
 use crate::service::deployment::Deployment;
 use crate::service::effect::PendingEffect;
+use crate::service::freeze::Freeze;
 use crate::timestamp::Timestamp;
 
 /// The aggregate: everything the controller knows about one service.
@@ -50,6 +51,9 @@ pub struct ServiceState {
     /// What the last start of a controller, or the last look at what is really there, led to.
     #[serde(default)]
     pub recovery: Option<Recovery>,
+    /// The freeze that was said last and not taken back; it may have run out since.
+    #[serde(default)]
+    pub freeze: Option<Freeze>,
 }
 
 /// What was found and decided when a controller compared what was recorded with what is there.
@@ -151,6 +155,7 @@ impl ServiceState {
             republish_at: None,
             last_switch: None,
             recovery: None,
+            freeze: None,
         }
     }
 

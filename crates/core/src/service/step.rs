@@ -14,6 +14,7 @@ mod answer;
 mod by_hand;
 mod clearing;
 mod draft;
+mod freeze;
 mod health;
 mod line;
 mod queue;
@@ -68,9 +69,11 @@ impl Transition {
 pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Transition, Refusal> {
     let mut draft = Draft::new(state.clone(), now);
     match event {
-        Event::DeployRequested { deployment, actor, release, rollout, when_open } => {
-            draft.deploy_requested(deployment, actor, release, rollout, *when_open)?;
+        Event::DeployRequested { deployment, actor, release, rollout, when_open, circumstances } => {
+            draft.deploy_requested(deployment, actor, release, rollout, *when_open, circumstances)?;
         }
+        Event::FreezeRequested { freeze } => draft.freeze_requested(freeze),
+        Event::UnfreezeRequested { .. } => draft.unfreeze_requested()?,
         Event::RollbackRequested { deployment, actor } => draft.rollback_requested(deployment, actor)?,
         Event::AbortRequested { actor, only_queue } => draft.abort_requested(actor, *only_queue)?,
         Event::ResolveRequested { actor, way } => draft.resolve_requested(actor, *way)?,

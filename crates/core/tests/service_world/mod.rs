@@ -61,6 +61,7 @@ pub(crate) fn deploy_event(number: u32, version: &str, rollout: RolloutPolicy, w
         release: Box::new(release(version)),
         rollout,
         when_open,
+        circumstances: Box::default(),
     }
 }
 

@@ -83,6 +83,9 @@ pub(super) fn resolve_with(
         configuration,
         secrets,
         rollout,
+        windows: None,
+        notify: None,
+        origin: None,
     };
     Ok(Resolved { spec, warnings })
 }
@@ -153,6 +156,9 @@ mod tests {
                 standby: Duration::from_secs(3600),
                 auto_rollback: true,
             },
+            windows: None,
+            notify: None,
+            origin: None,
         };
         assert_eq!(resolved.spec, expected);
     }

@@ -89,6 +89,10 @@ impl Draft {
                 self.end_unstarted(deployment, Status::Live, "the identical release was live already");
                 continue;
             }
+            if let Some(because) = self.may_not_begin(&deployment) {
+                self.end_unstarted(deployment, Status::RolledBack, &because);
+                continue;
+            }
             self.open(deployment, &release);
             self.end_step("queue", Outcome::Passed, "");
         }

@@ -2,6 +2,7 @@
 
 use crate::names::{DeploymentId, ReleaseId, Version};
 use crate::service::deployment::{Deployment, Stage, Status};
+use crate::service::freeze::Freeze;
 use crate::service::resolve::Way;
 use crate::service::state::ServiceState;
 
@@ -24,6 +25,18 @@ pub enum Refusal {
         /// The version whose warmth would be given up by ending the bake.
         warm: Option<Version>,
     },
+    /// Somebody has said that nothing is deployed now.
+    #[error("{}", frozen(.0))]
+    Frozen(Freeze),
+    /// The release's windows are closed.
+    #[error("{why}")]
+    OutsideWindow {
+        /// Why, and when the next one opens.
+        why: String,
+    },
+    /// No freeze holds.
+    #[error("there is nothing to unfreeze: no freeze holds")]
+    NotFrozen,
     /// The identical release is live.
     #[error("`{version}` is live already, with identical content")]
     AlreadyLive {
@@ -68,6 +81,13 @@ fn labels(ways: &[Way]) -> String {
     labels.join(" or ")
 }
 
+/// A freeze in words, which begin with what is frozen.
+pub(super) fn frozen(freeze: &Freeze) -> String {
+    let Freeze { by, until, reason, all, .. } = freeze;
+    let what = if *all { "every service" } else { "the service" };
+    format!("{what} is frozen by {by} until {until}: {reason}")
+}
+
 fn in_bake(baking: bool) -> &'static str {
     if baking { " and in its bake, which `--end-bake` would end" } else { "" }
 }
@@ -107,6 +127,16 @@ impl Refusal {
                 "`--queue` waits for its end, `--supersede` replaces it, `cutover abort` takes it back"
                     .to_owned(),
             ),
+            Self::Frozen(_) => Some(
+                "`--override-freeze REASON` deploys all the same and is recorded, `cutover unfreeze` ends the \
+                 freeze; `cutover rollback` and `abort` are never frozen"
+                    .to_owned(),
+            ),
+            Self::OutsideWindow { .. } => Some(
+                "`--override-freeze REASON` deploys all the same and is recorded; the windows are those of \
+                 `[windows]` in `cutover.toml`"
+                    .to_owned(),
+            ),
             Self::NothingToRollBackTo { .. } => {
                 Some("deploy the version you want; it goes live once it has passed its gates".to_owned())
             }
@@ -117,6 +147,7 @@ impl Refusal {
             | Self::NothingToAbort
             | Self::EmptyQueue
             | Self::NothingToResolve
+            | Self::NotFrozen
             | Self::NoSuchWay { .. } => None,
         }
     }

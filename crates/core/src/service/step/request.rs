@@ -8,6 +8,7 @@ use crate::release::{Release, RolloutPolicy};
 use crate::service::deployment::{Deployment, DeploymentKind, Stage, Status};
 use crate::service::effect::Purpose;
 use crate::service::event::WhenOpen;
+use crate::service::freeze::{Circumstances, WindowVerdict, may_deploy};
 use crate::service::readiness::{NoTarget, Target};
 use crate::service::step::draft::Draft;
 use crate::service::step::refusal::Refusal;
@@ -21,6 +22,7 @@ impl Draft {
         release: &Release,
         rollout: &RolloutPolicy,
         when_open: WhenOpen,
+        circumstances: &Circumstances,
     ) -> Result<(), Refusal> {
         let open = self.state.deployment.as_ref();
         let settled = open.is_none_or(Deployment::is_baking) && self.state.queue.is_empty();
@@ -28,7 +30,16 @@ impl Draft {
         if let Some(live) = live.filter(|live| settled && live.id == release.id) {
             return Err(Refusal::AlreadyLive { version: live.version.clone(), release: live.id.clone() });
         }
-        let deployment = self.new_deployment(id, actor, DeploymentKind::Deploy, release, rollout);
+        let overrode = may_deploy(self.state.freeze.as_ref(), circumstances, self.now)?;
+        let deployment = Deployment {
+            origin: circumstances.origin.clone().map(Box::new),
+            window_closes: match circumstances.window {
+                WindowVerdict::Open { closes } => closes,
+                WindowVerdict::Closed { .. } => None,
+            },
+            overrode,
+            ..self.new_deployment(id, actor, DeploymentKind::Deploy, release, rollout)
+        };
         self.meet_the_open(deployment, release, when_open)
     }
 
@@ -131,6 +142,9 @@ impl Draft {
             displaced: None,
             undo: None,
             undoes: None,
+            overrode: None,
+            origin: None,
+            window_closes: None,
         }
     }
 }

@@ -1,0 +1,31 @@
+//! A freeze is said and taken back, and what it means for what waits.
+
+use crate::service::deployment::Deployment;
+use crate::service::freeze::Freeze;
+use crate::service::step::draft::Draft;
+use crate::service::step::refusal::{self, Refusal};
+
+impl Draft {
+    pub(super) fn freeze_requested(&mut self, freeze: &Freeze) {
+        self.state.freeze = Some(freeze.clone());
+    }
+
+    pub(super) fn unfreeze_requested(&mut self) -> Result<(), Refusal> {
+        let holds = self.state.frozen(self.now).is_some();
+        self.state.freeze = None;
+        if holds { Ok(()) } else { Err(Refusal::NotFrozen) }
+    }
+
+    /// Why a deployment whose turn has come does not begin. It was accepted before, and nobody may be there to
+    /// look after it once the freeze has run out or the next window has opened: so it ends instead of waiting.
+    pub(super) fn may_not_begin(&self, deployment: &Deployment) -> Option<String> {
+        if deployment.overrode.is_some() {
+            return None;
+        }
+        if let Some(freeze) = self.state.frozen(self.now) {
+            return Some(format!("its turn came, and {}", refusal::frozen(freeze)));
+        }
+        let closed = deployment.window_closes.filter(|closes| *closes <= self.now)?;
+        Some(format!("its turn came after its window had closed at {closed}"))
+    }
+}
