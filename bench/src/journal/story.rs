@@ -85,6 +85,7 @@ impl Story {
                 bake: Duration::from_secs(600),
                 standby: Duration::from_secs(3600),
                 auto_rollback: true,
+                hold: None,
             },
             when_open: WhenOpen::Refuse,
             circumstances: Box::default(),

@@ -84,7 +84,12 @@ impl Fixture {
             windows: None,
             notify: None,
             origin: None,
-            rollout: RolloutPolicy { bake: Duration::ZERO, standby: Duration::ZERO, auto_rollback: true },
+            rollout: RolloutPolicy {
+                bake: Duration::ZERO,
+                standby: Duration::ZERO,
+                auto_rollback: true,
+                hold: None,
+            },
         };
         Self { directory, store, artifact, spec }
     }

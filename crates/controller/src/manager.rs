@@ -1,6 +1,7 @@
 //! Takes requests, knows every service, and starts their loops from what was recorded.
 
 mod found;
+mod promote;
 mod request;
 mod tidy;
 

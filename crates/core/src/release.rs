@@ -95,6 +95,9 @@ pub struct RolloutPolicy {
     pub standby: Duration,
     /// Whether a failure takes the release back by itself.
     pub auto_rollback: bool,
+    /// Between its gates and its shift it waits this long at most for a person's promote; absent: it does not wait.
+    #[serde(default, with = "humantime_serde::option")]
+    pub hold: Option<Duration>,
 }
 
 /// A checked request to deploy: every user mistake that can be seen without touching the host has been found.

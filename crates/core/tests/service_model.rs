@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use cutover_core::release::RolloutPolicy;
 use cutover_core::service::{
-    Answer, Event, Health, PendingEffect, ServiceState, Status, Way, WhenOpen, step,
+    Answer, Deployment, Event, Health, PendingEffect, ServiceState, Status, Way, WhenOpen, step,
 };
 use cutover_core::{Environment, Timestamp};
 use service_world::{Outside, canonical, deploy_event, failed, label};
@@ -77,6 +77,7 @@ impl Hash for Moment {
 enum Action {
     Deploy(WhenOpen),
     Rollback,
+    Promote,
     Abort,
     /// A way out of what is stuck.
     Resolve(Way),
@@ -125,6 +126,7 @@ impl Service {
                 let deployment = format!("d{}", moment.requests).parse().unwrap();
                 Event::RollbackRequested { deployment, actor: String::new() }
             }
+            Action::Promote => Event::PromoteRequested { deployment: None, actor: String::new() },
             Action::Abort => {
                 moment.left.aborts -= 1;
                 Event::AbortRequested { actor: String::new(), only_queue: false }
@@ -217,6 +219,9 @@ impl Model for Service {
         if left.rollbacks > 0 {
             actions.push(Action::Rollback);
         }
+        if moment.service.deployment.as_ref().is_some_and(Deployment::is_held) {
+            actions.push(Action::Promote);
+        }
         if left.aborts > 0 {
             actions.push(Action::Abort);
             actions.extend(moment.service.ways_out().into_iter().map(|way| Action::Resolve(way.way)));
@@ -292,7 +297,12 @@ impl Model for Service {
 }
 
 fn rollout() -> RolloutPolicy {
-    RolloutPolicy { bake: Duration::from_secs(5), standby: Duration::from_secs(5), auto_rollback: true }
+    RolloutPolicy {
+        bake: Duration::from_secs(5),
+        standby: Duration::from_secs(5),
+        auto_rollback: true,
+        hold: None,
+    }
 }
 
 fn check(budget: Budget, rollout: RolloutPolicy) {
@@ -311,7 +321,14 @@ fn crashes_and_deaths_in_every_order() {
 }
 
 #[test]
+fn a_hold_before_the_switch_in_every_order() {
+    let hold = RolloutPolicy { hold: Some(Duration::from_secs(60)), ..rollout() };
+    check(Budget { deploys: 2, rollbacks: 1, aborts: 1, failures: 0, crashes: 1, ills: 1 }, hold);
+}
+
+#[test]
 fn the_same_without_auto_rollback_bake_and_standby() {
-    let rollout = RolloutPolicy { bake: Duration::ZERO, standby: Duration::ZERO, auto_rollback: false };
+    let rollout =
+        RolloutPolicy { bake: Duration::ZERO, standby: Duration::ZERO, auto_rollback: false, hold: None };
     check(Budget { deploys: 2, rollbacks: 1, aborts: 1, failures: 1, crashes: 1, ills: 0 }, rollout);
 }

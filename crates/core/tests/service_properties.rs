@@ -21,7 +21,8 @@ use std::time::Duration;
 /// One thing that happens; numbers choose among what there is.
 #[derive(Debug, Clone)]
 enum Happening {
-    Deploy { version: u8, bake: bool, standby: bool, auto_rollback: bool, when_open: u8 },
+    Deploy { version: u8, bake: bool, standby: bool, auto_rollback: bool, hold: bool, when_open: u8 },
+    Promote { exactly: bool },
     Rollback,
     Abort,
     AbortQueue,
@@ -41,11 +42,12 @@ enum Happening {
 
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
-        3 => (0..5_u8, any::<bool>(), any::<bool>(), any::<bool>(), 0..4_u8).prop_map(
-            |(version, bake, standby, auto_rollback, when_open)| Happening::Deploy {
-                version, bake, standby, auto_rollback, when_open
+        3 => (0..5_u8, any::<bool>(), any::<bool>(), any::<bool>(), 0..4_u8, 0..4_u8).prop_map(
+            |(version, bake, standby, auto_rollback, hold, when_open)| Happening::Deploy {
+                version, bake, standby, auto_rollback, hold: hold == 0, when_open
             }
         ),
+        1 => any::<bool>().prop_map(|exactly| Happening::Promote { exactly }),
         1 => Just(Happening::Rollback),
         1 => Just(Happening::Abort),
         1 => Just(Happening::AbortQueue),
@@ -91,12 +93,13 @@ impl History {
 
     fn take(&mut self, happening: &Happening) {
         match happening {
-            Happening::Deploy { version, bake, standby, auto_rollback, when_open } => {
+            Happening::Deploy { version, bake, standby, auto_rollback, hold, when_open } => {
                 self.requests += 1;
                 let policy = RolloutPolicy {
                     bake: if *bake { Duration::from_secs(600) } else { Duration::ZERO },
                     standby: if *standby { Duration::from_secs(60) } else { Duration::ZERO },
                     auto_rollback: *auto_rollback,
+                    hold: hold.then_some(Duration::from_secs(30)),
                 };
                 let when_open = [WhenOpen::Refuse, WhenOpen::Queue, WhenOpen::Supersede, WhenOpen::EndBake]
                     [usize::from(*when_open)];
@@ -106,6 +109,11 @@ impl History {
                 self.requests += 1;
                 let deployment = format!("d{}", self.requests).parse().unwrap();
                 self.happens(&Event::RollbackRequested { deployment, actor: String::new() });
+            }
+            Happening::Promote { exactly } => {
+                let open = self.world.state.deployment.as_ref().filter(|_| *exactly);
+                let deployment = open.map(|open| open.id.clone());
+                self.happens(&Event::PromoteRequested { deployment, actor: String::new() });
             }
             Happening::Abort => {
                 self.happens(&Event::AbortRequested { actor: String::new(), only_queue: false })

@@ -15,6 +15,7 @@ mod journal;
 mod place;
 mod printer;
 mod progress;
+mod promote;
 mod proxy;
 mod resolve;
 mod rollback;
@@ -63,6 +64,7 @@ Every day:
   rollback [SERVICE]   Switch back to the former release
 
 During a deployment:
+  promote [SERVICE]    Let what waits for it (`deploy --hold-before-switch`) switch traffic
   abort [SERVICE]      End the open deployment and undo it
   resolve [SERVICE]    Show the ways out of what is stuck, and take one
   history [SERVICE]    The deployments of a service
@@ -89,6 +91,7 @@ enum Verb {
     Deploy(deploy::Deploy),
     Status(status::Status),
     Rollback(rollback::Rollback),
+    Promote(promote::Promote),
     Abort(abort::Abort),
     Resolve(resolve::Resolve),
     History(history::History),
@@ -127,6 +130,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Deploy(verb) => runtime(verb.run(&printer)),
         Verb::Status(verb) => runtime(verb.run(&printer)),
         Verb::Rollback(verb) => runtime(verb.run(&printer)),
+        Verb::Promote(verb) => runtime(verb.run(&printer)),
         Verb::Abort(verb) => runtime(verb.run(&printer)),
         Verb::Resolve(verb) => runtime(verb.run(&printer)),
         Verb::History(verb) => runtime(verb.run(&printer)),

@@ -136,6 +136,7 @@ fn account(event: &Event, before: &ServiceState, after: &ServiceState, closed: &
         Event::DeployRequested { actor, .. }
         | Event::RollbackRequested { actor, .. }
         | Event::AbortRequested { actor, .. }
+        | Event::PromoteRequested { actor, .. }
         | Event::ResolveRequested { actor, .. }
         | Event::UnfreezeRequested { actor } => actor.as_str(),
         Event::FreezeRequested { freeze } => freeze.by.as_str(),
@@ -168,6 +169,7 @@ fn sentence(event: &Event, about: Option<&Deployment>, closed: &[Deployment]) ->
         },
         Event::AbortRequested { only_queue: true, .. } => "what waits was dropped".to_owned(),
         Event::AbortRequested { .. } => "abort was asked for".to_owned(),
+        Event::PromoteRequested { .. } => "promote was asked for".to_owned(),
         Event::ResolveRequested { way, .. } => format!("`{}` was chosen as the way out", way.label()),
         Event::Answered { effect, answer } => match answer {
             Answer::Failed { reason, .. } => format!("effect {} has failed: {reason}", effect.sequence),

@@ -223,6 +223,15 @@ impl DeploymentManager {
             // sick it is, that is no reason to refuse a rescue.
             return Ok(());
         }
+        self.look_at_the_idle(service, &state).await
+    }
+
+    /// Asks the idle instances once, and has an answer that is bad taken in.
+    pub(super) async fn look_at_the_idle(
+        &self,
+        service: &ServiceName,
+        state: &ServiceState,
+    ) -> Result<(), RequestError> {
         let idle = state.watched().into_iter().find(|watched| watched.environment == state.idle());
         let Some(idle) = idle else { return Ok(()) };
         let policy = &idle.release.configuration.health;
@@ -244,7 +253,10 @@ impl DeploymentManager {
     }
 
     /// The service as it is and becomes.
-    async fn known(&self, service: &ServiceName) -> Result<watch::Receiver<Arc<Snapshot>>, RequestError> {
+    pub(super) async fn known(
+        &self,
+        service: &ServiceName,
+    ) -> Result<watch::Receiver<Arc<Snapshot>>, RequestError> {
         self.watch(service).await.ok_or_else(|| RequestError::UnknownService(service.clone()))
     }
 
@@ -254,7 +266,11 @@ impl DeploymentManager {
         snapshots.is_some_and(|snapshots| under_way(&snapshots.borrow().state, release).is_some())
     }
 
-    async fn request(&self, service: &ServiceName, event: Event) -> Result<Arc<Snapshot>, RequestError> {
+    pub(super) async fn request(
+        &self,
+        service: &ServiceName,
+        event: Event,
+    ) -> Result<Arc<Snapshot>, RequestError> {
         self.request_as(service, event, false).await
     }
 

@@ -102,6 +102,7 @@ pub(crate) fn spec(service: &ServiceName, version: &str, bake: u64, auto_rollbac
             bake: Duration::from_secs(bake),
             standby: Duration::from_secs(120),
             auto_rollback,
+            hold: None,
         },
     }
 }

@@ -46,6 +46,9 @@ pub struct Deployment {
     pub started_at: Timestamp,
     /// When traffic had moved: the receipt of the cutover came.
     pub cutover_at: Option<Timestamp>,
+    /// While it waits for a person's promote: when it is taken back if nobody gives it.
+    #[serde(default)]
+    pub hold_until: Option<Timestamp>,
     /// When the bake ends.
     pub bake_until: Option<Timestamp>,
     /// When it ended.
@@ -141,8 +144,8 @@ impl Status {
 
 /// Where in its line a deployment is.
 ///
-/// The line is `Vacating → Provisioning → AwaitingHealth → Shifting → Baking`. Expanding the database has its
-/// place between `Provisioning` and `AwaitingHealth`, gates between `AwaitingHealth` and `Shifting`, steps of
+/// The line is `Vacating → Provisioning → AwaitingHealth → AwaitingPromotion → Shifting → Baking`. Expanding the
+/// database has its place between `Provisioning` and `AwaitingHealth`, gates after `AwaitingHealth`, steps of
 /// weight within `Shifting`, evidence within `Baking`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -153,6 +156,8 @@ pub enum Stage {
     Provisioning,
     /// Its instances have to become healthy.
     AwaitingHealth,
+    /// Every gate has passed but one: a person has to promote it.
+    AwaitingPromotion,
     /// The shift to it was asked for.
     Shifting,
     /// It is live and watched.
@@ -170,7 +175,7 @@ pub enum Stage {
 /// One thing that was done, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepReport {
-    /// `queue`, `vacate`, `provision`, `healthy`, `switch`, `bake`, `drain`, `revive`, `switch back`, `stop`,
+    /// `queue`, `vacate`, `provision`, `healthy`, `promote`, `switch`, `bake`, `drain`, `revive`, `switch back`, `stop`,
     /// `restart` (of the controller).
     pub name: String,
     /// When it began.

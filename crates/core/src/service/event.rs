@@ -57,6 +57,14 @@ pub enum Event {
         #[serde(default)]
         only_queue: bool,
     },
+    /// Somebody lets the deployment that waits for it go on to its shift.
+    PromoteRequested {
+        /// Which is meant; whichever waits if absent.
+        #[serde(default)]
+        deployment: Option<DeploymentId>,
+        /// Who.
+        actor: String,
+    },
     /// Somebody chose a way out for a deployment that is stuck.
     ResolveRequested {
         /// Who.

@@ -87,9 +87,12 @@ impl ServiceState {
         let newly =
             after.environments[environment].passed_gates && !self.environments[environment].passed_gates;
         let healthy = matches!(event, Event::Answered { answer: Answer::Healthy { .. }, .. });
+        let held = after.deployment.as_ref().is_some_and(|d| d.is_held() && d.environment == environment);
+        let promoted = matches!(event, Event::PromoteRequested { .. })
+            && self.deployment.as_ref().is_some_and(|d| d.is_held() && d.environment == environment);
         let displaced = self.deployment.as_ref().and_then(|deployment| deployment.displaced.as_ref());
         let put_back = displaced.is_some_and(|slot| slot.release == after.environments[environment].release);
-        hold("I8", !newly || healthy || put_back, || {
+        hold("I8", !newly || (healthy && !held) || promoted || put_back, || {
             format!("{environment} passed its gates without an answer")
         })
     }
@@ -183,6 +186,7 @@ impl ServiceState {
                 Stage::Vacating | Stage::Retiring => clearing,
                 Stage::Provisioning => asked(|effect| matches!(effect, Effect::Provision { .. })),
                 Stage::AwaitingHealth => asked(|effect| matches!(effect, Effect::AwaitHealthy { .. })),
+                Stage::AwaitingPromotion => deployment.hold_until.is_some(),
                 Stage::Shifting | Stage::ShiftingBack => {
                     asked(|effect| matches!(effect, Effect::Shift { .. }))
                 }

@@ -1,6 +1,6 @@
 //! The decisions: one pure function from what was true and what happened to what is true now and what is wanted.
 //!
-//! The line forward is in `line`, the way back in `undo`, the emptying of a slot in `clearing`, its filling again
+//! The line forward is in `line`, its wait for a person in `hold`, the way back in `undo`, the emptying of a slot in `clearing`, its filling again
 //! after a loss in `restore`, what waits its turn in `queue`, every publication in `route`; `request`, `resolve`,
 //! `answer`, `health`, `time` and `recover` hold one kind of event each, and `by_hand` what `recover` finds moved. All of them work on a [`Draft`]. The same
 //! function serves the live run and the replay, so it may depend on nothing but its arguments.
@@ -16,6 +16,7 @@ mod clearing;
 mod draft;
 mod freeze;
 mod health;
+mod hold;
 mod line;
 mod queue;
 mod recover;
@@ -76,6 +77,9 @@ pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Trans
         Event::UnfreezeRequested { .. } => draft.unfreeze_requested()?,
         Event::RollbackRequested { deployment, actor } => draft.rollback_requested(deployment, actor)?,
         Event::AbortRequested { actor, only_queue } => draft.abort_requested(actor, *only_queue)?,
+        Event::PromoteRequested { deployment, actor } => {
+            draft.promote_requested(deployment.as_ref(), actor)?
+        }
         Event::ResolveRequested { actor, way } => draft.resolve_requested(actor, *way)?,
         Event::Answered { effect, answer } => draft.answered(effect, answer),
         Event::HealthChanged { environment, instances, health } => {

@@ -50,6 +50,7 @@ fn start_time_again(service: &mut ServiceState, time: Timestamp) {
     }
     if let Some(deployment) = &mut service.deployment {
         deployment.bake_until = deployment.bake_until.map(ahead);
+        deployment.hold_until = deployment.hold_until.map(ahead);
     }
 }
 

@@ -50,7 +50,12 @@ pub(crate) fn release(version: &str) -> Release {
 
 /// Ten minutes of bake, an hour of standby, taken back by itself.
 pub(crate) fn rollout() -> RolloutPolicy {
-    RolloutPolicy { bake: Duration::from_secs(600), standby: Duration::from_secs(3600), auto_rollback: true }
+    RolloutPolicy {
+        bake: Duration::from_secs(600),
+        standby: Duration::from_secs(3600),
+        auto_rollback: true,
+        hold: None,
+    }
 }
 
 /// A request to deploy that version, under an id made of the number.

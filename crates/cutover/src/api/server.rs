@@ -25,7 +25,7 @@ use crate::api::evidence::Window;
 use crate::api::problem::Problem;
 use crate::api::views::{
     AbortRequest, Accepted, ControllerView, DeployAnswer, DeployRequest, DeploymentView, HistoryView,
-    ResolveRequest, ServiceView, ServicesView, WaysView,
+    PromoteRequest, ResolveRequest, ServiceView, ServicesView, WaysView, moment,
 };
 
 /// Seconds by which the host's clock has to be elsewhere before people are told.
@@ -90,6 +90,7 @@ pub(crate) async fn serve(
         .route("/v1/services/{service}/deployments/{id}/follow", get(follow))
         .route("/v1/services/{service}/rollback", post(rollback))
         .route("/v1/services/{service}/abort", post(abort))
+        .route("/v1/services/{service}/promote", post(promote))
         .route("/v1/services/{service}/resolve", get(ways).post(resolve))
         .route("/v1/shutdown", post(shut_down))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
@@ -234,6 +235,19 @@ async fn abort(
     Ok(Json(Accepted { deployment }))
 }
 
+async fn promote(
+    State(served): State<Served>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    UrlPath(name): UrlPath<String>,
+    body: Bytes,
+) -> Answer<Accepted> {
+    let request = if body.is_empty() { Ok(PromoteRequest::default()) } else { serde_json::from_slice(&body) };
+    let PromoteRequest { deployment } =
+        request.map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
+    let deployment = served.manager.promote(&service_name(name)?, &peer.actor, deployment).await?;
+    Ok(Json(Accepted { deployment }))
+}
+
 async fn ways(State(served): State<Served>, UrlPath(name): UrlPath<String>) -> Answer<WaysView> {
     let service = service_name(name)?;
     let snapshot = Arc::clone(&snapshots(&served, &service).await?.borrow());
@@ -290,6 +304,12 @@ fn waiting_for(snapshot: &Snapshot, deployment: &Deployment) -> Option<String> {
         };
         let baking = if open.is_baking() { ", which is in its bake" } else { "" };
         return Some(format!("deployment `{}` of `{}`{baking}{behind}", open.id, open.version));
+    }
+    if let Some(until) = deployment.hold_until.filter(|_| snapshot.journal_trouble.is_none()) {
+        let (service, until) = (&state.name, moment(until));
+        return Some(format!(
+            "`cutover promote {service}` switches traffic to it; if nobody asks for that, it is taken back at {until}"
+        ));
     }
     let trouble = snapshot.journal_trouble.clone().or_else(|| snapshot.waiting_for.clone());
     trouble.filter(|_| deployment.ended_at.is_none())

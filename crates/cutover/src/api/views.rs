@@ -61,6 +61,14 @@ pub(crate) struct AbortRequest {
     pub(crate) only_queue: bool,
 }
 
+/// Which deployment is to go on; whichever waits for it if none is named.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PromoteRequest {
+    #[serde(default)]
+    pub(crate) deployment: Option<DeploymentId>,
+}
+
 /// A way out that somebody has chosen.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -210,6 +218,9 @@ pub(crate) struct DeploymentView {
     pub(crate) taken_back_by: Option<String>,
     pub(crate) started_at: String,
     pub(crate) cutover_at: Option<String>,
+    /// When it is taken back unless somebody promotes it; only while it waits for that.
+    #[serde(default)]
+    pub(crate) hold_until: Option<String>,
     pub(crate) bake_until: Option<String>,
     pub(crate) ended_at: Option<String>,
     pub(crate) duration_seconds: Option<f64>,
@@ -265,6 +276,7 @@ impl DeploymentView {
             taken_back_by: deployment.taken_back_by.clone(),
             started_at: moment(deployment.started_at),
             cutover_at: deployment.cutover_at.map(moment),
+            hold_until: deployment.hold_until.map(moment),
             bake_until: deployment.bake_until.map(moment),
             ended_at: ended.map(moment),
             duration_seconds: ended.map(|ended| ended.since(deployment.started_at).as_secs_f64()),

@@ -33,6 +33,9 @@ pub(crate) struct Deploy {
     /// End the bake of the deployment before, giving up that its former release is warm
     #[arg(long, group = "terms")]
     end_bake: bool,
+    /// Once it has passed its gates, wait this long for `cutover promote` before traffic is switched
+    #[arg(long, value_name = "DURATION", value_parser = hold)]
+    hold_before_switch: Option<Duration>,
     /// Deploy although the host seems to have no room
     #[arg(long)]
     force: bool,
@@ -45,20 +48,43 @@ pub(crate) struct Deploy {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Wait {
+pub(crate) enum Wait {
     /// Until traffic has moved
     Live,
     /// Until the end of the bake
     Done,
 }
 
+impl Wait {
+    /// Where following ends if that was said, or nothing was.
+    pub(crate) fn until(wait: Option<Self>, printer: &Printer) -> Until {
+        match wait {
+            Some(Self::Live) => Until::Live,
+            Some(Self::Done) => Until::Done,
+            None if printer.is_terminal() => Until::Done,
+            None => Until::Live,
+        }
+    }
+}
+
+/// How long a person has to make up their mind.
+fn hold(text: &str) -> Result<Duration, String> {
+    let hold = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let week = Duration::from_secs(7 * 24 * 60 * 60);
+    if hold.is_zero() || hold > week {
+        return Err("it is between `1s` and `7days`; without it nobody is waited for".to_owned());
+    }
+    Ok(hold)
+}
+
 impl Deploy {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
         let loaded = config::load(&self.file)?;
-        let resolved = config::resolve(&loaded, config::Overrides { version: self.version })?;
+        let mut resolved = config::resolve(&loaded, config::Overrides { version: self.version })?;
         for warning in &resolved.warnings {
             printer.talk(&format!("warning: {warning}"));
         }
+        resolved.spec.rollout.hold = self.hold_before_switch;
         let client = self.place.client();
         let service = resolved.spec.service.clone();
         let when_open = match (self.queue, self.supersede, self.end_bake) {
@@ -69,12 +95,7 @@ impl Deploy {
         };
         let request = DeployRequest { spec: resolved.spec, when_open, force: self.force };
         let path = format!("/v1/services/{service}/deployments");
-        let until = match self.wait {
-            Some(Wait::Live) => Until::Live,
-            Some(Wait::Done) => Until::Done,
-            None if printer.is_terminal() => Until::Done,
-            None => Until::Live,
-        };
+        let until = Wait::until(self.wait, printer);
         let deployment = match client.post(&path, Some(&request)).await? {
             DeployAnswer::AlreadyLive { version, baking: Some(deployment) } if until == Until::Done => {
                 printer.talk(&format!(
@@ -106,30 +127,31 @@ impl Deploy {
         };
         let following = Following { client: &client, printer, service: &service, timeout: self.timeout };
         let ended = following.follow(deployment.as_str(), until).await?;
-        Self::tell(&client, printer, service.as_str(), deployment.as_str(), ended).await
+        tell(&client, printer, service.as_str(), deployment.as_str(), ended).await
     }
+}
 
-    async fn tell(
-        client: &Client,
-        printer: &Printer,
-        service: &str,
-        deployment: &str,
-        ended: Ended,
-    ) -> Result<Exit, Failure> {
-        let Ended { exit, view, message } = ended;
-        let status = view.as_ref().map_or("unknown", |view| view.status.label());
-        let seconds = view.as_ref().map_or(0.0, crate::cli::follow::seconds_so_far);
-        let object = outcome(exit == Exit::Done, status, seconds, &message, Some(deployment));
-        let back = match exit {
-            Exit::Done => way_back(client, service).await,
-            _ => None,
-        };
-        printer.result(&object, || match back {
-            Some(back) => format!("{message}; {back}"),
-            None => message.clone(),
-        });
-        Ok(exit)
-    }
+/// Says how it ended, and how one would go back.
+pub(crate) async fn tell(
+    client: &Client,
+    printer: &Printer,
+    service: &str,
+    deployment: &str,
+    ended: Ended,
+) -> Result<Exit, Failure> {
+    let Ended { exit, view, message } = ended;
+    let status = view.as_ref().map_or("unknown", |view| view.status.label());
+    let seconds = view.as_ref().map_or(0.0, crate::cli::follow::seconds_so_far);
+    let object = outcome(exit == Exit::Done, status, seconds, &message, Some(deployment));
+    let back = match exit {
+        Exit::Done => way_back(client, service).await,
+        _ => None,
+    };
+    printer.result(&object, || match back {
+        Some(back) => format!("{message}; {back}"),
+        None => message.clone(),
+    });
+    Ok(exit)
 }
 
 fn outcome(

@@ -135,7 +135,7 @@ impl Following<'_> {
             match next {
                 Ok(Some(view)) => {
                     progress.update(&view);
-                    let ended = conclusion(&view, until);
+                    let ended = conclusion(&view, until).or_else(|| self.held(&view, until));
                     *last = Some(view);
                     if let Some((exit, message)) = ended {
                         return Ok(Ended { exit, view: last.take(), message });
@@ -145,6 +145,20 @@ impl Following<'_> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Where nobody sits who could promote it, it is not waited for that: the exit code and how to go on.
+    fn held(&self, view: &DeploymentView, until: Until) -> Option<(Exit, String)> {
+        let waits_for_a_person = view.hold_until.as_ref()?;
+        if self.printer.is_terminal() || !matches!(until, Until::Live | Until::Done) {
+            return None;
+        }
+        let message = format!(
+            "{} has passed its gates and waits: `cutover promote {}` switches traffic to it, `cutover abort {}` takes \
+             it back, and so does time at {waits_for_a_person}",
+            view.version, self.service, self.service
+        );
+        Some((Exit::Unfinished, message))
     }
 
     async fn reconnect(&self, deployment: &str) -> Result<crate::api::client::Follow, ClientError> {

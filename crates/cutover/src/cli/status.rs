@@ -10,7 +10,7 @@ use hyper::StatusCode;
 use serde_json::json;
 
 use crate::api::VERSION;
-use crate::api::views::{EnvironmentView, RecoveryView, ServiceView, ServicesView};
+use crate::api::views::{DeploymentView, EnvironmentView, RecoveryView, ServiceView, ServicesView};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::{self, Place};
 use crate::cli::printer::Printer;
@@ -115,7 +115,9 @@ pub(crate) fn service_text(view: &ServiceView) -> String {
             );
         }
     }
+    let held = view.deployment.as_ref().and_then(held_text);
     let wait = view.deployment.as_ref().and_then(|deployment| deployment.waiting_for.as_ref());
+    let wait = held.as_ref().filter(|_| view.journal_trouble.is_none()).or(wait);
     // What nothing can be decided for is told below.
     if let Some(wait) = wait.filter(|wait| view.journal_trouble.as_ref() != Some(*wait)) {
         let _ = writeln!(text, "  it waits: {wait}");
@@ -151,6 +153,19 @@ pub(crate) fn service_text(view: &ServiceView) -> String {
 fn is_unknown(view: &ServiceView) -> bool {
     let is_empty = |color| view.environments[color].version.is_none();
     view.journal_trouble.is_some() && Environment::ALL.into_iter().all(is_empty)
+}
+
+/// What waits for a person: since when, for how long still, and what settles it.
+fn held_text(open: &DeploymentView) -> Option<String> {
+    let until = open.hold_until.as_deref().and_then(|until| humantime::parse_rfc3339(until).ok())?;
+    let left = seconds(until.duration_since(SystemTime::now()).unwrap_or_default());
+    let since = open.steps.iter().rev().find(|step| step.name == "promote");
+    let since = since.map(|step| format!(" for {}", age(&step.started_at))).unwrap_or_default();
+    let service = &open.service;
+    Some(format!(
+        "to be promoted{since}; `cutover promote {service}` switches traffic to {}, and in {left} it is taken back",
+        open.version
+    ))
 }
 
 fn status_text(status: DeploymentStatus, bake_until: Option<&str>) -> String {

@@ -155,6 +155,7 @@ mod tests {
                 bake: Duration::from_secs(600),
                 standby: Duration::from_secs(3600),
                 auto_rollback: true,
+                hold: None,
             },
             windows: None,
             notify: None,
@@ -221,8 +222,12 @@ mod tests {
         assert_eq!(configuration.health, health);
         assert_eq!(configuration.health_deadline, Duration::from_secs(60));
         assert_eq!(spec.secrets["DATABASE_URL"], SecretSource::File(fixture.path("keys/database-url")));
-        let rollout =
-            RolloutPolicy { bake: Duration::ZERO, standby: Duration::from_secs(7200), auto_rollback: false };
+        let rollout = RolloutPolicy {
+            bake: Duration::ZERO,
+            standby: Duration::from_secs(7200),
+            auto_rollback: false,
+            hold: None,
+        };
         assert_eq!(spec.rollout, rollout);
     }
 

@@ -20,5 +20,6 @@ pub(super) fn resolve(source: &Source, raw: &RawRollout) -> Result<RolloutPolicy
         bake: duration("bake", raw.bake.as_ref(), BAKE, 7 * DAY)?,
         standby: duration("standby", raw.standby.as_ref(), STANDBY, 365 * DAY)?,
         auto_rollback: raw.auto_rollback.unwrap_or(true),
+        hold: None,
     })
 }

@@ -23,13 +23,16 @@ pub struct Watched<'a> {
 }
 
 impl ServiceState {
-    /// The environments whose health is to be watched: what has passed its gates and is not being emptied.
+    /// The environments whose health is to be watched: what has passed its gates, or all but a person's, and is not
+    /// being emptied.
     ///
     /// Of each, the first conclusion counts as a change and has to be told.
     #[must_use]
     pub fn watched(&self) -> Vec<Watched<'_>> {
         let watched = self.environments.iter().filter_map(|(environment, slot)| {
-            let present = slot.passed_gates && slot.clearing.is_none() && !slot.instances.is_empty();
+            let held = self.deployment.as_ref().is_some_and(|d| d.is_held() && d.environment == environment);
+            let gates = slot.passed_gates || held;
+            let present = gates && slot.clearing.is_none() && !slot.instances.is_empty();
             let release = slot.release.as_ref().filter(|_| present)?;
             Some(Watched { environment, release, instances: &slot.instances })
         });
@@ -54,6 +57,7 @@ impl Draft {
         if environment == self.state.live && *health == Health::Healthy {
             self.restore_what_waits();
         }
+        self.weigh_health_of_the_held();
         self.weigh_health();
     }
 

@@ -1,4 +1,5 @@
-//! The line of a deployment: `Vacating → Provisioning → AwaitingHealth → Shifting → Baking → ended`.
+//! The line of a deployment: `Vacating → Provisioning → AwaitingHealth (→ AwaitingPromotion) → Shifting → Baking
+//! → ended`.
 
 use std::collections::BTreeSet;
 
@@ -80,19 +81,27 @@ impl Draft {
         self.ask(Purpose::Deployment, Effect::AwaitHealthy { environment, release, instances, again: false });
     }
 
-    /// Every gate has passed: traffic may come.
+    /// The gate of health has passed: traffic may come, unless a person has to say so.
     pub(super) fn became_healthy(&mut self, detail: &str) {
         let Some(deployment) = self.deployment_at(Stage::AwaitingHealth) else {
             return;
         };
-        let environment = deployment.environment;
+        let (environment, hold) = (deployment.environment, deployment.rollout.hold);
         let start = deployment.steps.iter().rev().find(|report| report.name == "provision");
         let took = start.map(|report| self.now.since(report.started_at));
         self.end_step("healthy", Outcome::Passed, detail);
         let slot = self.slot_mut(environment);
-        slot.passed_gates = true;
         slot.health = Health::Healthy;
         slot.start_took = took;
+        match hold {
+            Some(hold) => self.hold(hold),
+            None => self.pass_gates(environment),
+        }
+    }
+
+    /// Every gate has passed: traffic comes.
+    pub(super) fn pass_gates(&mut self, environment: Environment) {
+        self.slot_mut(environment).passed_gates = true;
         self.revise(|deployment| {
             deployment.status = Status::Shifting;
             deployment.stage = Stage::Shifting;

@@ -122,7 +122,7 @@ impl Draft {
         if found.releases.is_some_and(|present| !present.contains(&open.release)) {
             return Some(format!("release `{}` is no longer whole in the store", open.version));
         }
-        if !matches!(open.stage, Stage::AwaitingHealth | Stage::Shifting) {
+        if !matches!(open.stage, Stage::AwaitingHealth | Stage::AwaitingPromotion | Stage::Shifting) {
             return None;
         }
         let slot = self.slot(open.environment);
@@ -164,6 +164,8 @@ impl Draft {
     fn clip_moments(&mut self) {
         let now = self.now;
         self.revise(|deployment| {
+            let latest = deployment.rollout.hold.map(|hold| now + hold);
+            deployment.hold_until = deployment.hold_until.min(latest);
             let latest = now + deployment.rollout.bake;
             deployment.bake_until = deployment.bake_until.map(|until| until.min(latest));
         });

@@ -63,6 +63,12 @@ pub enum Refusal {
     /// Nothing waits behind the open deployment.
     #[error("nothing waits in the queue")]
     EmptyQueue,
+    /// No deployment waits for a promote.
+    #[error("there is nothing to promote: {why}")]
+    NothingToPromote {
+        /// Why not.
+        why: String,
+    },
     /// No deployment is stuck.
     #[error("there is nothing to resolve: no deployment is stuck")]
     NothingToResolve,
@@ -139,6 +145,9 @@ impl Refusal {
             ),
             Self::NothingToRollBackTo { .. } => {
                 Some("deploy the version you want; it goes live once it has passed its gates".to_owned())
+            }
+            Self::NothingToPromote { .. } => {
+                Some("`cutover status` tells what is open, and what it waits for".to_owned())
             }
             Self::QueueFull { .. } => {
                 Some("`--supersede` replaces them all, `cutover abort --only-queue` drops them".to_owned())

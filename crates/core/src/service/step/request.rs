@@ -96,7 +96,8 @@ impl Draft {
             return Ok(());
         };
         // A rollback ends when traffic is back: it has no bake, and what it leaves behind is not kept warm.
-        let rollout = RolloutPolicy { bake: Duration::ZERO, standby: Duration::ZERO, auto_rollback: true };
+        let rollout =
+            RolloutPolicy { bake: Duration::ZERO, standby: Duration::ZERO, auto_rollback: true, hold: None };
         let deployment = self.new_deployment(id, actor, DeploymentKind::Rollback, &release, &rollout);
         if !warm && self.trusted != Some(environment) {
             self.open(deployment, &release);
@@ -132,6 +133,7 @@ impl Draft {
             rollout: rollout.clone(),
             started_at: self.now,
             cutover_at: None,
+            hold_until: None,
             bake_until: None,
             ended_at: None,
             steps: Vec::new(),

@@ -10,6 +10,7 @@ use crate::timestamp::Timestamp;
 /// Something that is due at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Alarm {
+    HoldEnds,
     BakeEnds,
     StandbyEnds,
     Republish,
@@ -34,6 +35,7 @@ impl Draft {
 
     fn ring(&mut self, alarm: Alarm) {
         match alarm {
+            Alarm::HoldEnds => self.end_hold(),
             Alarm::BakeEnds => self.end_bake(),
             Alarm::StandbyEnds => self.clear(self.state.idle()),
             Alarm::Republish => {
@@ -57,6 +59,8 @@ impl ServiceState {
     }
 
     fn alarms(&self) -> Vec<(Alarm, Timestamp)> {
+        let hold = self.deployment.as_ref().and_then(|deployment| deployment.hold_until);
+        let hold = hold.map(|at| (Alarm::HoldEnds, at));
         let baking = self.deployment.as_ref().filter(|deployment| Deployment::is_baking(deployment));
         let bake = baking.and_then(|deployment| deployment.bake_until).map(|at| (Alarm::BakeEnds, at));
         // While a deployment is open the idle slot is its business.
@@ -65,6 +69,6 @@ impl ServiceState {
         let republish = self.republish_at.map(|at| (Alarm::Republish, at));
         let retry = |(environment, slot): (_, &Slot)| slot.retry_at.map(|at| (Alarm::Retry(environment), at));
         let retries = self.environments.iter().filter_map(retry);
-        bake.into_iter().chain(standby).chain(republish).chain(retries).collect()
+        hold.into_iter().chain(bake).chain(standby).chain(republish).chain(retries).collect()
     }
 }

@@ -32,17 +32,18 @@ impl Draft {
         self.end_steps(Outcome::Failed, &reason);
         self.revise(|deployment| {
             deployment.status = Status::RollingBack;
+            deployment.hold_until = None;
             deployment.reason = Some(reason.clone());
             deployment.undo = Some(Undo { reason, ends_as });
         });
         match stage {
             // Nothing of its own was done. The slot goes on being emptied: half of it cannot be taken back.
             Stage::Vacating => self.close(ends_as),
-            Stage::AwaitingHealth if ends_as == Status::Failed => {
+            Stage::AwaitingHealth | Stage::AwaitingPromotion if ends_as == Status::Failed => {
                 self.keep_for_inspection();
                 self.close(ends_as);
             }
-            Stage::Provisioning | Stage::AwaitingHealth => self.retire_attempt(),
+            Stage::Provisioning | Stage::AwaitingHealth | Stage::AwaitingPromotion => self.retire_attempt(),
             Stage::Baking if !self.is_former_fit() => self.revive(),
             Stage::Shifting | Stage::Baking => {
                 if ends_as == Status::Failed {
@@ -214,7 +215,7 @@ impl Deployment {
         match self.stage {
             Stage::Vacating if failure => Status::Failed,
             // A start that failed leaves nothing worth an inspection, and nobody knows what of it runs.
-            Stage::AwaitingHealth | Stage::Shifting if keep => Status::Failed,
+            Stage::AwaitingHealth | Stage::AwaitingPromotion | Stage::Shifting if keep => Status::Failed,
             Stage::Shifting if failure && !self.has_provisioned(slot) => Status::Failed,
             _ => Status::RolledBack,
         }

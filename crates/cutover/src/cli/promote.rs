@@ -1,0 +1,44 @@
+//! `cutover promote`: traffic to what waits for a person's word.
+
+use std::time::Duration;
+
+use clap::Args;
+use cutover_core::DeploymentId;
+
+use crate::api::views::{Accepted, PromoteRequest};
+use crate::cli::deploy::{Wait, tell};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::follow::Following;
+use crate::cli::place::{self, Place};
+use crate::cli::printer::Printer;
+
+/// Let the deployment that waits for it switch traffic to its release
+#[derive(Args)]
+pub(crate) struct Promote {
+    #[command(flatten)]
+    place: Place,
+    /// The service [default: that of the cutover.toml here]
+    service: Option<String>,
+    /// Only if it is this one that waits; told again it is no mistake
+    #[arg(long, value_name = "ID")]
+    deployment: Option<DeploymentId>,
+    /// Follow until traffic has moved or until the bake is over [default: done on a terminal, live elsewhere]
+    #[arg(long, value_enum)]
+    wait: Option<Wait>,
+    /// Stop following after this time; the deployment goes on
+    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+impl Promote {
+    pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
+        let service = place::service(self.service)?;
+        let client = self.place.client();
+        let request = PromoteRequest { deployment: self.deployment };
+        let path = format!("/v1/services/{service}/promote");
+        let Accepted { deployment } = client.post(&path, Some(&request)).await?;
+        let following = Following { client: &client, printer, service: &service, timeout: self.timeout };
+        let ended = following.follow(deployment.as_str(), Wait::until(self.wait, printer)).await?;
+        tell(&client, printer, service.as_str(), deployment.as_str(), ended).await
+    }
+}
