@@ -7,6 +7,7 @@ pub mod embedded;
 pub mod http_health;
 pub mod process;
 pub mod release_store;
+pub mod ssh;
 pub mod unix_http;
 
 mod durable_file;

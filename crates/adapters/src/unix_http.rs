@@ -1,23 +1,78 @@
-//! HTTP over a Unix socket: how the processes of cutover speak to one another.
+//! HTTP over a Unix socket: how the processes of cutover speak to one another. If the socket is on another host, a
+//! [`Tunnel`] leads to it.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
 /// The one who listens on a socket.
 #[derive(Debug, Clone)]
 pub struct UnixHttp {
     socket: PathBuf,
+    tunnel: Option<Arc<Tunnelled>>,
+}
+
+/// A way to a socket on another host.
+#[async_trait]
+pub trait Tunnel: fmt::Debug + Send + Sync {
+    /// What errors call it, such as `ssh://deploy@box`.
+    fn name(&self) -> String;
+
+    /// The version of cutover at the far end, once a connection has been opened.
+    fn peer_version(&self) -> Option<String>;
+
+    /// A new connection to the socket at the far end. May take as long as a person needs to type a passphrase.
+    ///
+    /// # Errors
+    /// [`TunnelError`] if it does not get there.
+    async fn open(&self) -> Result<Box<dyn Duplex>, TunnelError>;
+}
+
+/// Bytes in both directions.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// Why a tunnel does not get to the socket, in words for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct TunnelError {
+    /// One sentence.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// Whether the far end was reached and has refused, so that trying again is in vain.
+    pub refused: bool,
+}
+
+/// A tunnel and its connections that wait for the next request: opening one takes long and may ask a person.
+#[derive(Debug)]
+struct Tunnelled {
+    tunnel: Arc<dyn Tunnel>,
+    idle: Mutex<Vec<Sender>>,
+}
+
+type Sender = SendRequest<Full<Bytes>>;
+
+impl Tunnelled {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Sender>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// An answer whose body is still to be read.
@@ -26,6 +81,8 @@ pub struct Reply {
     /// Its status.
     pub status: StatusCode,
     body: Incoming,
+    /// Given back to its tunnel once the body has been read.
+    sender: Sender,
 }
 
 /// Why there is no answer.
@@ -55,21 +112,76 @@ pub enum UnixHttpError {
         /// Why.
         source: serde_json::Error,
     },
+    /// The socket is on another host, and the way there is closed.
+    #[error(transparent)]
+    Tunnel(#[from] TunnelError),
 }
 
 impl UnixHttp {
     /// The one who listens on `socket`, which need not exist yet.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self { socket: socket.into(), tunnel: None }
     }
 
-    /// The socket.
+    /// The one who listens at the far end of a tunnel.
+    pub fn through(tunnel: Arc<dyn Tunnel>) -> Self {
+        let socket = PathBuf::from(tunnel.name());
+        Self { socket, tunnel: Some(Arc::new(Tunnelled { tunnel, idle: Mutex::default() })) }
+    }
+
+    /// The tunnel, if the socket is on another host.
+    #[must_use]
+    pub fn tunnel(&self) -> Option<&dyn Tunnel> {
+        self.tunnel.as_deref().map(|tunnelled| &*tunnelled.tunnel)
+    }
+
+    /// Opens what takes long to open, so that the next request is not delayed by it. Nothing for a socket of this
+    /// host.
+    ///
+    /// # Errors
+    /// [`UnixHttpError`] if the way is closed.
+    pub async fn warm_up(&self) -> Result<(), UnixHttpError> {
+        if let Some(tunnelled) = &self.tunnel {
+            let sender = self.sender().await?;
+            tunnelled.idle().push(sender);
+        }
+        Ok(())
+    }
+
+    /// A connection that is ready for a request: one that is idle, or a new one.
+    async fn sender(&self) -> Result<Sender, UnixHttpError> {
+        let unreachable = |source| UnixHttpError::Unreachable { socket: self.socket.clone(), source };
+        let Some(tunnelled) = &self.tunnel else {
+            let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
+            return self.handshake(stream).await;
+        };
+        loop {
+            let Some(mut sender) = tunnelled.idle().pop() else { break };
+            if sender.ready().await.is_ok() {
+                return Ok(sender);
+            }
+        }
+        self.handshake(tunnelled.tunnel.open().await?).await
+    }
+
+    async fn handshake(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<Sender, UnixHttpError> {
+        let broken = |source| UnixHttpError::Broken { socket: self.socket.clone(), source };
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        // Ends with the sender and the reply's body; its errors reach the request.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(sender)
+    }
+
+    /// The socket, or the name of the tunnel that leads to it.
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// Sends a request with a JSON body, or none, on a connection of its own.
+    /// Sends a request with a JSON body, or none; to a socket of this host on a connection of its own.
     ///
     /// # Errors
     /// [`UnixHttpError`] if there is no answer; any status is an answer.
@@ -87,10 +199,7 @@ impl UnixHttp {
                 return Err(UnixHttpError::Malformed { socket: self.socket.clone(), source });
             }
         };
-        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        // Ends with the reply's body; its errors reach the request.
-        tokio::spawn(async move { drop(connection.await) });
+        let mut sender = self.sender().await?;
         let mut request = Request::new(Full::new(Bytes::from(bytes)));
         *request.method_mut() = method;
         *request.uri_mut() = path
@@ -99,7 +208,7 @@ impl UnixHttp {
         request.headers_mut().insert(HOST, HeaderValue::from_static("cutover"));
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let response = sender.send_request(request).await.map_err(broken)?;
-        Ok(Reply { status: response.status(), body: response.into_body() })
+        Ok(Reply { status: response.status(), body: response.into_body(), sender })
     }
 
     /// Reads a whole body.
@@ -108,7 +217,11 @@ impl UnixHttp {
     /// [`UnixHttpError::Broken`] if it ends in the middle.
     pub async fn bytes(&self, reply: Reply) -> Result<Bytes, UnixHttpError> {
         let broken = |source| UnixHttpError::Broken { socket: self.socket.clone(), source };
-        Ok(reply.body.collect().await.map_err(broken)?.to_bytes())
+        let bytes = reply.body.collect().await.map_err(broken)?.to_bytes();
+        if let Some(tunnelled) = &self.tunnel {
+            tunnelled.idle().push(reply.sender);
+        }
+        Ok(bytes)
     }
 
     /// Reads a whole body as JSON.

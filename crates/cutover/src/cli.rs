@@ -23,6 +23,7 @@ mod sample_application;
 mod serve;
 mod show;
 mod shutdown;
+mod ssh_entry;
 mod status;
 
 use std::process::ExitCode;
@@ -109,6 +110,8 @@ enum Verb {
     Demo(demo::Demo),
     #[command(hide = true)]
     Instance(instance::Instance),
+    #[command(hide = true, name = "ssh-entry")]
+    SshEntry(ssh_entry::SshEntry),
     #[command(hide = true, name = "sample-application")]
     SampleApplication(sample_application::SampleApplication),
 }
@@ -143,6 +146,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Journal(verb) => verb.run(&printer),
         Verb::Demo(verb) => verb.run(&printer),
         Verb::Instance(verb) => verb.run(),
+        Verb::SshEntry(verb) => verb.run(),
         Verb::SampleApplication(verb) => runtime(verb.run()),
     };
     match result {

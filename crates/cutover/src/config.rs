@@ -14,6 +14,7 @@ mod shape;
 
 mod artifact;
 mod command;
+mod deploy;
 mod health;
 mod program;
 mod resolve;
@@ -38,6 +39,7 @@ use std::path::{Path, PathBuf};
 use cutover_core::names::ServiceName;
 use toml::de::DeTable;
 
+pub(crate) use deploy::{AcrossHosts, OnPartial};
 pub(crate) use error::ConfigError;
 pub(crate) use resolve::{Overrides, resolve};
 pub(crate) use sample::sample;
@@ -81,6 +83,19 @@ pub(crate) fn service_name(path: &Path) -> Result<ServiceName, ConfigError> {
     let name =
         typed.and_then(|value| Some(toml::Spanned::new(value.span(), value.get_ref().as_str()?.to_owned())));
     value::service_name(&source, name.as_ref())
+}
+
+/// The hosts that a file deploys to, whatever else is wrong with that file; none if it names none.
+pub(crate) fn deploy_hosts(path: &Path) -> Result<Vec<String>, ConfigError> {
+    let source = Source::new(path, read(path, "go where a `cutover.toml` lies")?);
+    let (table, _errors) = DeTable::parse_recoverable(source.text());
+    let section = table.get_ref().iter().find(|(key, _)| key.get_ref() == "deploy");
+    let section = section.and_then(|(_, value)| value.get_ref().as_table());
+    let hosts = section.and_then(|table| table.iter().find(|(key, _)| key.get_ref() == "hosts"));
+    let Some((_, hosts)) = hosts else { return Ok(Vec::new()) };
+    let one = hosts.get_ref().as_str();
+    let listed = hosts.get_ref().as_array().into_iter().flatten().filter_map(|host| host.get_ref().as_str());
+    Ok(one.into_iter().chain(listed).map(str::to_owned).collect())
 }
 
 const WRITE_ONE: &str = "`cutover init` writes one, and `-f FILE` names another";

@@ -1,9 +1,10 @@
-//! How the command line asks a controller.
+//! How the command line asks a controller, of this host or of another.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use cutover_adapters::unix_http::{Reply, UnixHttp, UnixHttpError};
+use cutover_adapters::unix_http::{Reply, Tunnel, TunnelError, UnixHttp, UnixHttpError};
 use hyper::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +14,8 @@ use crate::api::views::{ControllerView, DeploymentView};
 
 /// A controller that has not told something by then hangs.
 const ANSWER: Duration = Duration::from_secs(5);
+/// The same over a network that may be slow.
+const ANSWER_FROM_AFAR: Duration = Duration::from_secs(20);
 /// What is ordered may take this long before it is accepted: a large artifact has to be copied.
 const DEED: Duration = Duration::from_secs(1800);
 
@@ -25,6 +28,8 @@ pub(crate) struct Client(UnixHttp);
 pub(crate) enum ClientError {
     #[error("no controller answers: {0}")]
     Unreachable(UnixHttpError),
+    #[error("{0}")]
+    NoWay(TunnelError),
     #[error("the controller behind `{}` has not answered within {} s: it hangs", socket.display(), limit.as_secs())]
     Hangs { socket: PathBuf, limit: Duration },
     #[error("the connection to the controller was lost: {0}")]
@@ -37,6 +42,7 @@ impl From<UnixHttpError> for ClientError {
     fn from(error: UnixHttpError) -> Self {
         match error {
             UnixHttpError::Unreachable { .. } => Self::Unreachable(error),
+            UnixHttpError::Tunnel(error) => Self::NoWay(error),
             UnixHttpError::Broken { .. } | UnixHttpError::Malformed { .. } => Self::Lost(error),
         }
     }
@@ -47,12 +53,35 @@ impl Client {
         Self(UnixHttp::new(socket))
     }
 
+    /// The controller at the far end of a tunnel.
+    pub(crate) fn through(tunnel: Arc<dyn Tunnel>) -> Self {
+        Self(UnixHttp::through(tunnel))
+    }
+
+    /// Whether the controller is on another host.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.0.tunnel().is_some()
+    }
+
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        match self.try_get(path).await {
+            // A connection that was idle may have been lost long ago; to ask again changes nothing over there.
+            Err(ClientError::Lost(_)) if self.is_elsewhere() => self.try_get(path).await,
+            result => result,
+        }
+    }
+
+    async fn try_get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.0.warm_up().await?;
         let got = async {
             let reply = self.accepted(self.0.send::<()>(Method::GET, path, None).await?).await?;
             Ok(self.0.json(reply).await?)
         };
-        self.within(ANSWER, got).await
+        self.within(self.patience(), got).await
+    }
+
+    fn patience(&self) -> Duration {
+        if self.is_elsewhere() { ANSWER_FROM_AFAR } else { ANSWER }
     }
 
     async fn within<T>(
@@ -87,14 +116,15 @@ impl Client {
         self.is_awake().await?;
         let told =
             async { self.accepted(self.0.send::<()>(Method::POST, path, None).await?).await.map(drop) };
-        self.within(ANSWER, told).await
+        self.within(self.patience(), told).await
     }
 
     /// A deployment as it is and becomes.
     pub(crate) async fn follow(&self, service: &str, id: &str) -> Result<Follow, ClientError> {
         let path = format!("/v1/services/{service}/deployments/{id}/follow");
+        self.0.warm_up().await?;
         let begun = async { self.accepted(self.0.send::<()>(Method::GET, &path, None).await?).await };
-        let reply = self.within(ANSWER, begun).await?;
+        let reply = self.within(self.patience(), begun).await?;
         Ok(Follow { http: self.0.clone(), reply, partial: Vec::new() })
     }
 
@@ -107,7 +137,24 @@ impl Client {
         let mut problem =
             problem.unwrap_or_else(|_| Problem::new(status, format!("the controller answered {status}")));
         problem.status = status.as_u16();
+        self.tell_versions(&mut problem);
         Err(ClientError::Refused(problem))
+    }
+}
+
+impl Client {
+    /// What one version of cutover asks another may not know; that explains many a refusal.
+    fn tell_versions(&self, problem: &mut Problem) {
+        let (ours, theirs) = (env!("CARGO_PKG_VERSION"), self.0.tunnel().and_then(Tunnel::peer_version));
+        let Some(theirs) = theirs.filter(|theirs| theirs != ours) else { return };
+        let is_unknown = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::UNPROCESSABLE_ENTITY];
+        if is_unknown.iter().any(|status| status.as_u16() == problem.status) {
+            let versions = format!("this is cutover {ours}, over there runs {theirs}");
+            problem.hint = Some(match problem.hint.take() {
+                Some(hint) => format!("{hint}; {versions}"),
+                None => versions,
+            });
+        }
     }
 }
 
@@ -133,7 +180,7 @@ impl ClientError {
     pub(crate) fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Refused(problem) => StatusCode::from_u16(problem.status).ok(),
-            Self::Unreachable(_) | Self::Hangs { .. } | Self::Lost(_) => None,
+            Self::Unreachable(_) | Self::NoWay(_) | Self::Hangs { .. } | Self::Lost(_) => None,
         }
     }
 }

@@ -39,7 +39,7 @@ impl Abort {
 async fn drop_queue(place: &Place, service: Option<String>, printer: &Printer) -> Result<Exit, Failure> {
     let service = place::service(service)?;
     let path = format!("/v1/services/{service}/abort");
-    let accepted: Accepted = place.client().post(&path, Some(&AbortRequest { only_queue: true })).await?;
+    let accepted: Accepted = place.client()?.post(&path, Some(&AbortRequest { only_queue: true })).await?;
     let open = &accepted.deployment;
     printer.result(&json!({ "v": VERSION, "success": true, "open": open }), || {
         format!("{service}   nothing waits any more; deployment {open} goes on")

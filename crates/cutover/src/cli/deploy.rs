@@ -10,7 +10,7 @@ use crate::api::client::Client;
 use crate::api::views::{DeployAnswer, DeployRequest, ServiceView};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Ended, Following, Until};
-use crate::cli::place::Place;
+use crate::cli::place::{Host, Place};
 use crate::cli::printer::Printer;
 use crate::config;
 
@@ -80,12 +80,14 @@ fn hold(text: &str) -> Result<Duration, String> {
 impl Deploy {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
         let loaded = config::load(&self.file)?;
-        let mut resolved = config::resolve(&loaded, config::Overrides { version: self.version })?;
+        let host = self.place.host_beside(&self.file)?;
+        let elsewhere = matches!(host, Host::There(_));
+        let mut resolved = config::resolve(&loaded, config::Overrides { version: self.version, elsewhere })?;
         for warning in &resolved.warnings {
             printer.talk(&format!("warning: {warning}"));
         }
         resolved.spec.rollout.hold = self.hold_before_switch;
-        let client = self.place.client();
+        let client = host.client();
         let service = resolved.spec.service.clone();
         let when_open = match (self.queue, self.supersede, self.end_bake) {
             (true, ..) => WhenOpen::Queue,

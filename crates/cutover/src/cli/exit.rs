@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use cutover_adapters::unix_http::TunnelError;
 use hyper::StatusCode;
 
 use crate::api::client::ClientError;
@@ -40,6 +41,21 @@ impl Exit {
             Self::Unfinished => 6,
             Self::Bug => 70,
         }
+    }
+
+    /// What a verb that ran on another host ended with.
+    pub(crate) fn of(status: std::process::ExitStatus) -> Self {
+        let all = [
+            Self::Done,
+            Self::TakenBack,
+            Self::Usage,
+            Self::Unreachable,
+            Self::Refused,
+            Self::Stuck,
+            Self::Unfinished,
+        ];
+        let code = status.code().and_then(|code| u8::try_from(code).ok());
+        all.into_iter().find(|exit| Some(exit.code()) == code).unwrap_or(Self::Bug)
     }
 }
 
@@ -82,6 +98,10 @@ impl From<ClientError> for Failure {
         match &error {
             ClientError::Unreachable(_) => Self::new(Exit::Unreachable, error.to_string())
                 .hint("start it with `cutover serve`, or name another one with `--state-dir`; what a former one started goes on meanwhile, and `cutover rollback --break-glass` moves its traffic back without a controller"),
+            ClientError::NoWay(way) => {
+                let exit = if way.refused { Exit::Refused } else { Exit::Unreachable };
+                Self { exit, message: way.message.clone(), hint: way.hint.clone() }
+            }
             ClientError::Hangs { .. } => Self::new(Exit::Unreachable, error.to_string())
                 .hint("requests go on; `cutover rollback --break-glass` moves traffic back without it; end it and start `cutover serve` again to have it back"),
             ClientError::Lost(_) => Self::new(Exit::Unreachable, error.to_string())
@@ -97,6 +117,12 @@ impl From<ClientError> for Failure {
                 Self { exit, message: problem.error.clone(), hint: problem.hint.clone() }
             }
         }
+    }
+}
+
+impl From<TunnelError> for Failure {
+    fn from(error: TunnelError) -> Self {
+        ClientError::NoWay(error).into()
     }
 }
 

@@ -25,7 +25,7 @@ impl History {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
         let service = place::service(self.service)?;
         let path = format!("/v1/services/{service}/deployments");
-        let mut history: HistoryView = self.place.client().get(&path).await?;
+        let mut history: HistoryView = self.place.client()?.get(&path).await?;
         history.deployments.truncate(usize::from(self.limit));
         printer.result(&history, || {
             if history.deployments.is_empty() {

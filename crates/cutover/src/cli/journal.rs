@@ -165,7 +165,7 @@ impl Import {
         let file = self.file.display();
         let from = File::open(&self.file)
             .map_err(|error| Failure::usage(format!("`{file}` cannot be read: {error}")))?;
-        let state = self.place.state_directory();
+        let state = self.place.here("cutover journal import")?;
         state.prepare()?;
         let _lock = state.lock()?;
         let done = journal::import(&state.journal(), BufReader::new(from))
@@ -188,7 +188,7 @@ fn report(printer: &Printer, what: &str, done: &Transferred, place: &str) {
 
 /// The journal of a state directory, if there is one.
 fn existing(place: &Place) -> Result<PathBuf, Failure> {
-    let path = place.state_directory().journal();
+    let path = place.here("cutover journal")?.journal();
     match std::fs::metadata(&path) {
         Ok(_) => Ok(path),
         Err(error) => Err(Failure::usage(format!("there is no journal `{}`: {error}", path.display()))

@@ -1,4 +1,6 @@
-//! Which controller and which service a verb is about.
+//! Which controllers and which service a verb is about.
+
+mod remote;
 
 use std::path::{Path, PathBuf};
 
@@ -10,26 +12,152 @@ use crate::cli::exit::Failure;
 use crate::config;
 use crate::state_directory::StateDirectory;
 
+pub(crate) use remote::Remote;
+
 /// Where the controller is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Place {
-    /// The controller's state directory; its socket lies inside
-    #[arg(long, value_name = "DIR", env = "CUTOVER_STATE_DIR")]
+    /// The controller's state directory; its socket lies inside. On that host, if `--host` names one
+    /// [env: `CUTOVER_STATE_DIR`, which is about this host]
+    #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// The host of the controller, reached over ssh; `deploy@box:2222` and `ssh://deploy@box/STATE/DIR` will do too.
+    /// May be repeated where a verb can ask several [env: `CUTOVER_HOST`] [default: `[deploy] hosts` of the
+    /// cutover.toml here, else this host]
+    #[arg(long, value_name = "USER@HOST")]
+    host: Vec<Remote>,
+}
+
+/// A host with a controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Host {
+    /// This one, and the controller's state directory.
+    Here(PathBuf),
+    /// One behind ssh.
+    There(Remote),
 }
 
 impl Place {
+    /// The controller, where there can only be one.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        Ok(self.host()?.client())
+    }
+
+    /// The host, where there can only be one.
+    pub(crate) fn host(&self) -> Result<Host, Failure> {
+        self.host_beside(Path::new("cutover.toml"))
+    }
+
+    /// The same for a configuration that lies elsewhere.
+    pub(crate) fn host_beside(&self, file: &Path) -> Result<Host, Failure> {
+        let mut hosts = self.hosts_beside(file)?;
+        match (hosts.pop(), hosts.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (Some(last), false) => {
+                Err(Failure::usage("several hosts are meant, and this is asked of one at a time")
+                    .hint(format!("name one of them, such as `--host {last}`")))
+            }
+            (None, _) => Ok(Host::Here(default_state_directory())),
+        }
+    }
+
+    /// Every host that is meant: at least one.
+    pub(crate) fn hosts(&self) -> Result<Vec<Host>, Failure> {
+        self.hosts_beside(Path::new("cutover.toml"))
+    }
+
+    /// The same for a configuration that lies elsewhere.
+    ///
+    /// What is said on the command line goes before the variables, and these before the file.
+    pub(crate) fn hosts_beside(&self, file: &Path) -> Result<Vec<Host>, Failure> {
+        if !self.host.is_empty() {
+            return Ok(self.there(self.host.clone()));
+        }
+        if let Some(directory) = &self.state_dir {
+            return Ok(vec![Host::Here(directory.clone())]);
+        }
+        if let Some(named) = variable("CUTOVER_HOST") {
+            return self.all(named.split([',', ' ']).filter(|host| !host.is_empty()), "`CUTOVER_HOST`: ");
+        }
+        if let Some(directory) = variable("CUTOVER_STATE_DIR").filter(|directory| !directory.is_empty()) {
+            return Ok(vec![Host::Here(directory.into())]);
+        }
+        let configured = if file.exists() { config::deploy_hosts(file)? } else { Vec::new() };
+        self.all(configured.iter().map(String::as_str), "")
+    }
+
+    fn all<'a>(&self, named: impl Iterator<Item = &'a str>, where_from: &str) -> Result<Vec<Host>, Failure> {
+        let remotes = named.map(str::parse).collect::<Result<Vec<Remote>, _>>();
+        let remotes = remotes.map_err(|error| Failure::usage(format!("{where_from}{error}")))?;
+        match remotes.is_empty() {
+            true => Ok(vec![Host::Here(default_state_directory())]),
+            false => Ok(self.there(remotes)),
+        }
+    }
+
+    /// The same host named twice is one host.
+    fn there(&self, remotes: Vec<Remote>) -> Vec<Host> {
+        let mut hosts = Vec::new();
+        for remote in remotes {
+            let host = Host::There(remote.or_in(self.state_dir.as_deref()));
+            if !hosts.contains(&host) {
+                hosts.push(host);
+            }
+        }
+        hosts
+    }
+
+    /// The one other host that is meant, for verbs that run over there as a whole.
+    pub(crate) fn elsewhere(&self) -> Result<Option<Remote>, Failure> {
+        match self.host()? {
+            Host::Here(_) => Ok(None),
+            Host::There(remote) => Ok(Some(remote)),
+        }
+    }
+
+    /// The state directory of this host, for a verb that needs its files and processes.
+    pub(crate) fn here(&self, verb: &str) -> Result<StateDirectory, Failure> {
+        if let Some(remote) = self.host.first() {
+            return Err(Failure::usage(format!("`{verb}` works on the files of its own host, not over ssh"))
+                .hint(format!("run it there: `ssh {} {verb}`", remote.by_hand())));
+        }
+        Ok(self.state_directory())
+    }
+
+    /// The state directory of this host.
     pub(crate) fn state_directory(&self) -> StateDirectory {
         StateDirectory::new(self.state_dir.clone().unwrap_or_else(default_state_directory))
     }
+}
 
+impl Host {
     pub(crate) fn client(&self) -> Client {
-        Client::new(&self.state_directory().api_socket())
+        match self {
+            Self::Here(directory) => Client::new(&StateDirectory::new(directory.clone()).api_socket()),
+            Self::There(remote) => Client::through(std::sync::Arc::new(remote.ssh())),
+        }
     }
 }
 
-/// `/var/lib/cutover` for root, else in the user's own state.
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Here(_) => f.write_str("this host"),
+            Self::There(remote) => remote.fmt(f),
+        }
+    }
+}
+
+/// A variable of this process, if it is set and text.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// `CUTOVER_STATE_DIR`, else `/var/lib/cutover` for root, else in the user's own state.
 fn default_state_directory() -> PathBuf {
+    if let Some(named) = std::env::var_os("CUTOVER_STATE_DIR").filter(|named| !named.is_empty()) {
+        return PathBuf::from(named);
+    }
     if rustix::process::geteuid().is_root() {
         return PathBuf::from("/var/lib/cutover");
     }

@@ -33,7 +33,7 @@ pub(crate) struct Promote {
 impl Promote {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
         let service = place::service(self.service)?;
-        let client = self.place.client();
+        let client = self.place.client()?;
         let request = PromoteRequest { deployment: self.deployment };
         let path = format!("/v1/services/{service}/promote");
         let Accepted { deployment } = client.post(&path, Some(&request)).await?;

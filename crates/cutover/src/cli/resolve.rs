@@ -51,7 +51,7 @@ impl From<Choice> for Way {
 impl Resolve {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
         let service = place::service(self.service)?;
-        let client = self.place.client();
+        let client = self.place.client()?;
         let path = format!("/v1/services/{service}/resolve");
         let view: WaysView = client.get(&path).await?;
         let Some(stuck) = &view.stuck else {

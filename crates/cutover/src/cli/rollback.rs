@@ -61,7 +61,7 @@ pub(crate) async fn take_back(
     printer: &Printer,
 ) -> Result<Exit, Failure> {
     let service = place::service(service)?;
-    let client = place.client();
+    let client = place.client()?;
     let Accepted { deployment } =
         client.post::<(), _>(&format!("/v1/services/{service}/{verb}"), None).await?;
     let following = Following { client: &client, printer, service: &service, timeout };

@@ -65,7 +65,7 @@ impl Serve {
         let program =
             program.map_err(|error| Failure::bug(format!("cannot find this program's file: {error}")))?;
         let settings = ServeSettings {
-            state: self.place.state_directory(),
+            state: self.place.here("cutover serve")?,
             http: self.http,
             workers: self.workers.unwrap_or_else(default_workers),
             instance_ports: self.instance_ports,

@@ -27,7 +27,7 @@ impl Show {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
         let service = place::service(self.service)?;
         let path = format!("/v1/services/{service}/deployments/{}", self.deployment);
-        let view: DeploymentView = self.place.client().get(&path).await?;
+        let view: DeploymentView = self.place.client()?.get(&path).await?;
         printer.result(&view, || text(&view));
         Ok(Exit::Done)
     }

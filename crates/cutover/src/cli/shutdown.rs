@@ -26,7 +26,13 @@ pub(crate) struct Shutdown {
 
 impl Shutdown {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
-        let client = self.place.client();
+        if let Some(remote) = self.place.elsewhere()? {
+            // Whether everything has ended is seen by the files of that host.
+            let timeout = humantime::format_duration(self.timeout).to_string().replace(' ', "");
+            let words = ["shutdown", "--timeout", &timeout].map(Into::into).to_vec();
+            return Ok(Exit::of(remote.run(words, printer, false).await?));
+        }
+        let client = self.place.client()?;
         let before: ControllerView = client.get("/v1/controller").await?;
         client.tell("/v1/shutdown").await?;
         let state = self.place.state_directory();

@@ -32,7 +32,7 @@ pub(crate) struct Status {
 
 impl Status {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
-        let client = self.place.client();
+        let client = self.place.client()?;
         let named = self.service.is_some();
         let one = named || std::path::Path::new("cutover.toml").exists();
         let service = if one { Some(place::service(self.service)?) } else { None };

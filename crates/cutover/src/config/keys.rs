@@ -51,6 +51,7 @@ pub(super) const FILE: &[Key] = &[
     key("run", Kind::Table(RUN), "a table `[run]` with lines such as `instances = 2`"),
     key("health", Kind::Table(HEALTH), "a table `[health]` with lines such as `path = \"/health\"`"),
     key("rollout", Kind::Table(ROLLOUT), "a table `[rollout]` with lines such as `bake = \"10m\"`"),
+    key("deploy", Kind::Table(DEPLOY), "a table `[deploy]` with lines such as `hosts = [\"deploy@box\"]`"),
 ];
 
 const VARIABLE: Key = key("", Kind::Text, "text, such as \"info\"");
@@ -92,6 +93,12 @@ const ROLLOUT: &[Key] = &[
     key("bake", Kind::Duration, "a duration, such as \"10m\""),
     key("standby", Kind::Duration, "a duration, such as \"1h\""),
     key("auto_rollback", Kind::Flag, "true or false"),
+];
+
+const DEPLOY: &[Key] = &[
+    key("hosts", Kind::Texts, "a list of hosts, such as [\"deploy@box-1\", \"deploy@box-2\"]"),
+    key("on_partial", Kind::Text, "\"ask\", \"keep\" or \"rollback\""),
+    key("hold", Kind::Duration, "a duration, such as \"10m\""),
 ];
 
 /// What people write who come from elsewhere.
@@ -162,7 +169,7 @@ pub(super) fn every_name() -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::raw::{RawFile, RawHealth, RawRollout, RawRun, RawSecret};
+    use crate::config::raw::{RawDeploy, RawFile, RawHealth, RawRollout, RawRun, RawSecret};
 
     /// The keys that serde knows, read from its complaint about one that it does not know.
     fn known<T: serde::de::DeserializeOwned>() -> Vec<String> {
@@ -178,6 +185,7 @@ mod tests {
         assert_eq!(names(RUN), known::<RawRun>());
         assert_eq!(names(HEALTH), known::<RawHealth>());
         assert_eq!(names(ROLLOUT), known::<RawRollout>());
+        assert_eq!(names(DEPLOY), known::<RawDeploy>());
     }
 
     #[test]

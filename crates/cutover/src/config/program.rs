@@ -23,6 +23,8 @@ pub(super) struct Place<'a> {
     pub(super) version: &'a Version,
     /// PATH, as far as it is known here: the controller may have another.
     pub(super) path: Option<OsString>,
+    /// Whether it runs on another host, so that only what is in the artifact can be looked for.
+    pub(super) elsewhere: bool,
 }
 
 /// Refuses a program that cannot be in the release, and warns of one that may be missing on the host.
@@ -37,14 +39,16 @@ pub(super) fn check(
         return Ok(());
     }
     if !program.contains('/') {
-        if let Some(message) = missing_in_path(&program, place) {
+        if !place.elsewhere
+            && let Some(message) = missing_in_path(&program, place)
+        {
             warnings.push(warning(source, &command.span, &message));
         }
         return Ok(());
     }
     if program.starts_with('/') {
         // It belongs to the controller's host, not to the release; the controller will say.
-        if !is_executable(Path::new(&program)) {
+        if !place.elsewhere && !is_executable(Path::new(&program)) {
             let message = format!("`{program}` is not a program on this host");
             warnings.push(warning(source, &command.span, &message));
         }

@@ -22,6 +22,7 @@ pub(super) struct RawFile {
     pub(super) run: RawRun,
     pub(super) health: RawHealth,
     pub(super) rollout: RawRollout,
+    pub(super) deploy: RawDeploy,
 }
 
 /// A command as a list of words, or as one text that is split into words.
@@ -71,4 +72,13 @@ pub(super) struct RawRollout {
     pub(super) bake: Option<Text>,
     pub(super) standby: Option<Text>,
     pub(super) auto_rollback: Option<bool>,
+}
+
+/// `[deploy]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawDeploy {
+    pub(super) hosts: Option<Spanned<Vec<Text>>>,
+    pub(super) on_partial: Option<Text>,
+    pub(super) hold: Option<Text>,
 }

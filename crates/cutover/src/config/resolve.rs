@@ -7,20 +7,23 @@ use cutover_core::names::Version;
 use cutover_core::release::{Configuration, DeploymentSpec};
 
 use super::command::Command;
+use super::deploy::AcrossHosts;
 use super::error::ConfigError;
 use super::source::Source;
-use super::{Loaded, artifact, command, health, program, rollout, route, run, secrets, variables, version};
+use super::{Loaded, artifact, command, deploy, health, program, rollout, route, run, secrets, variables, version};
 
 /// What the command line says in place of the file.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Overrides {
     /// The version of the release; the short git commit of the file's directory if absent.
     pub(crate) version: Option<String>,
+    /// The release runs on another host: what only that host can know is not looked for on this one.
+    pub(crate) elsewhere: bool,
 }
 
 impl<T: AsRef<str> + ?Sized> From<&T> for Overrides {
     fn from(version: &T) -> Self {
-        Self { version: Some(version.as_ref().to_owned()) }
+        Self { version: Some(version.as_ref().to_owned()), ..Self::default() }
     }
 }
 
@@ -31,6 +34,8 @@ pub(crate) struct Resolved {
     pub(crate) spec: DeploymentSpec,
     /// What is probably not meant as it was written; sentences without a full stop, each with its place.
     pub(crate) warnings: Vec<String>,
+    /// What `[deploy]` says about several hosts.
+    pub(crate) across: AcrossHosts,
 }
 
 /// Checks what a file means, against the files it speaks of and this process's environment.
@@ -57,7 +62,9 @@ pub(super) fn resolve_with(
     let (health, health_deadline) = health::resolve(source, &raw.health)?;
     let rollout = rollout::resolve(source, &raw.rollout)?;
     let env = variables::resolve(source, &raw.env)?;
-    let secrets = secrets::resolve(source, raw, directory, variable)?;
+    let base = if overrides.elsewhere { None } else { Some(directory.as_path()) };
+    let secrets = secrets::resolve(source, raw, base, variable)?;
+    let across = deploy::resolve(source, &raw.deploy)?;
     let command = raw.command.as_ref().ok_or_else(|| no_command(loaded))?;
     let command = Command::of(source, "command", command)?;
     let version = match &overrides.version {
@@ -70,6 +77,7 @@ pub(super) fn resolve_with(
         workdir: &run.workdir,
         version: &version,
         path: env.get("PATH").map(OsString::from).or_else(|| variable("PATH")),
+        elsewhere: overrides.elsewhere,
     };
     program::check(source, &command, &place, &mut warnings)?;
     command::warn(source, &command, &mut warnings);
@@ -87,7 +95,7 @@ pub(super) fn resolve_with(
         notify: None,
         origin: None,
     };
-    Ok(Resolved { spec, warnings })
+    Ok(Resolved { spec, warnings, across })
 }
 
 /// TOML gives a key to the last table above it, which people overlook.

@@ -1,6 +1,7 @@
 //! `[secrets]`: where each secret comes from. Only what comes from this process's environment is read here.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use cutover_core::release::{SecretSource, SecretValue};
@@ -12,10 +13,11 @@ use super::resolve::Lookup;
 use super::source::Source;
 use super::variables;
 
+/// Relative paths start from `directory`, or from nothing if the secrets are read on another host.
 pub(super) fn resolve(
     source: &Source,
     raw: &RawFile,
-    directory: &Path,
+    directory: Option<&Path>,
     variable: Lookup<'_>,
 ) -> Result<BTreeMap<String, SecretSource>, ConfigError> {
     let mut secrets = BTreeMap::new();
@@ -31,7 +33,12 @@ pub(super) fn resolve(
                 from_variable(source, name, env, variable)?
             }
             RawSecret { file: None, env: None, command: Some(typed) } => {
-                SecretSource::Command(in_directory(Command::of(source, "command", typed)?.words, directory))
+                let command = Command::of(source, "command", typed)?;
+                let program = command.program();
+                if directory.is_none() && program.contains('/') && !program.starts_with('/') {
+                    return Err(relative_elsewhere(source, typed.span(), program));
+                }
+                SecretSource::Command(in_directory(command.words, directory))
             }
             _ => {
                 let message =
@@ -46,11 +53,21 @@ pub(super) fn resolve(
 }
 
 /// Whether the file is there is the controller's to say: it may be readable to the controller's user only.
-fn from_file(source: &Source, typed: &Text, directory: &Path) -> Result<SecretSource, ConfigError> {
+fn from_file(source: &Source, typed: &Text, directory: Option<&Path>) -> Result<SecretSource, ConfigError> {
     match typed.get_ref().as_str() {
         "" => Err(source.error(&typed.span(), "`file` is empty").with_hint("give the path of a file")),
-        path => Ok(SecretSource::File(directory.join(path).components().collect())),
+        path if Path::new(path).is_absolute() => Ok(SecretSource::File(Path::new(path).components().collect())),
+        path => match directory {
+            Some(directory) => Ok(SecretSource::File(directory.join(path).components().collect())),
+            None => Err(relative_elsewhere(source, typed.span(), path)),
+        },
     }
+}
+
+fn relative_elsewhere(source: &Source, span: Range<usize>, path: &str) -> ConfigError {
+    source
+        .error(&span, format!("`{path}` is looked for on another host, where it is relative to nothing"))
+        .with_hint("give its absolute path there, or take the value from here with { env = \"NAME\" }")
 }
 
 fn from_variable(
@@ -77,8 +94,9 @@ fn from_variable(
 }
 
 /// A program with a slash starts from the directory of the file, as every relative path in it does.
-fn in_directory(mut words: Vec<String>, directory: &Path) -> Vec<String> {
-    if let Some(program) = words.first_mut()
+fn in_directory(mut words: Vec<String>, directory: Option<&Path>) -> Vec<String> {
+    if let Some(directory) = directory
+        && let Some(program) = words.first_mut()
         && program.contains('/')
         && let Some(absolute) =
             directory.join(&*program).components().collect::<std::path::PathBuf>().to_str()

@@ -4,6 +4,7 @@
 //! that can be read it only hears what speaks against it. It never guesses: what it cannot know to be right it
 //! refuses. The controller finds the newer epoch and adopts it.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use crate::api::VERSION;
 use crate::api::client::ClientError;
 use crate::api::views::ControllerView;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::place::{self, Place};
+use crate::cli::place::{self, Place, Remote};
 use crate::cli::printer::Printer;
 use crate::cli::rollback::plan::{Move, Note, names};
 use crate::state_directory::StateDirectory;
@@ -46,6 +47,9 @@ pub(super) struct BreakGlass {
 
 impl BreakGlass {
     pub(super) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
+        if let Some(remote) = self.place.elsewhere()? {
+            return self.run_there(&remote, printer).await;
+        }
         let state = self.place.state_directory();
         if !self.force {
             self.leave_it_to_the_controller().await?;
@@ -90,14 +94,32 @@ impl BreakGlass {
         Ok(Exit::Done)
     }
 
+    /// The proxy that is asked is on the other host, and so is what is known of it: all of it happens over there, with
+    /// its questions asked here.
+    async fn run_there(&self, remote: &Remote, printer: &Printer) -> Result<Exit, Failure> {
+        let mut words: Vec<OsString> = vec!["rollback".into(), "--break-glass".into()];
+        words.extend(self.yes.then(|| "--yes".into()));
+        words.extend(self.force.then(|| "--force".into()));
+        if self.service.is_some() || Path::new("cutover.toml").exists() {
+            words.push(place::service(self.service.clone())?.to_string().into());
+        }
+        let terminal = printer.is_terminal() && std::io::stdin().is_terminal();
+        Ok(Exit::of(remote.run(words, printer, terminal).await?))
+    }
+
     /// A controller that answers does the same, records it, and goes by more than the proxy knows.
     async fn leave_it_to_the_controller(&self) -> Result<(), Failure> {
-        let client = self.place.client();
+        let client = self.place.client()?;
         let asking = client.get::<ControllerView>("/v1/controller");
         let who = match tokio::time::timeout(CONTROLLER_PATIENCE, asking).await {
             Ok(Ok(controller)) => format!("the controller (pid {}) answers", controller.pid),
             Ok(Err(ClientError::Refused(_))) => "the controller answers".to_owned(),
-            Ok(Err(ClientError::Unreachable(_) | ClientError::Hangs { .. } | ClientError::Lost(_)))
+            Ok(Err(
+                ClientError::Unreachable(_)
+                | ClientError::NoWay(_)
+                | ClientError::Hangs { .. }
+                | ClientError::Lost(_),
+            ))
             | Err(_) => {
                 return Ok(());
             }
