@@ -9,6 +9,10 @@ mod backoff;
 mod census;
 mod command;
 mod directory;
+mod kept_log;
+mod log_file;
+mod log_line;
+mod logs;
 mod output;
 mod port_choice;
 mod preflight;
@@ -200,7 +204,7 @@ impl DeploymentExecutor for ProcessExecutor {
             };
             let program = directory.read::<ProgramRecord>().map_err(refused)?;
             let restarts = program.map_or(0, |program| program.restarts).max(exit.restarts);
-            let last_lines = output::last_lines(&directory.output_log(), EXIT_LINES);
+            let last_lines = log_file::last_lines(&directory.output_log(), EXIT_LINES);
             Ok(Some(Exit { how: exit.how, at: exit.at, last_lines, restarts }))
         });
         found.await.ok().flatten()
@@ -292,11 +296,11 @@ impl Instances {
         let Some(directory) = self.directory(id) else {
             return Vec::new();
         };
-        let lines = output::last_lines(&directory.output_log(), count);
+        let lines = log_file::last_lines(&directory.output_log(), count);
         if !lines.is_empty() {
             return lines;
         }
-        self.stopped_log(id).map_or_else(Vec::new, |log| output::last_lines(&log, count))
+        self.stopped_log(id).map_or_else(Vec::new, |log| log_file::last_lines(&log, count))
     }
 }
 

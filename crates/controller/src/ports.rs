@@ -2,6 +2,10 @@
 //!
 //! Each port says what is true after a crash. Nothing here knows who implements it.
 
+mod logs;
+
+pub use logs::{InstanceLogs, LogLine, LogOrigin, LogQuery, Stream, WantedOrigin};
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

@@ -62,20 +62,28 @@ impl InstanceDirectory {
         &self.path
     }
 
-    /// Makes the directory with its lock and its output pipe; what is there already stays.
+    /// Makes the directory with its lock and its output pipes; what is there already stays.
     pub(super) fn create(&self) -> Result<(), RecordError> {
         let made = durable_file::create_directories(&self.path, 0o700).and_then(|()| {
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(self.lock_file())?;
-            // Others may write, for a program of another user may open `/dev/stdout` anew; they cannot get here
-            // except through a descriptor that they were given.
-            match mkfifoat(CWD, self.output_pipe(), Mode::from_raw_mode(0o622)) {
-                Ok(()) => rustix::fs::chmod(self.output_pipe(), Mode::from_raw_mode(0o622))?,
-                Err(rustix::io::Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
+            self.make_pipes()?;
             durable_file::sync_directory(self.path.parent().unwrap_or(&self.path))
         });
         made.map_err(|cause| RecordError { deed: "make", path: self.path.clone(), cause })
+    }
+
+    /// Makes the two pipes; those that are there already stay.
+    pub(super) fn make_pipes(&self) -> io::Result<()> {
+        for pipe in [self.output_pipe(), self.errors_pipe()] {
+            // Others may write, for a program of another user may open `/dev/stdout` anew; they cannot get here
+            // except through a descriptor that they were given.
+            match mkfifoat(CWD, &pipe, Mode::from_raw_mode(0o622)) {
+                Ok(()) => rustix::fs::chmod(&pipe, Mode::from_raw_mode(0o622))?,
+                Err(rustix::io::Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Takes the lock; `None` if somebody has it or the directory is gone.
@@ -153,9 +161,15 @@ impl InstanceDirectory {
         self.path.join("supervisor.log")
     }
 
-    /// The pipe between program and supervisor.
+    /// The pipe between program and supervisor for standard output; in what older supervisors started, for standard
+    /// error too.
     pub(super) fn output_pipe(&self) -> PathBuf {
         self.path.join("output.pipe")
+    }
+
+    /// The same for standard error.
+    pub(super) fn errors_pipe(&self) -> PathBuf {
+        self.path.join("errors.pipe")
     }
 
     fn lock_file(&self) -> PathBuf {

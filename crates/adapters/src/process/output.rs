@@ -1,184 +1,139 @@
-//! What a program writes: from a named pipe into a log that is rotated, and the last lines of it.
+//! What a program writes: from two named pipes into a log of lines with time and stream, which is rotated.
 //!
-//! The pipe has a name, and the program holds both ends of it, so that a killed supervisor breaks nothing: what
+//! The pipes have names, and the program holds both ends of them, so that a killed supervisor breaks nothing: what
 //! is written meanwhile waits in the pipe (about a megabyte) until the next supervisor opens it; only what the
 //! killed one had just read and not yet written is lost. A log that cannot be written, for example on a full
 //! disk, loses its lines; it never holds up or ends the program.
 
 use std::convert::Infallible;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
+use cutover_controller::ports::Stream;
 use tokio::net::unix::pipe;
 
 use super::directory::InstanceDirectory;
+use super::log_file::LogFile;
+use super::log_line;
 
-/// A log is rotated before it grows beyond this.
-const LOG_BYTES: u64 = 10 * 1024 * 1024;
-/// Rotated logs that are kept: `output.log.1` is the newest.
-const KEPT_LOGS: u32 = 3;
 const PIPE_BYTES: usize = 1024 * 1024;
-/// At most this much is read in search of last lines.
-const TAIL_BYTES: u64 = 256 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
+/// A line that has not ended by then is written as it is: what prompts or shows progress is seen too.
+const UNENDED: Duration = Duration::from_secs(1);
 
 /// The reading end of an instance's output.
 #[derive(Debug)]
 pub(super) struct Output {
-    pipe: pipe::Receiver,
-    log: Log,
+    out: Channel,
+    err: Channel,
+    log: LogFile,
     buffer: Box<[u8]>,
 }
 
+/// One of the two pipes, with the line that has not ended yet.
+#[derive(Debug)]
+struct Channel {
+    stream: Stream,
+    pipe: pipe::Receiver,
+    unended: Vec<u8>,
+    since: SystemTime,
+}
+
 impl Output {
-    /// Opens pipe and log; needs a tokio runtime.
+    /// Opens pipes and log; needs a tokio runtime.
     pub(super) fn open(directory: &InstanceDirectory) -> io::Result<Self> {
-        let pipe = pipe::OpenOptions::new().read_write(true).open_receiver(directory.output_pipe())?;
-        // A smaller pipe works too.
-        let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE_BYTES);
-        let log = Log::new(directory.output_log(), LOG_BYTES);
-        Ok(Self { pipe, log, buffer: vec![0; 64 * 1024].into_boxed_slice() })
+        // An older executor made one pipe for both.
+        directory.make_pipes()?;
+        Ok(Self {
+            out: Channel::open(Stream::Out, &directory.output_pipe())?,
+            err: Channel::open(Stream::Err, &directory.errors_pipe())?,
+            log: LogFile::new(directory.output_log()),
+            buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
+        })
     }
 
-    /// Carries what comes until it is dropped, which loses nothing.
+    /// Carries what comes until it is dropped, which loses nothing but a line that has not ended.
     pub(super) async fn pump(&mut self) -> io::Result<Infallible> {
         loop {
-            self.pipe.readable().await?;
-            match self.pipe.try_read(&mut self.buffer) {
-                Ok(count) => self.log.append(&self.buffer[..count]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+            let Self { out, err, log, buffer } = self;
+            let waits = !out.unended.is_empty() || !err.unended.is_empty();
+            tokio::select! {
+                readable = out.pipe.readable() => readable?,
+                readable = err.pipe.readable() => readable?,
+                () = tokio::time::sleep(UNENDED), if waits => {
+                    log.append(&out.flush());
+                    log.append(&err.flush());
+                    continue;
+                }
+            }
+            // What was written first is nearly always read first so.
+            for channel in [out, err] {
+                match channel.pipe.try_read(buffer) {
+                    Ok(count) => log.append(&channel.take(&buffer[..count])),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
             }
             // A program that writes without end must not keep the supervisor from hearing that it shall stop.
             tokio::task::yield_now().await;
         }
     }
 
-    /// Carries what an ended program has left in the pipe, also what tokio has not heard of yet.
+    /// Carries what an ended program has left in the pipes, also what tokio has not heard of yet.
     pub(super) fn drain(&mut self) {
-        let mut carried = 0;
-        while carried < PIPE_BYTES
-            && let Ok(count @ 1..) = rustix::io::read(&self.pipe, &mut self.buffer[..])
-        {
-            self.log.append(&self.buffer[..count]);
-            carried += count;
+        let Self { out, err, log, buffer } = self;
+        for channel in [out, err] {
+            let mut carried = 0;
+            while carried < PIPE_BYTES
+                && let Ok(count @ 1..) = rustix::io::read(&channel.pipe, &mut buffer[..])
+            {
+                log.append(&channel.take(&buffer[..count]));
+                carried += count;
+            }
+            log.append(&channel.flush());
         }
     }
 }
 
-/// The writing end, for the program: it is open in both directions, so that it is never broken.
-pub(super) fn program_end(directory: &InstanceDirectory) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).open(directory.output_pipe())
-}
-
-#[derive(Debug)]
-struct Log {
-    path: PathBuf,
-    limit: u64,
-    open: Option<(File, u64)>,
-}
-
-impl Log {
-    fn new(path: PathBuf, limit: u64) -> Self {
-        Self { path, limit, open: None }
+impl Channel {
+    fn open(stream: Stream, path: &Path) -> io::Result<Self> {
+        let pipe = pipe::OpenOptions::new().read_write(true).open_receiver(path)?;
+        // A smaller pipe works too.
+        let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE_BYTES);
+        Ok(Self { stream, pipe, unended: Vec::new(), since: SystemTime::now() })
     }
 
-    fn append(&mut self, bytes: &[u8]) {
-        if let Some((_, size)) = &self.open
-            && *size > 0
-            && size + bytes.len() as u64 > self.limit
-        {
-            self.open = None;
-            self.rotate();
+    /// The lines that end in these bytes, as they are written; what has not ended is kept.
+    fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut lines = Vec::with_capacity(bytes.len() + bytes.len() / 8);
+        let now = SystemTime::now();
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if self.unended.is_empty() {
+                self.since = now;
+            }
+            self.unended.extend_from_slice(part);
+            if part.ends_with(b"\n") || self.unended.len() >= log_line::LONGEST {
+                lines.extend(self.flush());
+            }
         }
-        let Ok((file, size)) = self.opened() else { return };
-        match file.write_all(bytes) {
-            Ok(()) => *size += bytes.len() as u64,
-            Err(_) => self.open = None,
-        }
+        lines
     }
 
-    fn opened(&mut self) -> io::Result<&mut (File, u64)> {
-        if self.open.is_none() {
-            let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
-            let size = file.metadata()?.len();
-            self.open = Some((file, size));
+    /// What has not ended, as a line.
+    fn flush(&mut self) -> Vec<u8> {
+        let mut line = Vec::new();
+        if !self.unended.is_empty() {
+            let text = self.unended.strip_suffix(b"\n").unwrap_or(&self.unended);
+            log_line::write(&mut line, self.since, self.stream, text);
+            self.unended.clear();
         }
-        self.open.as_mut().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
-    }
-
-    fn rotate(&self) {
-        for number in (1..KEPT_LOGS).rev() {
-            let _ = fs::rename(rotated(&self.path, number), rotated(&self.path, number + 1));
-        }
-        let _ = fs::rename(&self.path, rotated(&self.path, 1));
+        line
     }
 }
 
-fn rotated(log: &Path, number: u32) -> PathBuf {
-    log.with_added_extension(number.to_string())
-}
-
-/// The last lines of a log, oldest first, looking into the newest rotated one if there are too few; without
-/// reading more than [`TAIL_BYTES`] of each.
-pub(super) fn last_lines(log: &Path, count: usize) -> Vec<String> {
-    let mut lines = tail(log, count).unwrap_or_default();
-    if lines.len() < count {
-        let mut older = tail(&rotated(log, 1), count - lines.len()).unwrap_or_default();
-        older.append(&mut lines);
-        lines = older;
-    }
-    lines
-}
-
-fn tail(log: &Path, count: usize) -> io::Result<Vec<String>> {
-    let mut file = File::open(log)?;
-    let size = file.metadata()?.len();
-    let start = size.saturating_sub(TAIL_BYTES);
-    file.seek(SeekFrom::Start(start))?;
-    let mut bytes = Vec::new();
-    file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let mut lines: Vec<&str> = text.lines().collect();
-    // The first line may have lost its beginning; it is kept only if there is no other.
-    if start > 0 && lines.len() > 1 {
-        lines.remove(0);
-    }
-    Ok(lines[lines.len().saturating_sub(count)..].iter().map(|&line| line.to_owned()).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_log_is_rotated_and_only_the_newest_are_kept() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("output.log");
-        let mut log = Log::new(path.clone(), 10);
-        for number in 0..6 {
-            log.append(format!("line {number}\n").as_bytes());
-        }
-        let names = ["output.log", "output.log.1", "output.log.2", "output.log.3"];
-        let contents = names.map(|name| fs::read_to_string(directory.path().join(name)).unwrap());
-        assert_eq!(contents, ["line 5\n", "line 4\n", "line 3\n", "line 2\n"]);
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 4);
-        assert_eq!(last_lines(&path, 2), ["line 4", "line 5"]);
-    }
-
-    #[test]
-    fn the_last_lines_of_a_long_log_are_found_without_its_torn_first_line() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("output.log");
-        let text: String = (0..100_000).map(|number| format!("line {number}\n")).collect();
-        fs::write(&path, text).unwrap();
-        assert_eq!(last_lines(&path, 2), ["line 99998", "line 99999"]);
-        assert!(last_lines(&path, usize::MAX).iter().all(|line| line.starts_with("line ")));
-    }
-
-    #[test]
-    fn a_log_that_is_not_there_has_no_lines() {
-        assert!(last_lines(Path::new("/nowhere/output.log"), 5).is_empty());
-    }
+/// The writing end of a pipe, for the program: it is open in both directions, so that it is never broken.
+pub(super) fn program_end(pipe: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(pipe)
 }

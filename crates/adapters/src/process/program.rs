@@ -34,8 +34,8 @@ impl Program {
         let file = command::resolve(&plan.command, &plan.workdir, path)?;
         let identity = command::identity(plan.user.as_deref())?;
         let environment = command::environment(plan)?;
-        let output = output::program_end(directory).map_err(StartError::Output)?;
-        let errors = output.try_clone().map_err(StartError::Output)?;
+        let output = output::program_end(&directory.output_pipe()).map_err(StartError::Output)?;
+        let errors = output::program_end(&directory.errors_pipe()).map_err(StartError::Output)?;
 
         let mut command = Command::new(&file);
         command.arg0(&plan.command[0]).args(&plan.command[1..]);

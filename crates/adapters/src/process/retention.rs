@@ -17,7 +17,7 @@ use cutover_core::InstanceId;
 use super::census::{Census, Snapshot};
 use super::directory::{self, InstanceDirectory};
 use super::record::InstanceRecord;
-use super::{Instances, failed, refused};
+use super::{Instances, failed, kept_log, refused};
 
 /// What is left of an instance.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Instances {
         let id = &remains.id;
         let failed = |error: io::Error| failed(&format!("remove what is left of instance `{id}`"), error);
         match &remains.place {
-            Place::Log(log) => match fs::remove_file(log) {
+            Place::Log(log) => match kept_log::remove(log) {
                 // A stop removes the oldest logs too.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
                 result => result.map(|()| true).map_err(failed),

@@ -16,7 +16,7 @@ use cutover_core::{Environment, InstanceId, ServiceName};
 
 use super::directory::{self, InstanceDirectory};
 use super::record::{ExitRecord, InstanceRecord, ProgramRecord, StartFailure, SupervisorRecord};
-use super::{EXIT_LINES, Instances, command, failed, output, port_choice, refused, state_id};
+use super::{EXIT_LINES, Instances, command, failed, log_file, port_choice, refused, state_id};
 
 /// A supervisor that has neither started its program nor said why not by then has failed.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -221,7 +221,7 @@ impl Instances {
                 std::thread::sleep(LOOK_AGAIN);
                 continue;
             };
-            let last_lines = output::last_lines(&directory.supervisor_log(), EXIT_LINES);
+            let last_lines = log_file::last_lines(&directory.supervisor_log(), EXIT_LINES);
             return Err(PortError { reason, last_lines });
         }
     }

@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use cutover_controller::ports::PortError;
 use cutover_core::{InstanceId, ServiceName};
@@ -17,8 +17,7 @@ use super::census::{Census, Snapshot};
 use super::directory::{InstanceDirectory, Lock, STOPPED};
 use super::process_table::{Handle, Process, ProcessIdentity};
 use super::record::InstanceRecord;
-use super::{Instances, failed, refused, signals};
-use crate::durable_file;
+use super::{Instances, failed, kept_log, refused, signals};
 
 /// What a supervisor gets beyond the program's own time before it is killed.
 const SUPERVISOR_MARGIN: Duration = Duration::from_secs(6);
@@ -27,8 +26,6 @@ const UNKNOWN_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// What does not vanish within this time after a kill hangs in the kernel.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-/// Logs of stopped instances that are kept for each service.
-const KEPT_LOGS: usize = 20;
 
 impl Instances {
     /// Stops an instance; one that is unknown counts as stopped.
@@ -173,17 +170,16 @@ impl Instances {
     /// Moves the log to where it can be read after the instance; best effort, for a stop needs no disk.
     fn keep_log(&self, directory: &InstanceDirectory, record: &InstanceRecord) {
         let logs = self.logs(&record.service);
-        let kept = durable_file::create_directories(&logs, 0o700)
-            .and_then(|()| fs::rename(directory.output_log(), logs.join(format!("{}.log", record.id))));
-        match kept {
+        match kept_log::keep(&logs, directory, record) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 tracing::warn!(instance = %record.id, %error, "the log of a stopped instance is lost");
             }
-            _ => forget_old_logs(&logs),
+            _ => {}
         }
     }
 
-    fn logs(&self, service: &ServiceName) -> PathBuf {
+    /// Where the logs of stopped instances of a service are.
+    pub(super) fn logs(&self, service: &ServiceName) -> PathBuf {
         self.settings.state_directory.join("logs").join(service.as_str())
     }
 
@@ -224,32 +220,4 @@ fn readable_census(directory: &InstanceDirectory, snapshot: &Snapshot) -> Census
         tracing::warn!(%error, "an instance is stopped by what its processes carry alone");
         Census::default()
     })
-}
-
-fn forget_old_logs(logs: &std::path::Path) {
-    let entries = fs::read_dir(logs).into_iter().flatten().flatten();
-    let modified = |entry: &fs::DirEntry| entry.metadata().and_then(|metadata| metadata.modified());
-    let mut found: Vec<(SystemTime, PathBuf)> =
-        entries.filter_map(|entry| Some((modified(&entry).ok()?, entry.path()))).collect();
-    found.sort();
-    for (_, path) in &found[..found.len().saturating_sub(KEPT_LOGS)] {
-        let _ = fs::remove_file(path);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_newest_logs_of_stopped_instances_are_kept() {
-        let logs = tempfile::tempdir().unwrap();
-        for number in 0..KEPT_LOGS + 3 {
-            let file = fs::File::create(logs.path().join(format!("{number}.log"))).unwrap();
-            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(number as u64)).unwrap();
-        }
-        forget_old_logs(logs.path());
-        assert_eq!(fs::read_dir(logs.path()).unwrap().count(), KEPT_LOGS);
-        assert!(!logs.path().join("2.log").exists() && logs.path().join("3.log").exists());
-    }
 }
