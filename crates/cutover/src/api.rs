@@ -1,6 +1,8 @@
 //! What the controller says to whoever may open its socket, and how the command line asks.
 
 pub(crate) mod client;
+pub(crate) mod environment;
+pub(crate) mod logs;
 pub(crate) mod server;
 pub(crate) mod views;
 

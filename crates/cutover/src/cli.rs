@@ -6,12 +6,14 @@ mod config_check;
 mod crash_points;
 mod demo;
 mod deploy;
+mod environment;
 pub(crate) mod exit;
 mod follow;
 mod history;
 mod init;
 mod instance;
 mod journal;
+mod logs;
 mod place;
 mod printer;
 mod progress;
@@ -62,6 +64,7 @@ Usage: cutover <VERB> [OPTIONS]
 Every day:
   deploy [VERSION]     Bring a release to the idle environment, validate it there, switch traffic to it
   status [SERVICE]     What is live, what is idle, how they are, whether a rollback is possible
+  logs [SERVICE] [ENV] What the instances have written, merged by time
   rollback [SERVICE]   Switch back to the former release
 
 During a deployment:
@@ -91,6 +94,7 @@ configuration, 3 no controller, 4 refused, 5 stuck, 6 not finished, 70 a bug.
 enum Verb {
     Deploy(deploy::Deploy),
     Status(status::Status),
+    Logs(logs::Logs),
     Rollback(rollback::Rollback),
     Promote(promote::Promote),
     Abort(abort::Abort),
@@ -132,6 +136,7 @@ pub(crate) fn run() -> ExitCode {
     let result = match arguments.verb {
         Verb::Deploy(verb) => runtime(verb.run(&printer)),
         Verb::Status(verb) => runtime(verb.run(&printer)),
+        Verb::Logs(verb) => runtime(verb.run(&printer)),
         Verb::Rollback(verb) => runtime(verb.run(&printer)),
         Verb::Promote(verb) => runtime(verb.run(&printer)),
         Verb::Abort(verb) => runtime(verb.run(&printer)),

@@ -112,10 +112,11 @@ impl World {
         let mut data_plane = DataPlane::new(state.clone(), settings.program, settings.workers);
         let http = data_plane.ensure(&settings.http, restoration.is_needed()).await?;
         warn_if_elsewhere(&settings.http, &http);
+        let executor = Arc::new(executor);
         let router = EmbeddedRouter::new(state.proxy_socket());
         let store = DirectoryStore::new(state.path(), lock.clone()).map_err(|error| refused(&error))?;
         let ports = Ports {
-            executor: Arc::new(executor),
+            executor: executor.clone(),
             router: Arc::new(router.clone()),
             health: Arc::new(HttpHealth),
             releases: Arc::new(store),
@@ -134,7 +135,7 @@ impl World {
         };
         let (end, shutdown) = mpsc::channel(1);
         let socket = server::bind(&state.api_socket()).map_err(|error| refused(&error))?;
-        let served = Served::new(Arc::clone(&manager), controller.clone(), end);
+        let served = Served::new(Arc::clone(&manager), controller.clone(), end, executor);
         Ok(Self {
             controller,
             served,

@@ -41,11 +41,7 @@ impl Label {
 }
 
 /// Moves the log to where it can be read after the instance, and forgets the oldest of the service.
-pub(super) fn keep(
-    logs: &Path,
-    directory: &InstanceDirectory,
-    record: &InstanceRecord,
-) -> io::Result<()> {
+pub(super) fn keep(logs: &Path, directory: &InstanceDirectory, record: &InstanceRecord) -> io::Result<()> {
     durable_file::create_directories(logs, 0o700)?;
     let (from, to) = (directory.output_log(), logs.join(format!("{}.log", record.id)));
     // One that was rotated just before says more than the newest. Neither it nor the label is worth a failure.

@@ -92,7 +92,10 @@ fn tail(log: &Path, count: usize) -> io::Result<Vec<String>> {
     if start > 0 && lines.len() > 1 {
         lines.remove(0);
     }
-    Ok(lines[lines.len().saturating_sub(count)..].iter().map(|line| log_line::text(line).to_owned()).collect())
+    Ok(lines[lines.len().saturating_sub(count)..]
+        .iter()
+        .map(|line| log_line::text(line).to_owned())
+        .collect())
 }
 
 #[cfg(test)]

@@ -35,7 +35,8 @@ impl InstanceLogs for ProcessExecutor {
     async fn read(&self, query: LogQuery) -> Result<Receiver<LogLine>, PortError> {
         let (lines, receiver) = channel(UNDER_WAY);
         let (instances, follow) = (Arc::clone(&self.instances), query.follow);
-        let mut reading = spawn_blocking(move || Reading::begin(instances, query)).await.map_err(refused)??;
+        let mut reading =
+            spawn_blocking(move || Reading::begin(instances, query)).await.map_err(refused)??;
         tokio::spawn(async move {
             loop {
                 let sender = lines.clone();
@@ -71,8 +72,15 @@ struct Reading {
 impl Reading {
     fn begin(instances: Arc<Instances>, query: LogQuery) -> Result<Self, PortError> {
         let began = now();
-        let mut reading =
-            Self { instances, query, cursors: Vec::new(), known: HashSet::new(), began, surplus: 0, looks: 0 };
+        let mut reading = Self {
+            instances,
+            query,
+            cursors: Vec::new(),
+            known: HashSet::new(),
+            began,
+            surplus: 0,
+            looks: 0,
+        };
         reading.search(true)?;
         if let Some(lines) = reading.query.lines {
             let before = reading.cursors.iter_mut().map(|cursor| cursor.go_back(lines));
@@ -87,7 +95,8 @@ impl Reading {
     fn search(&mut self, at_first: bool) -> Result<(), PortError> {
         let found = self.instances.log_sources(&self.query.service)?;
         let wanted = |cursor: &Cursor| (self.query.wanted)(cursor.origin());
-        let there = |cursor: &Cursor| found.iter().any(|source| source.origin.instance == cursor.origin().instance);
+        let there =
+            |cursor: &Cursor| found.iter().any(|source| source.origin.instance == cursor.origin().instance);
         self.cursors.retain(|cursor| wanted(cursor) && there(cursor));
         self.known = self.cursors.iter().map(|cursor| cursor.origin().instance.clone()).collect();
         for source in found {
@@ -106,7 +115,10 @@ impl Reading {
 
     /// Tells what has been written until now, the oldest line first; `false` once nobody listens.
     fn tell(&mut self, lines: &Sender<LogLine>) -> bool {
-        if self.looks > 0 && self.looks.is_multiple_of(SEARCH) && let Err(error) = self.search(false) {
+        if self.looks > 0
+            && self.looks.is_multiple_of(SEARCH)
+            && let Err(error) = self.search(false)
+        {
             tracing::warn!(%error, "the logs cannot be listed");
         }
         let bound = if self.looks == 0 { usize::MAX } else { AT_ONCE };

@@ -1,5 +1,6 @@
 //! How the command line asks a controller, of this host or of another.
 
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,11 +122,15 @@ impl Client {
 
     /// A deployment as it is and becomes.
     pub(crate) async fn follow(&self, service: &str, id: &str) -> Result<Follow, ClientError> {
-        let path = format!("/v1/services/{service}/deployments/{id}/follow");
+        self.lines(&format!("/v1/services/{service}/deployments/{id}/follow")).await
+    }
+
+    /// An answer that comes line by line.
+    pub(crate) async fn lines<T>(&self, path: &str) -> Result<Lines<T>, ClientError> {
         self.0.warm_up().await?;
-        let begun = async { self.accepted(self.0.send::<()>(Method::GET, &path, None).await?).await };
+        let begun = async { self.accepted(self.0.send::<()>(Method::GET, path, None).await?).await };
         let reply = self.within(self.patience(), begun).await?;
-        Ok(Follow { http: self.0.clone(), reply, partial: Vec::new() })
+        Ok(Lines { http: self.0.clone(), reply, partial: Vec::new(), of: PhantomData })
     }
 
     async fn accepted(&self, reply: Reply) -> Result<Reply, ClientError> {
@@ -159,19 +164,23 @@ impl Client {
 }
 
 /// The changes of a deployment.
-pub(crate) struct Follow {
+pub(crate) type Follow = Lines<DeploymentView>;
+
+/// Objects that come one by one.
+pub(crate) struct Lines<T> {
     http: UnixHttp,
     reply: Reply,
     partial: Vec<u8>,
+    of: PhantomData<fn() -> T>,
 }
 
-impl Follow {
-    /// The next change; `None` once the deployment has ended or the controller has.
-    pub(crate) async fn next(&mut self) -> Result<Option<DeploymentView>, ClientError> {
+impl<T: DeserializeOwned> Lines<T> {
+    /// The next object; `None` once whoever sends them has ended.
+    pub(crate) async fn next(&mut self) -> Result<Option<T>, ClientError> {
         let Some(line) = self.http.line(&mut self.reply, &mut self.partial).await? else { return Ok(None) };
-        let view = serde_json::from_str(&line)
+        let object = serde_json::from_str(&line)
             .map_err(|source| UnixHttpError::Malformed { socket: self.http.socket().to_owned(), source })?;
-        Ok(Some(view))
+        Ok(Some(object))
     }
 }
 

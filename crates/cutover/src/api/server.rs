@@ -13,20 +13,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use axum::{Json, Router};
-use cutover_controller::ports::EvidenceSource;
+use cutover_controller::ports::{EvidenceSource, InstanceLogs};
 use cutover_controller::{DeploymentManager, Snapshot, SubmitOptions};
 use cutover_core::service::{Deployment, Status};
 use cutover_core::{DeploymentId, ServiceName};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 
-use crate::api::VERSION;
 use crate::api::evidence::Window;
 use crate::api::problem::Problem;
 use crate::api::views::{
     AbortRequest, Accepted, ControllerView, DeployAnswer, DeployRequest, DeploymentView, HistoryView,
     PromoteRequest, ResolveRequest, ServiceView, ServicesView, WaysView, moment,
 };
+use crate::api::{VERSION, logs};
 
 /// Seconds by which the host's clock has to be elsewhere before people are told.
 const NOTABLE_DRIFT: u64 = 60;
@@ -41,6 +41,8 @@ pub(crate) struct Served {
     pub(crate) controller: ControllerView,
     /// Somebody asked for the end of everything.
     pub(crate) shutdown: mpsc::Sender<()>,
+    /// What instances have written.
+    pub(crate) logs: Arc<dyn InstanceLogs>,
     window: Window,
 }
 
@@ -49,8 +51,9 @@ impl Served {
         manager: Arc<DeploymentManager>,
         controller: ControllerView,
         shutdown: mpsc::Sender<()>,
+        logs: Arc<dyn InstanceLogs>,
     ) -> Self {
-        Self { manager, controller, shutdown, window: Window::default() }
+        Self { manager, controller, shutdown, logs, window: Window::default() }
     }
 }
 
@@ -93,6 +96,7 @@ pub(crate) async fn serve(
         .route("/v1/services/{service}/promote", post(promote))
         .route("/v1/services/{service}/resolve", get(ways).post(resolve))
         .route("/v1/shutdown", post(shut_down))
+        .merge(logs::routes())
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .with_state(served);
     let result = axum::serve(socket, router.into_make_service_with_connect_info::<Peer>()).await;
@@ -114,7 +118,7 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
 
 type Answer<T> = Result<Json<T>, Problem>;
 
-fn service_name(text: String) -> Result<ServiceName, Problem> {
+pub(super) fn service_name(text: String) -> Result<ServiceName, Problem> {
     ServiceName::try_from(text)
         .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
 }
@@ -165,7 +169,11 @@ async fn view(served: &Served, snapshot: &Snapshot) -> ServiceView {
     view
 }
 
-async fn snapshots(served: &Served, name: &ServiceName) -> Result<watch::Receiver<Arc<Snapshot>>, Problem> {
+/// A service as it is and becomes.
+pub(super) async fn snapshots(
+    served: &Served,
+    name: &ServiceName,
+) -> Result<watch::Receiver<Arc<Snapshot>>, Problem> {
     let unknown = || cutover_controller::RequestError::UnknownService(name.clone());
     Ok(served.manager.watch(name).await.ok_or_else(unknown)?)
 }

@@ -8,6 +8,7 @@ pub mod disk;
 pub mod journal;
 pub mod matrix;
 pub mod processes;
+pub mod talker;
 pub mod trace;
 pub mod wall_clock;
 

@@ -174,7 +174,8 @@ fn identity(file: &File) -> Option<(u64, u64)> {
 
 /// Whether anything was written into it since then.
 fn reaches(file: &File, since: Option<Timestamp>) -> bool {
-    let modified = file.metadata().and_then(|metadata| metadata.modified()).unwrap_or_else(|_| SystemTime::now());
+    let modified =
+        file.metadata().and_then(|metadata| metadata.modified()).unwrap_or_else(|_| SystemTime::now());
     let modified = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     since.is_none_or(|since| modified.as_millis() >= u128::from(since.as_millis()))
 }
