@@ -57,7 +57,7 @@ impl Logs {
             since: self.since.map(milliseconds),
             follow: self.follow,
         };
-        let client = self.place.client();
+        let client = self.place.client()?;
         let mut screen = Screen::new(printer, &service);
         let signal =
             ended_by_signal().map_err(|error| Failure::bug(format!("cannot take signals: {error}")))?;
