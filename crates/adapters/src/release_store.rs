@@ -5,12 +5,21 @@
 //! identity is the hash of artifact, configuration and secret fingerprints; the version is only its name. Each
 //! release has a copy of its artifact to itself, so that one can be removed without a look at the others.
 
+mod archive;
+mod content;
+mod file;
 mod fingerprint;
 mod identity;
 mod presence;
+mod program;
 mod retention;
+mod room;
 mod secrets;
 mod snapshot;
+mod tree;
+
+pub use snapshot::{describe, measure};
+pub use tree::hash;
 
 use std::fs;
 use std::io;
@@ -25,6 +34,7 @@ use cutover_core::release::{DeploymentSpec, Release};
 use cutover_core::{ReleaseId, ServiceName};
 use tokio::task::spawn_blocking;
 
+use self::content::Content;
 use self::fingerprint::FingerprintKey;
 use self::retention::Reserved;
 use self::secrets::ResolvedSecret;
@@ -39,8 +49,6 @@ const UNFINISHED: &str = ".unfinished-";
 /// Mode of the directories above a release's files: a program of another user has to pass through to them, and
 /// needs no list of what else is there. What must stay secret has 0600 itself.
 const PASSABLE: u32 = 0o711;
-/// What stays free on the disk for journal and logs, whatever the artifact needs.
-const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Keeps releases in the state directory.
 #[derive(Debug, Clone)]
@@ -78,28 +86,28 @@ impl DirectoryStore {
     }
 
     fn snapshot(&self, spec: &DeploymentSpec, secrets: &[ResolvedSecret]) -> Result<Release, PrepareError> {
-        let ArtifactSource::Directory(artifact) = &spec.artifact else {
-            return Err(wrong(format!("`{}` is not a directory", spec.artifact), "deploy a directory"));
-        };
-        let plan = snapshot::Plan::of(artifact, &self.state_directory)?;
-        self.check_room(plan.bytes())?;
         let unfinished = Unfinished::make(&self.releases)?;
         let files = unfinished.path.join(FILES);
-        let artifact = plan.copy_to(&files)?;
+        let content = self.bring(&spec.artifact, &files)?;
+        program::check(spec, &content, &files)?;
         let references: Vec<_> = secrets.iter().map(|secret| self.key.reference(secret)).collect();
-        let id = identity::of(&artifact, &spec.configuration, &references);
+        let artifact = tree::hash(&content.manifest);
+        let id = identity::of(artifact.as_str(), &spec.configuration, &references);
         let directory = self.releases.join(spec.service.as_str()).join(id.as_str());
         let release = Release {
             id,
             version: spec.version.clone(),
             directory: directory.join(FILES),
-            artifact_bytes: plan.bytes(),
+            artifact_bytes: content.manifest.bytes(),
             configuration: spec.configuration.clone(),
             secrets: references,
         };
         // First, so that it is not removed between here and its deployment.
         self.reserved.reserve(&directory);
-        if !presence::is_whole(&directory, &release.id).map_err(host(&directory))? {
+        if presence::is_whole(&directory, &release.id).map_err(host(&directory))? {
+            content.remember_in(&directory).map_err(host(&directory))?;
+        } else {
+            content.remember_in(&unfinished.path).map_err(host(&unfinished.path))?;
             secrets::write(secrets, &unfinished.path.join(SECRETS))?;
             unfinished.keep(&release, &directory)?;
         }
@@ -108,17 +116,22 @@ impl DirectoryStore {
         Ok(release)
     }
 
-    /// Refuses before the copy what would fill the disk that the journal is on.
-    fn check_room(&self, bytes: u64) -> Result<(), PrepareError> {
-        let disk = rustix::fs::statvfs(&self.releases).map_err(|error| host(&self.releases)(error.into()))?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let needed = bytes.saturating_add(RESERVE_BYTES);
-        if needed <= free {
-            return Ok(());
+    /// Makes the files of a release in a directory that does not exist yet, whichever way they come.
+    fn bring(&self, source: &ArtifactSource, files: &Path) -> Result<Content, PrepareError> {
+        match source {
+            ArtifactSource::Directory(artifact) => {
+                let plan = snapshot::Plan::of(artifact, Some(&self.state_directory))?;
+                room::check(&self.releases, plan.bytes()).map_err(host(&self.releases))?;
+                Ok(Content::of(plan.copy_to(files)?))
+            }
+            ArtifactSource::Archive { path, sha256 } => {
+                let unpacked = archive::unpack(path, &path.display().to_string(), files)?;
+                Content::of_archive(unpacked, sha256.as_ref())
+            }
+            ArtifactSource::Url { .. } | ArtifactSource::Uploaded { .. } => {
+                Err(wrong(format!("`{source}` is not a directory"), "deploy a directory"))
+            }
         }
-        let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
-        let figures = format!("it needs {} MiB with the reserve, {} MiB are free", mib(needed), mib(free));
-        Err(host(&self.releases)(io::Error::new(io::ErrorKind::StorageFull, figures)))
     }
 
     /// Lets another user pass through the state directory, which stays unlistable.

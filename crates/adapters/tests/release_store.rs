@@ -204,7 +204,7 @@ async fn a_socket_in_the_artifact_is_refused() {
     let fixture = Fixture::new();
     let _socket = std::os::unix::net::UnixListener::bind(fixture.artifact.join("socket")).unwrap();
     let refusal = fixture.refusal().await;
-    assert!(refusal.contains("dist/socket` is neither a file"), "{refusal}");
+    assert!(refusal.contains("dist/socket` is a socket: it is neither a file"), "{refusal}");
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 //!
 //! Content is named by its SHA-256 everywhere: whichever way the same files come, they give the same release.
 
+pub mod manifest;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,6 +11,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::names::InvalidName;
+
+pub use manifest::{Entry, EntryKind, Manifest};
 
 /// The SHA-256 of some content: 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,17 +1,22 @@
-//! The copy of an artifact: every file read once, hashed as it is written, read-only afterwards.
+//! The copy of a directory: every file read once, hashed as it is written, read-only afterwards.
 //!
 //! A snapshot holds directories, files and symbolic links that stay inside it; nothing else can be deployed
-//! twice alike. `.git` and the state directory itself are left out.
+//! twice alike. `.git` and the state directory itself are left out. What changes meanwhile is noticed: a release is
+//! never half of one build and half of the next.
 
-use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use cutover_controller::ports::PrepareError;
-use sha2::{Digest, Sha256};
+use cutover_core::artifact::manifest::{PATH_LIMIT, WrongPath, shown, stays_inside};
+use cutover_core::artifact::{self, Checksum, EntryKind, Manifest};
 use walkdir::{DirEntry, WalkDir};
 
+use super::file::{self, Look, Trouble};
 use super::{host, wrong};
 
 /// What will be copied, in the order in which it is hashed: sorted by path, parents before children.
@@ -32,27 +37,48 @@ struct Entry {
 #[derive(Debug)]
 enum Kind {
     Directory,
-    File { executable: bool },
+    File { executable: bool, seen: Seen },
     Link { target: PathBuf },
 }
 
+/// How a file was when it was looked at; another look that differs tells of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    inode: (u64, u64),
+    size: u64,
+    changed: (i64, i64),
+    modified: Option<SystemTime>,
+}
+
+impl Seen {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            inode: (metadata.dev(), metadata.ino()),
+            size: metadata.len(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            modified: metadata.modified().ok(),
+        }
+    }
+}
+
 impl Plan {
-    /// Looks through an artifact and refuses what cannot be in a release, before anything is copied.
-    pub(super) fn of(artifact: &Path, state_directory: &Path) -> Result<Self, PrepareError> {
+    /// Looks through an artifact and refuses what cannot be in a release, before anything is copied. The state
+    /// directory is left out, where it lies on the same host.
+    pub(super) fn of(artifact: &Path, state_directory: Option<&Path>) -> Result<Self, PrepareError> {
         let root = existing_directory(artifact)?;
-        let state = fs::metadata(state_directory).map_err(host(state_directory))?;
-        if root.starts_with(state_directory) {
+        let state = state_directory.map(|path| fs::metadata(path).map_err(host(path))).transpose()?;
+        if state_directory.is_some_and(|state| root.starts_with(state)) {
             let reason = format!("the artifact `{}` lies in cutover's state directory", artifact.display());
             return Err(wrong(reason, "put the artifact elsewhere, or choose another `--state-dir`"));
         }
         let mut plan = Self { root, entries: Vec::new(), bytes: 0 };
         let walk = WalkDir::new(&plan.root).min_depth(1).sort_by_file_name();
-        for entry in walk.into_iter().filter_entry(|entry| !is_left_out(entry, &state)) {
+        for entry in walk.into_iter().filter_entry(|entry| !is_left_out(entry, state.as_ref())) {
             let entry = entry.map_err(|error| {
                 let path = error.path().unwrap_or(artifact).to_owned();
-                host(&path)(error.into())
+                unreadable(&path, error.into())
             })?;
-            let metadata = entry.metadata().map_err(|error| host(entry.path())(error.into()))?;
+            let metadata = entry.metadata().map_err(|error| unreadable(entry.path(), error.into()))?;
             plan.add(entry.path(), &metadata)?;
         }
         Ok(plan)
@@ -67,11 +93,14 @@ impl Plan {
         let Ok(path) = source.strip_prefix(&self.root) else {
             return Ok(());
         };
+        if path.as_os_str().len() > PATH_LIMIT {
+            return Err(too_long(path));
+        }
         let kind = if metadata.is_dir() {
             Kind::Directory
         } else if metadata.is_file() {
             self.bytes += metadata.len();
-            Kind::File { executable: metadata.permissions().mode() & 0o111 != 0 }
+            Kind::File { executable: metadata.permissions().mode() & 0o111 != 0, seen: Seen::of(metadata) }
         } else if metadata.is_symlink() {
             let target = fs::read_link(source).map_err(host(source))?;
             if !stays_inside(path, &target) || leads_out(source, &self.root) {
@@ -81,42 +110,138 @@ impl Plan {
             }
             Kind::Link { target }
         } else {
-            let reason = format!("`{}` is neither a file, a directory nor a symbolic link", source.display());
+            let kind = metadata.file_type();
+            let what = if kind.is_socket() {
+                "a socket"
+            } else if kind.is_fifo() {
+                "a named pipe"
+            } else {
+                "a device file"
+            };
+            let reason = format!(
+                "`{}` is {what}: it is neither a file, a directory nor a symbolic link",
+                source.display()
+            );
             return Err(wrong(reason, "remove it from the artifact"));
         };
         self.entries.push(Entry { path: path.to_owned(), kind });
         Ok(())
     }
 
-    /// Copies everything into a new directory and gives the hash of what was written there.
-    pub(super) fn copy_to(&self, destination: &Path) -> Result<String, PrepareError> {
+    /// Copies everything into a new directory and says what was written there.
+    pub(super) fn copy_to(&self, destination: &Path) -> Result<Manifest, PrepareError> {
         make_directory(destination)?;
-        let mut tree = Sha256::new();
+        self.each(
+            |path| make_directory(&destination.join(path)),
+            |path, source, look| {
+                let to = destination.join(path);
+                file::copy(source, &to, look).map_err(|trouble| match trouble {
+                    Trouble::Source(error) => unreadable(&self.root.join(path), error),
+                    Trouble::Disk(error) => host(&to)(error),
+                })
+            },
+            |path, target| {
+                let to = destination.join(path);
+                std::os::unix::fs::symlink(target, &to).map_err(host(&to))
+            },
+        )
+    }
+
+    /// Reads everything and says what it is; `read` is told the bytes after each file.
+    fn describe(&self, read: &mut dyn FnMut(u64)) -> Result<Manifest, PrepareError> {
+        self.each(
+            |_| Ok(()),
+            |path, source, _| {
+                let hashed = file::hash(source).map_err(|error| unreadable(&self.root.join(path), error))?;
+                read(hashed.0);
+                Ok(hashed)
+            },
+            |_, _| Ok(()),
+        )
+    }
+
+    fn each(
+        &self,
+        directory: impl Fn(&Path) -> Result<(), PrepareError>,
+        mut file: impl FnMut(&Path, &mut File, Look) -> Result<(u64, Checksum), PrepareError>,
+        link: impl Fn(&Path, &Path) -> Result<(), PrepareError>,
+    ) -> Result<Manifest, PrepareError> {
+        let mut entries = Vec::with_capacity(self.entries.len());
         for Entry { path, kind } in &self.entries {
-            let (from, to) = (self.root.join(path), destination.join(path));
-            let (label, content) = match kind {
+            let kind = match kind {
                 Kind::Directory => {
-                    make_directory(&to)?;
-                    (b'd', Vec::new())
+                    directory(path)?;
+                    EntryKind::Directory
                 }
-                Kind::File { executable } => {
-                    let digest = copy_file(&from, &to, *executable).map_err(host(&from))?;
-                    (if *executable { b'x' } else { b'f' }, digest)
+                Kind::File { executable, seen } => {
+                    let from = self.root.join(path);
+                    let mut source = File::open(&from).map_err(|error| unreadable(&from, error))?;
+                    let modified = seen.modified.unwrap_or(SystemTime::UNIX_EPOCH);
+                    let look = Look { executable: *executable, modified };
+                    let (size, sha256) = file(path, &mut source, look)?;
+                    let modified = file::milliseconds(modified);
+                    EntryKind::File { executable: *executable, size, sha256, modified }
                 }
                 Kind::Link { target } => {
-                    std::os::unix::fs::symlink(target, &to).map_err(host(&to))?;
-                    (b'l', target.as_os_str().as_encoded_bytes().to_vec())
+                    link(path, target)?;
+                    EntryKind::Link { target: target.clone() }
                 }
             };
-            tree.update([label]);
-            // With their lengths, so that no two trees give the same bytes.
-            for part in [path.as_os_str().as_encoded_bytes(), &content] {
-                tree.update((part.len() as u64).to_be_bytes());
-                tree.update(part);
+            entries.push(artifact::Entry { path: path.clone(), kind });
+        }
+        self.look_again()?;
+        Ok(Manifest { entries })
+    }
+
+    /// Notices what was changed since the plan was made, before, while or after it was read.
+    fn look_again(&self) -> Result<(), PrepareError> {
+        for Entry { path, kind } in &self.entries {
+            let Kind::File { seen, .. } = kind else { continue };
+            let path = self.root.join(path);
+            if fs::symlink_metadata(&path).map(|metadata| Seen::of(&metadata)).ok() != Some(*seen) {
+                return Err(changed(&path));
             }
         }
-        Ok(hex::encode(tree.finalize()))
+        Ok(())
     }
+}
+
+/// What a directory holds, without a copy. `read` is told the bytes of each file that was read.
+///
+/// # Errors
+/// [`PrepareError`] for what could not be deployed: device files, links that lead out, files that change meanwhile.
+pub fn describe(directory: &Path, read: &mut dyn FnMut(u64)) -> Result<Manifest, PrepareError> {
+    Plan::of(directory, None)?.describe(read)
+}
+
+/// Bytes and number of the files of a directory, as a deployment would take them.
+///
+/// # Errors
+/// [`PrepareError`] for what could not be deployed.
+pub fn measure(directory: &Path) -> Result<(u64, usize), PrepareError> {
+    let plan = Plan::of(directory, None)?;
+    let files = plan.entries.iter().filter(|entry| matches!(entry.kind, Kind::File { .. })).count();
+    Ok((plan.bytes, files))
+}
+
+/// A file that is not what it was a moment ago.
+pub(super) fn changed(path: &Path) -> PrepareError {
+    let reason = format!("`{}` was changed while it was read", path.display());
+    wrong(reason, "deploy again when its build has ended")
+}
+
+fn unreadable(path: &Path, error: io::Error) -> PrepareError {
+    match error.kind() {
+        io::ErrorKind::NotFound => changed(path),
+        io::ErrorKind::InvalidFilename => too_long(path),
+        _ => host(path)(error),
+    }
+}
+
+fn too_long(path: &Path) -> PrepareError {
+    let length = path.as_os_str().len();
+    let reason = WrongPath::TooLong { shown: shown(path), length, limit: PATH_LIMIT }.to_string();
+    wrong(reason, "remove it from the artifact")
 }
 
 fn existing_directory(artifact: &Path) -> Result<PathBuf, PrepareError> {
@@ -132,26 +257,17 @@ fn existing_directory(artifact: &Path) -> Result<PathBuf, PrepareError> {
     }
 }
 
-fn is_left_out(entry: &DirEntry, state: &Metadata) -> bool {
-    let is_state = |metadata: Metadata| metadata.dev() == state.dev() && metadata.ino() == state.ino();
-    entry.file_name() == ".git" || entry.file_type().is_dir() && entry.metadata().is_ok_and(is_state)
+fn is_left_out(entry: &DirEntry, state: Option<&Metadata>) -> bool {
+    let is_state = |metadata: &Metadata| {
+        state.is_some_and(|state| metadata.dev() == state.dev() && metadata.ino() == state.ino())
+    };
+    is_left_out_by_name(entry.file_name())
+        || entry.file_type().is_dir() && entry.metadata().is_ok_and(|metadata| is_state(&metadata))
 }
 
-/// Whether a link's target, read as text, stays below the root.
-fn stays_inside(link: &Path, target: &Path) -> bool {
-    let mut depth = link.components().count().saturating_sub(1);
-    for component in target.components() {
-        match component {
-            Component::Normal(_) => depth += 1,
-            Component::CurDir => {}
-            Component::ParentDir => match depth.checked_sub(1) {
-                Some(above) => depth = above,
-                None => return false,
-            },
-            Component::RootDir | Component::Prefix(_) => return false,
-        }
-    }
-    true
+/// What is no part of any artifact.
+pub(super) fn is_left_out_by_name(name: &OsStr) -> bool {
+    name == ".git"
 }
 
 /// Whether a link leads out by way of other links, which its text does not show.
@@ -159,55 +275,8 @@ fn leads_out(link: &Path, root: &Path) -> bool {
     link.canonicalize().is_ok_and(|end| !end.starts_with(root))
 }
 
-fn make_directory(path: &Path) -> Result<(), PrepareError> {
+pub(super) fn make_directory(path: &Path) -> Result<(), PrepareError> {
     fs::create_dir(path).map_err(host(path))?;
     // Writable by us, so that a release can be removed without being root.
     fs::set_permissions(path, PermissionsExt::from_mode(0o755)).map_err(host(path))
-}
-
-/// Copies a file with its time of modification, which web servers make entity tags of, and hashes the copy.
-fn copy_file(from: &Path, to: &Path, executable: bool) -> io::Result<Vec<u8>> {
-    let mut source = File::open(from)?;
-    let metadata = source.metadata()?;
-    let mut copy = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(to)?;
-    let digest = if rustix::fs::ioctl_ficlone(&copy, &source).is_ok() {
-        copy.rewind()?;
-        relay(&mut copy, &mut io::sink())?
-    } else {
-        relay(&mut source, &mut copy)?
-    };
-    copy.set_modified(metadata.modified()?)?;
-    copy.set_permissions(PermissionsExt::from_mode(if executable { 0o555 } else { 0o444 }))?;
-    Ok(digest)
-}
-
-fn relay(from: &mut impl Read, to: &mut impl Write) -> io::Result<Vec<u8>> {
-    let mut digest = Sha256::new();
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok(digest.finalize().to_vec()),
-            Ok(count) => {
-                digest.update(&buffer[..count]);
-                to.write_all(&buffer[..count])?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_link_may_wander_inside_and_never_above() {
-        for (link, target) in [("a", "b"), ("d/a", "../b"), ("d/e/a", "../../b"), ("a", "./d/../b")] {
-            assert!(stays_inside(Path::new(link), Path::new(target)), "{link} -> {target}");
-        }
-        for (link, target) in [("a", "/etc"), ("a", "../b"), ("d/a", "../../b"), ("a", "d/../../b")] {
-            assert!(!stays_inside(Path::new(link), Path::new(target)), "{link} -> {target}");
-        }
-    }
 }
