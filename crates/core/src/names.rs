@@ -114,6 +114,13 @@ name!(
     |text| (8..=64).contains(&text.len()) && text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
 );
 name!(
+    /// A kind of worker of a service.
+    WorkerName,
+    "name of a worker",
+    "it has 1 to 63 lower-case letters, digits and inner hyphens",
+    is_label
+);
+name!(
     /// One running copy of a release; unique on its host.
     InstanceId,
     "instance id",

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::ArtifactSource;
 use crate::health::HealthPolicy;
-use crate::names::{ReleaseId, ServiceName, Version};
 use crate::windows::Windows;
+use crate::names::{ReleaseId, ServiceName, Version, WorkerName};
 
 /// An immutable snapshot: artifact, configuration and secret references under one content hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,26 @@ pub struct Configuration {
     /// A new instance that is not healthy after this time fails its deployment.
     #[serde(with = "humantime_serde")]
     pub health_deadline: Duration,
+    /// Programs without HTTP that run while the release is live, and only then.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub workers: BTreeMap<WorkerName, Worker>,
+}
+
+/// A program of a release that answers no requests. User, directory, variables and secrets are the release's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worker {
+    /// Program and arguments; `{version}` and `{environment}` are filled in at the start.
+    pub command: Vec<String>,
+    /// Copies that run.
+    pub instances: u32,
+    /// Whether it may run beside the workers of another release that say the same: then the new ones start before
+    /// the old ones are stopped.
+    pub overlap: bool,
+    /// Signal that asks it to finish what it does and stop.
+    pub stop_signal: String,
+    /// After this time it is killed.
+    #[serde(with = "humantime_serde")]
+    pub stop_timeout: Duration,
 }
 
 /// Which requests belong to a service.

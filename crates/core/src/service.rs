@@ -12,6 +12,7 @@ pub mod readiness;
 pub mod resolve;
 pub mod state;
 pub mod step;
+pub mod workers;
 
 pub use deployment::{Deployment, DeploymentKind, Outcome, Stage, Status, StepReport, Undo};
 pub use effect::{Answer, Effect, EffectId, PendingEffect, Purpose};
@@ -22,3 +23,4 @@ pub use readiness::Readiness;
 pub use resolve::{Way, WayOut};
 pub use state::{Clearing, Health, Instance, Recovery, ServiceState, Slot};
 pub use step::{Refusal, Transition, Watched, step};
+pub use workers::{WatchedWorkers, WorkerInstance, Workers};

@@ -92,6 +92,8 @@ enum Action {
     /// A shift arrives that nobody waits for.
     Late(usize),
     Health(Environment, Health),
+    /// Workers of live keep ending.
+    WorkersEnd,
     /// The controller starts again; meanwhile one instance may have died, or traffic been moved by hand.
     Crash {
         dies: Option<usize>,
@@ -102,6 +104,8 @@ enum Action {
 struct Service {
     budget: Budget,
     rollout: RolloutPolicy,
+    /// The versions that are deployed, in turn.
+    versions: [&'static str; 2],
 }
 
 fn now() -> Timestamp {
@@ -117,8 +121,8 @@ impl Service {
             Action::Deploy(when_open) => {
                 moment.left.deploys -= 1;
                 moment.requests += 1;
-                let version = format!("v{}", moment.requests);
-                deploy_event(moment.requests, &version, self.rollout.clone(), *when_open)
+                let version = self.versions[(moment.requests as usize - 1) % 2];
+                deploy_event(moment.requests, version, self.rollout.clone(), *when_open)
             }
             Action::Rollback => {
                 moment.left.rollbacks -= 1;
@@ -166,6 +170,12 @@ impl Service {
                 let instances = &moment.service.environments[*environment].instances;
                 let instances = instances.iter().map(|instance| instance.id.clone()).collect();
                 Event::HealthChanged { environment: *environment, instances, health: health.clone() }
+            }
+            Action::WorkersEnd => {
+                moment.left.ills -= 1;
+                let watched = moment.service.watched_workers().unwrap();
+                let (environment, workers) = (watched.environment, watched.workers);
+                Event::WorkersChanged { environment, workers, health: service_world::unhealthy() }
             }
             Action::Crash { dies, by_hand } => {
                 moment.left.crashes -= 1;
@@ -244,6 +254,9 @@ impl Model for Service {
             for watched in moment.service.watched() {
                 actions.push(Action::Health(watched.environment, service_world::unhealthy()));
             }
+            if moment.service.watched_workers().is_some() {
+                actions.push(Action::WorkersEnd);
+            }
         }
         if left.crashes > 0 {
             actions.push(Action::Crash { dies: None, by_hand: false });
@@ -306,7 +319,11 @@ fn rollout() -> RolloutPolicy {
 }
 
 fn check(budget: Budget, rollout: RolloutPolicy) {
-    let checker = Service { budget, rollout }.checker().threads(2).spawn_bfs().join();
+    check_versions(["v1", "v2"], budget, rollout);
+}
+
+fn check_versions(versions: [&'static str; 2], budget: Budget, rollout: RolloutPolicy) {
+    let checker = Service { budget, rollout, versions }.checker().threads(2).spawn_bfs().join();
     checker.assert_properties();
 }
 
@@ -331,4 +348,22 @@ fn the_same_without_auto_rollback_bake_and_standby() {
     let rollout =
         RolloutPolicy { bake: Duration::ZERO, standby: Duration::ZERO, auto_rollback: false, hold: None };
     check(Budget { deploys: 2, rollbacks: 1, aborts: 1, failures: 1, crashes: 1, ills: 0 }, rollout);
+}
+
+#[test]
+fn workers_of_two_releases_with_failures_in_every_order() {
+    let budget = Budget { deploys: 2, rollbacks: 1, aborts: 0, failures: 1, crashes: 0, ills: 0 };
+    check_versions(["mixed", "mixed-2"], budget, rollout());
+}
+
+#[test]
+fn workers_of_two_releases_with_crashes_in_every_order() {
+    let budget = Budget { deploys: 2, rollbacks: 1, aborts: 0, failures: 0, crashes: 1, ills: 0 };
+    check_versions(["mixed", "mixed-2"], budget, rollout());
+}
+
+#[test]
+fn workers_that_may_not_overlap_and_end_in_every_order() {
+    let budget = Budget { deploys: 2, rollbacks: 1, aborts: 0, failures: 0, crashes: 1, ills: 1 };
+    check_versions(["exclusive", "overlapping"], budget, rollout());
 }

@@ -37,6 +37,7 @@ enum Happening {
     Time(u16),
     Dies(u8),
     Health { blue: bool, healthy: bool },
+    Workers { healthy: bool },
     Restart { term: u8, remembers_route: bool },
 }
 
@@ -62,6 +63,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => any::<u16>().prop_map(Happening::Time),
         1 => any::<u8>().prop_map(Happening::Dies),
         2 => (any::<bool>(), any::<bool>()).prop_map(|(blue, healthy)| Happening::Health { blue, healthy }),
+        1 => any::<bool>().prop_map(|healthy| Happening::Workers { healthy }),
         2 => (0..4_u8, any::<bool>()).prop_map(|(term, remembers_route)| Happening::Restart {
             term, remembers_route
         }),
@@ -103,7 +105,8 @@ impl History {
                 };
                 let when_open = [WhenOpen::Refuse, WhenOpen::Queue, WhenOpen::Supersede, WhenOpen::EndBake]
                     [usize::from(*when_open)];
-                self.happens(&deploy_event(self.requests, &format!("v{version}"), policy, when_open));
+                let version = ["v0", "v1", "exclusive", "overlapping", "mixed"][usize::from(*version)];
+                self.happens(&deploy_event(self.requests, version, policy, when_open));
             }
             Happening::Rollback => {
                 self.requests += 1;
@@ -193,6 +196,12 @@ impl History {
                 let instances = self.world.slot(environment).instances.iter().map(|i| i.id.clone()).collect();
                 self.happens(&Event::HealthChanged { environment, instances, health });
             }
+            Happening::Workers { healthy } => {
+                let Some(watched) = self.world.state.watched_workers() else { return };
+                let health = if *healthy { Health::Healthy } else { service_world::unhealthy() };
+                let (environment, workers) = (watched.environment, watched.workers);
+                self.happens(&Event::WorkersChanged { environment, workers, health });
+            }
             Happening::Restart { term, remembers_route } => {
                 if !remembers_route {
                     // A router that lost its fence cannot know an old shift; none may be on its way to it.
@@ -267,6 +276,11 @@ impl History {
         prop_assert_eq!(&state.pending, &Vec::new());
         prop_assert!(state.deployment.is_none(), "{:?} is open for ever", state.deployment);
         prop_assert_eq!(state.next_deadline(), None);
+        prop_assert!(state.workers_are_settled(), "{:?}", state.workers);
+        let wanted = state.wanted_workers();
+        let others = self.world.outside.workers.keys().filter(|id| wanted.iter().all(|w| w.id != **id));
+        let left: Vec<_> = others.filter(|id| self.world.outside.running.contains(*id)).collect();
+        prop_assert!(left.is_empty(), "{left:?} work for nobody");
         Ok(())
     }
 }

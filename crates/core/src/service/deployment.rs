@@ -175,7 +175,8 @@ pub enum Stage {
 /// One thing that was done, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepReport {
-    /// `queue`, `vacate`, `provision`, `healthy`, `promote`, `switch`, `bake`, `drain`, `revive`, `switch back`, `stop`,
+    /// `queue`, `vacate`, `provision`, `healthy`, `promote`, `switch`, `workers`, `bake`, `drain`, `revive`,
+    /// `switch back`, `stop`,
     /// `restart` (of the controller).
     pub name: String,
     /// When it began.

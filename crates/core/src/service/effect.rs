@@ -8,6 +8,7 @@ use crate::receipt::Receipt;
 use crate::release::Release;
 use crate::routing::ServiceRoute;
 use crate::service::state::Instance;
+use crate::service::workers::WorkerInstance;
 use crate::timestamp::Timestamp;
 
 /// Identifies an effect for ever: ports use it to do a thing once although it may be asked for twice.
@@ -91,6 +92,22 @@ pub enum Effect {
         /// Who is stopped.
         instances: Vec<InstanceId>,
     },
+    /// Start these workers of a release that is live; those that run already are adopted.
+    StartWorkers {
+        /// The slot.
+        environment: Environment,
+        /// What to start.
+        release: Box<Release>,
+        /// Which workers, under which ids.
+        workers: Vec<WorkerInstance>,
+    },
+    /// Stop these workers; those that are gone count as stopped.
+    StopWorkers {
+        /// The slot.
+        environment: Environment,
+        /// Who is stopped.
+        workers: Vec<WorkerInstance>,
+    },
     /// Tell the operating system whom to spare when memory runs out.
     Prioritise {
         /// Instances of the live environment.
@@ -126,6 +143,10 @@ pub enum Answer {
     },
     /// The instances are stopped.
     Retired,
+    /// The workers run.
+    WorkersStarted,
+    /// The workers are stopped.
+    WorkersStopped,
     /// The priorities are set.
     Prioritised,
     /// It could not be done.

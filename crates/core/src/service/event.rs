@@ -88,6 +88,15 @@ pub enum Event {
         /// The conclusion.
         health: Health,
     },
+    /// The watch of the live environment's workers came to another conclusion.
+    WorkersChanged {
+        /// The slot.
+        environment: Environment,
+        /// Who was watched; stale news is ignored.
+        workers: Vec<InstanceId>,
+        /// The conclusion.
+        health: Health,
+    },
     /// Time went on: deadlines, bake and standby are looked at.
     TimePassed,
     /// A controller started, knows its term, and has looked at what is really there.

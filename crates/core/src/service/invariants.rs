@@ -13,6 +13,7 @@ use crate::service::effect::{Answer, Effect, PendingEffect, Purpose};
 use crate::service::event::Event;
 use crate::service::state::{Clearing, ServiceState};
 use crate::service::step::Transition;
+use crate::service::workers::WorkerInstance;
 
 /// An invariant that does not hold: a bug of this crate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +41,7 @@ impl ServiceState {
         self.check_gates()?;
         self.check_deployment()?;
         self.check_pending()?;
+        self.check_workers()?;
         self.check_progress()
     }
 
@@ -159,6 +161,31 @@ impl ServiceState {
         hold("I7", self.routes().count() <= 1, || "two shifts are pending at once".to_owned())?;
         let known = self.routes().all(|route| route.epoch.is_some_and(|epoch| epoch <= self.epoch));
         hold("I7", known, || "a pending shift is newer than the service".to_owned())
+    }
+
+    /// Workers run for the live environment, and for another one only while they are stopped; two releases' workers
+    /// are there at once only if both say that they may.
+    fn check_workers(&self) -> Checked {
+        let wanted = self.wanted_workers();
+        let is_wanted = |worker: &WorkerInstance| wanted.iter().any(|wanted| wanted.id == worker.id);
+        let all = || self.workers.iter().flat_map(|(_, workers)| &workers.asked);
+        for leaving in all().filter(|worker| !is_wanted(worker)) {
+            let beside = all().filter(|worker| is_wanted(worker));
+            let alone = beside.filter(|staying| !(leaving.overlap && staying.overlap)).count() == 0;
+            hold("workers", alone, || format!("`{}` runs beside those of another release", leaving.id))?;
+        }
+        for pending in &self.pending {
+            let Effect::StartWorkers { environment, workers, .. } = &pending.effect else { continue };
+            let proved = *environment == self.live && self.environments[self.live].passed_gates;
+            hold("workers", proved && workers.iter().all(is_wanted), || {
+                format!("{environment} gets workers and is not live")
+            })?;
+        }
+        let awaited = |environment| {
+            self.workers_are_changing(environment) || self.workers[environment].retry_at.is_some()
+        };
+        let goes_on = self.workers_are_settled() || Environment::ALL.into_iter().any(awaited);
+        hold("progress", goes_on, || "the change of workers waits for nothing".to_owned())
     }
 
     /// Whatever is open waits for an effect or a moment, or says that it is stuck.

@@ -12,6 +12,7 @@ use crate::release::Release;
 use crate::service::deployment::Deployment;
 use crate::service::effect::PendingEffect;
 use crate::service::freeze::Freeze;
+use crate::service::workers::Workers;
 use crate::timestamp::Timestamp;
 
 /// The aggregate: everything the controller knows about one service.
@@ -31,6 +32,9 @@ pub struct ServiceState {
     pub epoch: Epoch,
     /// The two slots.
     pub environments: PerEnvironment<Slot>,
+    /// The workers of each slot's releases that run, or may run: normally of the live one alone.
+    #[serde(default)]
+    pub workers: PerEnvironment<Workers>,
     /// The open deployment: from submission to the end of its bake.
     pub deployment: Option<Deployment>,
     /// Deployments that wait for the end of the open one, the next one first.
@@ -147,6 +151,7 @@ impl ServiceState {
             term: 0,
             epoch: Epoch::ZERO,
             environments: PerEnvironment::default(),
+            workers: PerEnvironment::default(),
             deployment: None,
             queue: Vec::new(),
             pending: Vec::new(),

@@ -1,7 +1,7 @@
 //! The decisions: one pure function from what was true and what happened to what is true now and what is wanted.
 //!
 //! The line forward is in `line`, its wait for a person in `hold`, the way back in `undo`, the emptying of a slot in `clearing`, its filling again
-//! after a loss in `restore`, what waits its turn in `queue`, every publication in `route`; `request`, `resolve`,
+//! after a loss in `restore`, what runs beside live in `workers`, what waits its turn in `queue`, every publication in `route`; `request`, `resolve`,
 //! `answer`, `health`, `time` and `recover` hold one kind of event each, and `by_hand` what `recover` finds moved. All of them work on a [`Draft`]. The same
 //! function serves the live run and the replay, so it may depend on nothing but its arguments.
 //!
@@ -27,6 +27,7 @@ mod restore;
 mod route;
 mod time;
 mod undo;
+mod workers;
 
 pub use health::Watched;
 pub use refusal::Refusal;
@@ -85,12 +86,16 @@ pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Trans
         Event::HealthChanged { environment, instances, health } => {
             draft.health_changed(*environment, instances, health);
         }
+        Event::WorkersChanged { environment, workers, health } => {
+            draft.workers_changed(*environment, workers, health);
+        }
         Event::TimePassed => draft.time_passed(),
         Event::ControllerStarted { term, route, blind, running, releases } => {
             draft.controller_started(*term, route.as_ref(), *blind, running, releases.as_deref());
         }
     }
     draft.start_queued();
+    draft.follow_with_workers();
     let (after, effects, closed) = draft.finish();
     let changed = after != *state || !effects.is_empty() || !closed.is_empty();
     let is_rescue = event.is_rescue() || state.is_being_rescued() || after.is_being_rescued();

@@ -47,6 +47,8 @@ fn start_time_again(service: &mut ServiceState, time: Timestamp) {
     for environment in Environment::ALL {
         let slot = &mut service.environments[environment];
         slot.retry_at = slot.retry_at.map(ahead);
+        let workers = &mut service.workers[environment];
+        workers.retry_at = workers.retry_at.map(ahead);
     }
     if let Some(deployment) = &mut service.deployment {
         deployment.bake_until = deployment.bake_until.map(ahead);
@@ -65,6 +67,11 @@ fn leave_out_the_report(service: &mut ServiceState) {
     }
     for environment in Environment::ALL {
         forget_history(&mut service.environments[environment]);
+        let workers = &mut service.workers[environment];
+        workers.trouble = workers.trouble.take().map(|_| String::new());
+        if let Health::Unhealthy { reason, .. } = &mut workers.health {
+            reason.clear();
+        }
     }
     let Some(deployment) = &mut service.deployment else {
         return;

@@ -13,13 +13,15 @@ use std::time::Duration;
 
 use cutover_core::health::HealthPolicy;
 use cutover_core::receipt::Receipt;
-use cutover_core::release::{Configuration, Release, RolloutPolicy, Route, RunPolicy};
+use cutover_core::release::{Configuration, Release, RolloutPolicy, Route, RunPolicy, Worker};
 use cutover_core::routing::ServiceRoute;
 use cutover_core::service::{
     Answer, Deployment, Effect, Event, Health, Instance, ObservedRoute, PendingEffect, Refusal, ServiceState,
     Slot, Way, WhenOpen, step,
 };
-use cutover_core::{Environment, Epoch, InstanceId, PerEnvironment, ReleaseId, Timestamp, Weights};
+use cutover_core::{
+    Environment, Epoch, InstanceId, PerEnvironment, ReleaseId, Timestamp, Weights, WorkerName,
+};
 
 /// A release of one instance whose identity follows from its version.
 pub(crate) fn release(version: &str) -> Release {
@@ -43,8 +45,28 @@ pub(crate) fn release(version: &str) -> Release {
             },
             health: HealthPolicy::default(),
             health_deadline: Duration::from_secs(300),
+            workers: workers(version),
         },
         secrets: Vec::new(),
+    }
+}
+
+/// The workers of a version, which its name tells: most have none.
+fn workers(version: &str) -> BTreeMap<WorkerName, Worker> {
+    let worker = |overlap| Worker {
+        command: vec!["./shop".to_owned(), "work".to_owned()],
+        instances: 1,
+        overlap,
+        stop_signal: "SIGTERM".to_owned(),
+        stop_timeout: Duration::from_secs(120),
+    };
+    let named = |name: &str, overlap| (name.parse().unwrap(), worker(overlap));
+    let version = version.split('-').next().unwrap_or_default();
+    match version {
+        "exclusive" => [named("mail", false)].into(),
+        "overlapping" => [named("mail", true)].into(),
+        "mixed" => [named("mail", true), named("report", false)].into(),
+        _ => BTreeMap::new(),
     }
 }
 
@@ -81,6 +103,8 @@ pub(crate) struct Outside {
     pub(crate) stopped: BTreeSet<InstanceId>,
     /// Instances that have been seen healthy.
     pub(crate) proved: BTreeSet<InstanceId>,
+    /// The workers that were ever started: of which slot and release, and whether they may overlap.
+    pub(crate) workers: BTreeMap<InstanceId, (Environment, ReleaseId, bool)>,
 }
 
 impl Outside {
@@ -105,6 +129,18 @@ impl Outside {
                 self.running.retain(|id| !instances.contains(id));
                 self.stopped.extend(instances.iter().cloned());
                 Answer::Retired
+            }
+            Effect::StartWorkers { environment, release, workers } => {
+                for worker in workers {
+                    self.running.insert(worker.id.clone());
+                    let of = (*environment, release.id.clone(), worker.overlap);
+                    self.workers.insert(worker.id.clone(), of);
+                }
+                Answer::WorkersStarted
+            }
+            Effect::StopWorkers { workers, .. } => {
+                self.running.retain(|id| workers.iter().all(|worker| worker.id != *id));
+                Answer::WorkersStopped
             }
             Effect::Prioritise { .. } => Answer::Prioritised,
         }
@@ -157,6 +193,12 @@ impl Outside {
         true
     }
 
+    /// The workers that run, by the names their ids tell.
+    pub(crate) fn working(&self) -> Vec<&str> {
+        let running = self.running.iter().filter(|id| self.workers.contains_key(*id));
+        running.map(|id| id.as_str().strip_prefix("shop-").unwrap()).collect()
+    }
+
     /// Instances that get new requests.
     pub(crate) fn in_traffic(&self) -> Vec<InstanceId> {
         let route = self.route.iter();
@@ -176,6 +218,16 @@ impl Outside {
         }
         if let Some(new) = self.in_traffic().iter().find(|id| !self.proved.contains(*id)) {
             return Err(format!("{new} has traffic and was never seen healthy"));
+        }
+        let working: Vec<_> =
+            self.workers.iter().filter(|(id, _)| self.running.contains(*id)).map(|(_, of)| of).collect();
+        for one in &working {
+            for other in &working {
+                let same = (&one.0, &one.1) == (&other.0, &other.1);
+                if !same && !(one.2 && other.2) {
+                    return Err(format!("workers of two releases run: {working:?}"));
+                }
+            }
         }
         Ok(())
     }
@@ -401,6 +453,8 @@ pub(crate) fn label(effect: &Effect) -> &'static str {
         Effect::Shift { .. } => "shift",
         Effect::Drain { .. } => "drain",
         Effect::Retire { .. } => "retire",
+        Effect::StartWorkers { .. } => "start workers",
+        Effect::StopWorkers { .. } => "stop workers",
         Effect::Prioritise { .. } => "prioritise",
     }
 }

@@ -49,6 +49,18 @@ impl Draft {
             {
                 self.cleared(*environment);
             }
+            (Effect::StartWorkers { environment, workers, .. }, Answer::WorkersStarted) => {
+                self.workers_started(*environment, workers);
+            }
+            (Effect::StopWorkers { environment, workers }, Answer::WorkersStopped) => {
+                self.workers_stopped(*environment, workers);
+            }
+            (Effect::StartWorkers { environment, .. }, Answer::Failed { reason, last_lines }) => {
+                self.workers_not_started(*environment, reason, last_lines);
+            }
+            (Effect::StopWorkers { environment, .. }, Answer::Failed { reason, .. }) => {
+                self.workers_not_stopped(*environment, reason);
+            }
             (_, Answer::Failed { reason, last_lines }) => {
                 if pending.purpose == Purpose::Deployment && !last_lines.is_empty() {
                     self.revise(|deployment| deployment.last_lines.clone_from(last_lines));
@@ -109,8 +121,15 @@ impl Draft {
             (Effect::Retire { environment, .. }, Purpose::Clearing(_)) => {
                 self.clearing_failed(*environment, reason);
             }
-            // Priorities are a kindness, and strays are looked for again at the next start.
-            (Effect::Retire { .. } | Effect::Prioritise { .. }, _) => {}
+            // Priorities are a kindness, strays are looked for again at the next start, and workers have an answer
+            // of their own.
+            (
+                Effect::Retire { .. }
+                | Effect::Prioritise { .. }
+                | Effect::StartWorkers { .. }
+                | Effect::StopWorkers { .. },
+                _,
+            ) => {}
         }
     }
 
@@ -142,6 +161,8 @@ impl PendingEffect {
             | (Effect::AwaitHealthy { .. }, Answer::Healthy { .. })
             | (Effect::Drain { .. }, Answer::Drained { .. })
             | (Effect::Retire { .. }, Answer::Retired)
+            | (Effect::StartWorkers { .. }, Answer::WorkersStarted)
+            | (Effect::StopWorkers { .. }, Answer::WorkersStopped)
             | (Effect::Prioritise { .. }, Answer::Prioritised)
             | (_, Answer::Failed { .. }) => true,
             _ => false,

@@ -195,6 +195,11 @@ impl ServiceState {
                 release.map_or(Duration::ZERO, |release| release.configuration.run.stop_timeout)
                     + RETIRE_GRACE
             }
+            Effect::StartWorkers { .. } => PROVISION_TIMEOUT,
+            Effect::StopWorkers { workers, .. } => {
+                let longest = workers.iter().map(|worker| worker.stop_timeout).max();
+                longest.unwrap_or_default() + RETIRE_GRACE
+            }
             Effect::Prioritise { .. } => PRIORITISE_TIMEOUT,
         }
     }

@@ -66,11 +66,15 @@ impl Draft {
         let Some(deployment) = self.state.deployment.as_ref().filter(|d| Deployment::is_baking(d)) else {
             return;
         };
-        let Health::Unhealthy { reason, last_lines } = &self.slot(self.state.live).health else {
-            return self.note_in_bake(None);
+        let (lost, last_lines) = match (&self.slot(self.state.live).health, &self.workers().health) {
+            (Health::Unhealthy { reason, last_lines }, _) => {
+                (format!("lost health in the bake: {reason}"), last_lines.clone())
+            }
+            (_, Health::Unhealthy { reason, last_lines }) => {
+                (format!("a worker failed in the bake: {reason}"), last_lines.clone())
+            }
+            _ => return self.note_in_bake(None),
         };
-        let last_lines = last_lines.clone();
-        let lost = format!("lost health in the bake: {reason}");
         if !deployment.rollout.auto_rollback {
             return self.note_in_bake(Some(format!("{lost}; not taken back, because auto_rollback is off")));
         }

@@ -160,6 +160,7 @@ impl Draft {
         slot.last_deployed = Some(now);
         slot.rolled_back = false;
         self.prioritise();
+        self.workers_change_hands();
     }
 
     /// Puts a receipt and its figures into the deployment's record.

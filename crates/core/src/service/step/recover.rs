@@ -56,6 +56,7 @@ impl Draft {
             decisions.extend(self.go_on_with_deployment(&found, starts));
         }
         decisions.extend(self.put_back(&found.running, starts));
+        decisions.extend(self.miss_workers(&found.running));
         // What clients may be sent to is not stopped before they are sent elsewhere.
         let routed_to = |id: &InstanceId| {
             let instances = route.and_then(|route| route.instances.as_ref());
@@ -173,6 +174,8 @@ impl Draft {
         for environment in Environment::ALL {
             let slot = self.slot_mut(environment);
             slot.retry_at = slot.retry_at.map(|at| at.min(now + LONGEST_PAUSE));
+            let workers = &mut self.state.workers[environment];
+            workers.retry_at = workers.retry_at.map(|at| at.min(now + LONGEST_PAUSE));
         }
     }
 
@@ -200,6 +203,10 @@ impl Draft {
     /// Whether the state knows of an instance: it is in a slot, or part of the open attempt.
     fn is_known(&self, id: &InstanceId) -> bool {
         Environment::ALL.into_iter().any(|environment| {
+            let workers = &self.state.workers[environment];
+            if workers.asked.iter().any(|worker| worker.id == *id) {
+                return true;
+            }
             let slot = self.slot(environment);
             let open = self.state.deployment.as_ref();
             let may_run = slot.clearing.is_some() || open.is_some_and(|open| open.has_provisioned(slot));

@@ -15,6 +15,7 @@ enum Alarm {
     StandbyEnds,
     Republish,
     Retry(Environment),
+    Workers(Environment),
 }
 
 impl Draft {
@@ -46,6 +47,8 @@ impl Draft {
                 self.go_on_clearing(environment);
             }
             Alarm::Retry(environment) => self.restore(environment),
+            // What they lack is asked for at the end of every step.
+            Alarm::Workers(environment) => self.state.workers[environment].retry_at = None,
         }
     }
 }
@@ -69,6 +72,9 @@ impl ServiceState {
         let republish = self.republish_at.map(|at| (Alarm::Republish, at));
         let retry = |(environment, slot): (_, &Slot)| slot.retry_at.map(|at| (Alarm::Retry(environment), at));
         let retries = self.environments.iter().filter_map(retry);
-        hold.into_iter().chain(bake).chain(standby).chain(republish).chain(retries).collect()
+        let workers = self.workers.iter().filter_map(|(environment, workers)| {
+            workers.retry_at.map(|at| (Alarm::Workers(environment), at))
+        });
+        hold.into_iter().chain(bake).chain(standby).chain(republish).chain(retries).chain(workers).collect()
     }
 }
