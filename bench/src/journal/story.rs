@@ -122,6 +122,7 @@ impl Story {
                 },
                 health: HealthPolicy::default(),
                 health_deadline: Duration::from_secs(60),
+                workers: BTreeMap::new(),
             },
             secrets: vec![SecretReference {
                 name: "DATABASE_URL".to_owned(),

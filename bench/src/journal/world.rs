@@ -6,7 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cutover_controller::ports::{
     Applied, DeploymentExecutor, Exit, HealthValidator, Mandate, PortError, PrepareError, Provision,
-    ReleaseStore, Routed, RouterError, Running, TrafficRouter,
+    ReleaseStore, Routed, RouterError, Running, StartWorkers,
+    TrafficRouter,
 };
 use cutover_controller::{Ports, SystemClock};
 use cutover_core::health::HealthPolicy;
@@ -75,6 +76,10 @@ impl DeploymentExecutor for World {
 
     async fn provision(&self, _: &EffectId, wanted: Provision<'_>) -> Result<Vec<Instance>, PortError> {
         Ok(started(wanted.instances))
+    }
+
+    async fn start_workers(&self, _: &EffectId, _: StartWorkers<'_>) -> Result<(), PortError> {
+        Ok(())
     }
 
     async fn stop(&self, _: &EffectId, _: &[InstanceId]) -> Result<(), PortError> {

@@ -10,6 +10,7 @@ mod census;
 mod command;
 mod directory;
 mod kept_log;
+mod live;
 mod log_file;
 mod log_line;
 mod logs;
@@ -34,7 +35,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
 
 use async_trait::async_trait;
-use cutover_controller::ports::{DeploymentExecutor, Exit, Mandate, PortError, Provision, Running};
+use cutover_controller::ports::{
+    DeploymentExecutor, Exit, Mandate, PortError, Provision, Running, StartWorkers,
+};
 use cutover_core::release::Release;
 use cutover_core::service::{EffectId, Instance};
 use cutover_core::{InstanceId, ServiceName};
@@ -60,6 +63,8 @@ pub struct ProcessSettings {
     pub program: PathBuf,
     /// Where the ports of instances come from; below the ephemeral range, so that no client socket takes one.
     pub ports: RangeInclusive<u16>,
+    /// Where the proxy tells which environment of each service is live; readable by everybody who may pass there.
+    pub live: PathBuf,
     /// `PATH` of every program, unless its configuration sets another.
     pub path: String,
     /// `LANG` of every program, unless its configuration sets another.
@@ -71,6 +76,7 @@ impl ProcessSettings {
     #[must_use]
     pub fn new(state_directory: PathBuf, program: PathBuf) -> Self {
         Self {
+            live: state_directory.join("live"),
             state_directory,
             program,
             ports: 20_000..=29_999,
@@ -160,9 +166,22 @@ impl DeploymentExecutor for ProcessExecutor {
             id: id.clone(),
             service: wanted.service.clone(),
             environment: wanted.environment,
+            worker: None,
             release: Arc::clone(&release),
         });
         self.for_each(each.collect(), |instances, wanted| instances.start(&wanted)).await
+    }
+
+    async fn start_workers(&self, _: &EffectId, wanted: StartWorkers<'_>) -> Result<(), PortError> {
+        let release = Arc::new(wanted.release.clone());
+        let each = wanted.workers.iter().map(|worker| Wanted {
+            id: worker.id.clone(),
+            service: wanted.service.clone(),
+            environment: wanted.environment,
+            worker: Some(worker.worker.clone()),
+            release: Arc::clone(&release),
+        });
+        self.for_each(each.collect(), |instances, wanted| instances.start(&wanted)).await.map(drop)
     }
 
     async fn stop(&self, _: &EffectId, instances: &[InstanceId]) -> Result<(), PortError> {
@@ -324,6 +343,7 @@ mod tests {
             home: None,
             service: "shop".parse().unwrap(),
             environment: cutover_core::Environment::Blue,
+            worker: None,
             release: "0123456789abcdef".parse().unwrap(),
             version: "v1".parse().unwrap(),
             command: vec!["./shop".to_owned()],
@@ -333,6 +353,7 @@ mod tests {
             workdir: "/nowhere".into(),
             user: None,
             port: 20_001,
+            live: None,
             stop_signal: "SIGTERM".to_owned(),
             stop_timeout: Duration::from_secs(1),
         }

@@ -76,6 +76,7 @@ impl Fixture {
                 },
                 health: HealthPolicy::default(),
                 health_deadline: Duration::from_secs(10),
+                workers: BTreeMap::new(),
             },
             secrets: BTreeMap::from([(
                 "TOKEN".to_owned(),

@@ -15,10 +15,20 @@ use cutover_core::service::{Answer, Effect, EffectId, PendingEffect};
 use cutover_core::{Environment, InstanceId, ServiceName};
 use tokio::sync::mpsc;
 
-use crate::ports::{Applied, PortError, Ports, Provision, RouterError};
+use crate::ports::{Applied, PortError, Ports, Provision, RouterError, StartWorkers};
 
 /// Between two questions to a router that could not be asked, or has not finished.
 const ROUTER_PAUSE: Duration = Duration::from_millis(50);
+
+/// The slot whose instances, or whose workers, an effect starts or stops. Such effects follow one another in the order
+/// they were asked for and are not cut short when nobody awaits them any more: else a stop could overtake the start that
+/// it undoes. Only one that hangs is ([`Former`]). Workers have a lane of their own: they may take long to finish what
+/// they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Lane {
+    environment: Environment,
+    of_workers: bool,
+}
 
 /// Carries out the effects of one service.
 #[derive(Clone)]
@@ -38,12 +48,15 @@ impl Performer {
         Self { ports, service, waiting_for }
     }
 
-    /// The slot whose instances an effect starts or stops. Such effects follow one another in the order they were
-    /// asked for and are not cut short when nobody awaits them any more: else a stop could overtake the start that
-    /// it undoes. Only one that hangs is ([`Former`]).
-    pub(crate) fn slot(effect: &Effect) -> Option<Environment> {
+    /// The lane of an effect that starts or stops something.
+    pub(crate) fn lane(effect: &Effect) -> Option<Lane> {
         match effect {
-            Effect::Provision { environment, .. } | Effect::Retire { environment, .. } => Some(*environment),
+            Effect::Provision { environment, .. } | Effect::Retire { environment, .. } => {
+                Some(Lane { environment: *environment, of_workers: false })
+            }
+            Effect::StartWorkers { environment, .. } | Effect::StopWorkers { environment, .. } => {
+                Some(Lane { environment: *environment, of_workers: true })
+            }
             Effect::AwaitHealthy { .. }
             | Effect::Shift { .. }
             | Effect::Drain { .. }
@@ -70,6 +83,16 @@ impl Performer {
             Effect::Drain { instances, .. } => self.drain(instances, pending).await,
             Effect::Retire { instances, .. } => {
                 self.ports.executor.stop(&pending.id, instances).await.map(|()| Answer::Retired)
+            }
+            Effect::StartWorkers { environment, release, workers } => {
+                let wanted =
+                    StartWorkers { service: &self.service, environment: *environment, release, workers };
+                let started = self.ports.executor.start_workers(&pending.id, wanted).await;
+                started.map(|()| Answer::WorkersStarted)
+            }
+            Effect::StopWorkers { workers, .. } => {
+                let ids: Vec<InstanceId> = workers.iter().map(|worker| worker.id.clone()).collect();
+                self.ports.executor.stop(&pending.id, &ids).await.map(|()| Answer::WorkersStopped)
             }
             Effect::Prioritise { live, idle } => {
                 self.ports.executor.prioritise(live, idle).await.map(|()| Answer::Prioritised)

@@ -15,7 +15,7 @@ use cutover_core::health::HealthPolicy;
 use cutover_core::receipt::Receipt;
 use cutover_core::release::{DeploymentSpec, Release};
 use cutover_core::routing::ServiceRoute;
-use cutover_core::service::{EffectId, Instance};
+use cutover_core::service::{EffectId, Instance, WorkerInstance};
 use cutover_core::statistics::Statistics;
 use cutover_core::{Environment, InstanceId, ReleaseId, ServiceName, Timestamp};
 
@@ -96,7 +96,20 @@ pub struct Provision<'a> {
     pub instances: &'a [InstanceId],
 }
 
-/// An instance that an executor knows of, alive.
+/// Which workers are started, and for what.
+#[derive(Debug, Clone, Copy)]
+pub struct StartWorkers<'a> {
+    /// The service.
+    pub service: &'a ServiceName,
+    /// The slot.
+    pub environment: Environment,
+    /// The release.
+    pub release: &'a Release,
+    /// The workers with the ids they shall have.
+    pub workers: &'a [WorkerInstance],
+}
+
+/// An instance that an executor knows of, alive; or a worker, whose address means nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
     /// Its service.
@@ -142,19 +155,25 @@ pub trait DeploymentExecutor: Send + Sync {
     /// If one could not be started; the others may run, and `stop` with all ids cleans up.
     async fn provision(&self, effect: &EffectId, wanted: Provision<'_>) -> Result<Vec<Instance>, PortError>;
 
-    /// Stops these instances; those that are unknown or gone count as stopped.
+    /// Starts these workers; those that run already are adopted. Returns when each program was started.
+    ///
+    /// # Errors
+    /// If one could not be started; the others may run, and `stop` with all ids cleans up.
+    async fn start_workers(&self, effect: &EffectId, wanted: StartWorkers<'_>) -> Result<(), PortError>;
+
+    /// Stops these instances or workers; those that are unknown or gone count as stopped.
     ///
     /// # Errors
     /// If one still runs after its stop timeout and a kill.
     async fn stop(&self, effect: &EffectId, instances: &[InstanceId]) -> Result<(), PortError>;
 
-    /// Every instance that runs now.
+    /// Every instance and worker that runs now.
     ///
     /// # Errors
     /// If that cannot be found out.
     async fn observe(&self) -> Result<Vec<Running>, PortError>;
 
-    /// How the program of this instance ended last since it was provisioned; `None` if it never did. It may run
+    /// How the program of this instance or worker ended last since it was provisioned; `None` if it never did. It may run
     /// again by now: an executor starts it again, after pauses that grow to a bound while it ends soon.
     async fn last_exit(&self, instance: &InstanceId) -> Option<Exit>;
 

@@ -12,13 +12,13 @@ use std::time::Duration;
 use cutover_core::service::{
     Deployment, Effect, EffectId, Event, PendingEffect, Refusal, ServiceState, step,
 };
-use cutover_core::{Environment, PerEnvironment, ServiceName};
+use cutover_core::ServiceName;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::crash;
 use crate::journal::{Importance, Journal, JournalError, Record};
-use crate::perform::{Former, Performer};
+use crate::perform::{Former, Lane, Performer};
 use crate::ports::Ports;
 use crate::watch::Watches;
 
@@ -95,8 +95,8 @@ struct ServiceLoop {
     deposed: bool,
     deposing: Deposing,
     running: HashMap<EffectId, AbortHandle>,
-    /// The last start or stop of each slot: the next one waits for its end.
-    slots: PerEnvironment<Option<JoinHandle<()>>>,
+    /// The last start or stop in each lane: the next one waits for its end.
+    lanes: HashMap<Lane, JoinHandle<()>>,
     publish: watch::Sender<Arc<Snapshot>>,
 }
 
@@ -147,7 +147,7 @@ pub(crate) fn start(common: Common, sequence: u64, state: ServiceState, first: E
         deposed: false,
         deposing,
         running: HashMap::new(),
-        slots: PerEnvironment::default(),
+        lanes: HashMap::new(),
         publish,
     };
     let told = service.publish.clone();
@@ -199,10 +199,8 @@ impl ServiceLoop {
             task.abort();
         }
         // Until these have ended the receiver lives, which tells whoever waits for the end.
-        for environment in Environment::ALL {
-            if let Some(task) = self.slots[environment].take() {
-                let _ = task.await;
-            }
+        for (_, task) in self.lanes.drain() {
+            let _ = task.await;
         }
     }
 
@@ -344,8 +342,8 @@ impl ServiceLoop {
     fn start(&mut self, pending: PendingEffect) {
         let (performer, events) = (self.performer.clone(), self.events.clone());
         let id = pending.id.clone();
-        let slot = Performer::slot(&pending.effect);
-        let former = slot.and_then(|slot| self.slots[slot].take()).map(Former::new);
+        let lane = Performer::lane(&pending.effect);
+        let former = lane.and_then(|lane| self.lanes.remove(&lane)).map(Former::new);
         tracing::debug!(service = %id.service, sequence = id.sequence, effect = label(&pending.effect), "performing");
         let patience = pending.deadline.since(self.ports.clock.now());
         let task = tokio::spawn(async move {
@@ -363,8 +361,10 @@ impl ServiceLoop {
             // The loop has ended if nobody takes the answer; the next start asks again.
             let _ = events.send(Event::Answered { effect: pending.id, answer });
         });
-        match slot {
-            Some(slot) => self.slots[slot] = Some(task),
+        match lane {
+            Some(lane) => {
+                self.lanes.insert(lane, task);
+            }
             None => {
                 if let Some(former) = self.running.insert(id, task.abort_handle()) {
                     former.abort();
@@ -381,6 +381,8 @@ fn label(effect: &Effect) -> &'static str {
         Effect::Shift { .. } => "shift",
         Effect::Drain { .. } => "drain",
         Effect::Retire { .. } => "retire",
+        Effect::StartWorkers { .. } => "start_workers",
+        Effect::StopWorkers { .. } => "stop_workers",
         Effect::Prioritise { .. } => "prioritise",
     }
 }

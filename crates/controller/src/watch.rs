@@ -1,5 +1,7 @@
 //! Watches the health of what runs, and tells the service's loop when the conclusion changes.
 
+mod workers;
+
 use std::time::Duration;
 
 use cutover_core::health::{HealthPolicy, HealthTracker};
@@ -13,7 +15,10 @@ use crate::ports::{Exit, Ports};
 
 /// What is watched, each with a task of its own.
 #[derive(Default)]
-pub(crate) struct Watches(Vec<Watch>);
+pub(crate) struct Watches {
+    instances: Vec<Watch>,
+    workers: Option<workers::Watch>,
+}
 
 struct Watch {
     environment: Environment,
@@ -51,9 +56,9 @@ impl Watches {
             |watch: &Watch, (environment, instances, policy): &(Environment, Vec<Instance>, HealthPolicy)| {
                 watch.environment == *environment && watch.instances == *instances && watch.policy == *policy
             };
-        self.0.retain(|watch| wanted.iter().any(|wanted| is(watch, wanted)));
+        self.instances.retain(|watch| wanted.iter().any(|wanted| is(watch, wanted)));
         for wanted in wanted {
-            if !self.0.iter().any(|watch| is(watch, &wanted)) {
+            if !self.instances.iter().any(|watch| is(watch, &wanted)) {
                 let (environment, instances, policy) = wanted;
                 let following = environment_health(
                     ports.clone(),
@@ -63,9 +68,23 @@ impl Watches {
                     events.clone(),
                 );
                 let task = tokio::spawn(following).abort_handle();
-                self.0.push(Watch { environment, instances, policy, task });
+                self.instances.push(Watch { environment, instances, policy, task });
             }
         }
+        self.follow_workers(state, ports, events);
+    }
+
+    fn follow_workers(
+        &mut self,
+        state: &ServiceState,
+        ports: &Ports,
+        events: &mpsc::UnboundedSender<Event>,
+    ) {
+        let wanted = state.watched_workers();
+        if self.workers.as_ref().map(workers::Watch::watched) == wanted.as_ref() {
+            return;
+        }
+        self.workers = wanted.map(|wanted| workers::Watch::begin(wanted, ports.clone(), events.clone()));
     }
 }
 

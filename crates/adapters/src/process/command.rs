@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{User, geteuid};
 
 use super::record::InstanceRecord;
-use super::state_id;
+use super::{live, state_id};
 
 /// Why a program cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -133,13 +133,21 @@ pub(super) fn environment(plan: &InstanceRecord) -> Result<BTreeMap<OsString, Os
         };
     }
     let said = [
-        ("PORT", plan.port.to_string()),
         ("CUTOVER_SERVICE", plan.service.to_string()),
         ("CUTOVER_ENVIRONMENT", plan.environment.to_string()),
         ("CUTOVER_VERSION", plan.version.to_string()),
         ("CUTOVER_INSTANCE", plan.id.to_string()),
     ];
     environment.extend(said.map(|(name, value)| (name.into(), value.into())));
+    match &plan.worker {
+        Some(worker) => environment.insert("CUTOVER_WORKER".into(), worker.as_str().into()),
+        None => environment.insert("PORT".into(), plan.port.to_string().into()),
+    };
+    if let Some(live) = &plan.live {
+        let told = live::Told::of(live, &plan.service, plan.environment);
+        environment.insert("CUTOVER_LIVE_FILE".into(), told.file.into());
+        environment.extend(told.url.map(|url| ("CUTOVER_LIVE_URL".into(), url.into())));
+    }
     // What an older executor planned is told by its records alone; a configured value must not pretend otherwise.
     environment.remove(&OsString::from(state_id::VARIABLE));
     if let Some(home) = &plan.home {
@@ -175,6 +183,23 @@ mod tests {
     fn a_user_that_does_not_exist_is_named() {
         let error = identity(Some("no-such-user")).unwrap_err().to_string();
         assert_eq!(error, "there is no user `no-such-user` on this host");
+    }
+
+    #[test]
+    fn a_worker_has_a_name_and_no_port_and_knows_where_it_is_told_what_is_live() {
+        let live = tempfile::tempdir().unwrap();
+        fs::write(live.path().join(live::ADDRESS), "127.0.0.1:7").unwrap();
+        let worker = Some("mail".parse().unwrap());
+        let plan = InstanceRecord {
+            worker,
+            live: Some(live.path().to_owned()),
+            ..crate::process::tests::instance_record()
+        };
+        let environment = environment(&plan).unwrap();
+        let value = |name: &str| environment.get(&OsString::from(name)).map(|value| value.to_str().unwrap());
+        assert_eq!((value("CUTOVER_WORKER"), value("PORT")), (Some("mail"), None));
+        assert_eq!(value("CUTOVER_LIVE_FILE"), live.path().join("shop/blue").to_str());
+        assert_eq!(value("CUTOVER_LIVE_URL"), Some("http://127.0.0.1:7/shop/blue"));
     }
 
     #[test]

@@ -34,8 +34,14 @@ impl Instances {
         let identity = command::identity(run.user.as_deref()).map_err(refused)?;
         let path = release.configuration.env.get("PATH").unwrap_or(&self.settings.path);
         command::resolve(&release.configuration.command, &workdir(release), path).map_err(refused)?;
-        if signals::parse(&run.stop_signal).is_none() {
-            return Err(PortError::new(format!("there is no signal `{}`", run.stop_signal)));
+        let workers = &release.configuration.workers;
+        for (name, worker) in workers {
+            command::resolve(&worker.command, &workdir(release), path)
+                .map_err(|error| PortError::new(format!("worker `{name}`: {error}")))?;
+        }
+        let stop_signals = workers.values().map(|worker| &worker.stop_signal).chain([&run.stop_signal]);
+        if let Some(unknown) = stop_signals.into_iter().find(|signal| signals::parse(signal).is_none()) {
+            return Err(PortError::new(format!("there is no signal `{unknown}`")));
         }
         if let (Some(user), Some(identity)) = (&run.user, identity) {
             check_reachable(&workdir(release), user, &identity)?;
@@ -54,7 +60,7 @@ impl Instances {
     fn running_of(&self, service: &ServiceName, release: &ReleaseId) -> Result<(u64, u32), PortError> {
         let (mut largest, mut running) = (0, 0);
         for (_, record, census) in self.survey()? {
-            if record.service == *service && census.is_running() {
+            if record.service == *service && record.worker.is_none() && census.is_running() {
                 largest = largest.max(resident(&census));
                 running += u32::from(record.release == *release);
             }

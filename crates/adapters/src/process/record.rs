@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cutover_core::{Environment, InstanceId, ReleaseId, ServiceName, Timestamp, Version};
+use cutover_core::{Environment, InstanceId, ReleaseId, ServiceName, Timestamp, Version, WorkerName};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,9 @@ pub(super) struct InstanceRecord {
     pub(super) home: Option<Home>,
     pub(super) service: ServiceName,
     pub(super) environment: Environment,
+    /// Which worker of its release; absent for an instance, which answers requests.
+    #[serde(default)]
+    pub(super) worker: Option<WorkerName>,
     pub(super) release: ReleaseId,
     pub(super) version: Version,
     /// Program and arguments, placeholders filled in.
@@ -40,7 +43,11 @@ pub(super) struct InstanceRecord {
     pub(super) workdir: PathBuf,
     /// The system user; the supervisor's own if absent.
     pub(super) user: Option<String>,
+    /// Where it accepts requests; zero for a worker.
     pub(super) port: u16,
+    /// Where it can read whether its environment is live. Older executors did not write it.
+    #[serde(default)]
+    pub(super) live: Option<PathBuf>,
     pub(super) stop_signal: String,
     #[serde(with = "humantime_serde")]
     pub(super) stop_timeout: Duration,

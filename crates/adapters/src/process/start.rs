@@ -12,16 +12,18 @@ use std::time::{Duration, Instant};
 use cutover_controller::ports::PortError;
 use cutover_core::release::Release;
 use cutover_core::service::Instance;
-use cutover_core::{Environment, InstanceId, ServiceName};
+use cutover_core::{Environment, InstanceId, ServiceName, WorkerName};
 
 use super::directory::{self, InstanceDirectory};
 use super::record::{ExitRecord, InstanceRecord, ProgramRecord, StartFailure, SupervisorRecord};
-use super::{EXIT_LINES, Instances, command, failed, log_file, port_choice, refused, state_id};
+use super::{EXIT_LINES, Instances, command, failed, live, log_file, port_choice, refused, state_id};
 
 /// A supervisor that has neither started its program nor said why not by then has failed.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 const SUPERVISOR_END: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// What stands for the port of a worker.
+const NO_PORT: u16 = 0;
 
 /// One instance that shall run.
 #[derive(Debug, Clone)]
@@ -29,6 +31,8 @@ pub(super) struct Wanted {
     pub(super) id: InstanceId,
     pub(super) service: ServiceName,
     pub(super) environment: Environment,
+    /// Which of the release's workers, if it is none of its instances.
+    pub(super) worker: Option<WorkerName>,
     pub(super) release: Arc<Release>,
 }
 
@@ -91,13 +95,15 @@ impl Instances {
         directory.forget::<StartFailure>().map_err(refused)?;
         // How it ended before it was asked for anew says nothing of what starts now.
         directory.forget::<ExitRecord>().map_err(refused)?;
+        live::begin(&self.settings.live, &wanted.service, wanted.environment)
+            .map_err(|error| failed("say whether its environment is live", error))?;
         let _choosing = self.choosing.lock().unwrap_or_else(PoisonError::into_inner);
         let former = directory.read::<InstanceRecord>().ok().flatten().map(|record| record.port);
-        let port = match former.filter(|&port| port_choice::is_free(port)) {
-            Some(port) => port,
-            None => self.choose_port(&wanted.id)?,
+        let record = match former.filter(|&port| port_choice::is_free(port)) {
+            _ if wanted.worker.is_some() => self.plan_worker(wanted)?,
+            Some(port) => self.plan(wanted, port),
+            None => self.plan(wanted, self.choose_port(&wanted.id)?),
         };
-        let record = self.plan(wanted, port);
         directory.write(&record).map_err(refused)?;
         Ok(record)
     }
@@ -133,6 +139,7 @@ impl Instances {
             home: Some(self.home()),
             service: wanted.service.clone(),
             environment: wanted.environment,
+            worker: None,
             release: release.id.clone(),
             version: release.version.clone(),
             command: configuration.command.iter().map(fill).collect(),
@@ -142,9 +149,30 @@ impl Instances {
             workdir: workdir(release),
             user,
             port,
+            live: Some(self.settings.live.clone()),
             stop_signal: configuration.run.stop_signal.clone(),
             stop_timeout: configuration.run.stop_timeout,
         }
+    }
+
+    /// The plan of a worker: as an instance, with its own command and without a port.
+    fn plan_worker(&self, wanted: &Wanted) -> Result<InstanceRecord, PortError> {
+        let release = &*wanted.release;
+        let name = wanted.worker.as_ref();
+        let Some(worker) = name.and_then(|name| release.configuration.workers.get(name)) else {
+            return Err(PortError::new(format!("the release has no worker for `{}`", wanted.id)));
+        };
+        let mut of_worker = release.clone();
+        of_worker.configuration.command.clone_from(&worker.command);
+        // A value with a port in it is about something that listens.
+        of_worker.configuration.env.retain(|_, value| !value.contains("{port}"));
+        let plan = self.plan(&Wanted { release: Arc::new(of_worker), ..wanted.clone() }, NO_PORT);
+        Ok(InstanceRecord {
+            worker: wanted.worker.clone(),
+            stop_signal: worker.stop_signal.clone(),
+            stop_timeout: worker.stop_timeout,
+            ..plan
+        })
     }
 
     /// Starts a supervisor; what comes back tells when it has ended. It makes its own session as the first thing

@@ -19,7 +19,7 @@ use super::census::{Census, Snapshot};
 use super::command::StartError;
 use super::directory::{InstanceDirectory, RecordError};
 use super::output::Output;
-use super::priority::{self, IDLE};
+use super::priority::{self, IDLE, LIVE};
 use super::process_table::{self, ProcessIdentity};
 use super::program::Program;
 use super::record::{ExitRecord, InstanceRecord, ProgramRecord, StartFailure, SupervisorRecord, now};
@@ -89,7 +89,9 @@ async fn supervise(plan: &InstanceRecord, directory: &InstanceDirectory) -> Resu
     let survivor = supervision.survivor().await?;
     if survivor.is_none() {
         // Until it is live it is the first to go when memory runs out; what it starts inherits that.
-        let _ = priority::set(i32::try_from(std::process::id()).unwrap_or_default(), IDLE);
+        // Workers run only for what is live.
+        let adjustment = if plan.worker.is_some() { LIVE } else { IDLE };
+        let _ = priority::set(i32::try_from(std::process::id()).unwrap_or_default(), adjustment);
     }
     supervision.introduce()?;
     let mut program = match survivor {

@@ -60,6 +60,7 @@ impl Host {
                 },
                 health: HealthPolicy::default(),
                 health_deadline: Duration::from_secs(10),
+                workers: BTreeMap::new(),
             },
             secrets: Vec::new(),
         };

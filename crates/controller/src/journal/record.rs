@@ -142,6 +142,7 @@ fn account(event: &Event, before: &ServiceState, after: &ServiceState, closed: &
         Event::FreezeRequested { freeze } => freeze.by.as_str(),
         Event::Answered { .. }
         | Event::HealthChanged { .. }
+        | Event::WorkersChanged { .. }
         | Event::TimePassed
         | Event::ControllerStarted { .. } => NOBODY,
     };
@@ -180,6 +181,10 @@ fn sentence(event: &Event, about: Option<&Deployment>, closed: &[Deployment]) ->
             Health::Healthy => format!("{environment} is healthy"),
             Health::Unknown => format!("nothing is known of the health of {environment}"),
         },
+        Event::WorkersChanged { environment, health, .. } => match health {
+            Health::Unhealthy { reason, .. } => format!("the workers of {environment} fail: {reason}"),
+            Health::Healthy | Health::Unknown => format!("the workers of {environment} run"),
+        },
         Event::TimePassed => match closed.iter().find(|closed| closed.status == Status::Live) {
             Some(closed) => format!("the bake of `{}` is over", closed.version),
             None => "a time that was waited for has come".to_owned(),
@@ -197,6 +202,8 @@ fn word(answer: &Answer) -> &'static str {
         Answer::Shifted { .. } => "shifted",
         Answer::Drained { .. } => "drained",
         Answer::Retired => "retired",
+        Answer::WorkersStarted => "workers started",
+        Answer::WorkersStopped => "workers stopped",
         Answer::Prioritised => "prioritised",
         Answer::Failed { .. } => "failed",
     }

@@ -88,6 +88,8 @@ impl InUse for ServiceState {
             Effect::Provision { instances, .. } | Effect::Retire { instances, .. } => instances.as_slice(),
             _ => &[],
         });
-        slots.map(|instance| instance.id.clone()).chain(asked.cloned()).collect()
+        let workers = self.workers.iter().flat_map(|(_, workers)| &workers.asked);
+        let workers = workers.map(|worker| worker.id.clone());
+        slots.map(|instance| instance.id.clone()).chain(asked.cloned()).chain(workers).collect()
     }
 }

@@ -128,6 +128,8 @@ fn answer(pending: &PendingEffect, now: Timestamp) -> Answer {
         }
         Effect::Drain { .. } => Answer::Drained { left: 0 },
         Effect::Retire { .. } => Answer::Retired,
+        Effect::StartWorkers { .. } => Answer::WorkersStarted,
+        Effect::StopWorkers { .. } => Answer::WorkersStopped,
         Effect::Prioritise { .. } => Answer::Prioritised,
     }
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use cutover_controller::ports::Exit;
 use cutover_core::health::HealthPolicy;
-use cutover_core::release::{Configuration, DeploymentSpec, Release, RolloutPolicy, Route, RunPolicy};
-use cutover_core::{ServiceName, Timestamp, Version};
+use cutover_core::release::{
+    Configuration, DeploymentSpec, Release, RolloutPolicy, Route, RunPolicy, Worker,
+};
+use cutover_core::{ServiceName, Timestamp, Version, WorkerName};
 
 /// Milliseconds until a good instance answers well.
 const READY: u64 = 400;
@@ -49,6 +51,11 @@ impl Behaviour {
             Self::Never | Self::Dies => false,
             Self::Sick => (READY..SICK).contains(&age),
         }
+    }
+
+    /// The end of a program that keeps ending.
+    pub(crate) fn loops(self) -> Option<Exit> {
+        Self::Dies.exit().map(|exit| Exit { at: Timestamp::from_millis(u64::MAX), restarts: 3, ..exit })
     }
 
     pub(crate) fn exit(self) -> Option<Exit> {
@@ -93,6 +100,7 @@ pub(crate) fn spec(service: &ServiceName, version: &str, bake: u64, auto_rollbac
                 ..HealthPolicy::default()
             },
             health_deadline: Duration::from_secs(30),
+            workers: workers(version),
         },
         secrets: BTreeMap::new(),
         windows: None,
@@ -104,6 +112,22 @@ pub(crate) fn spec(service: &ServiceName, version: &str, bake: u64, auto_rollbac
             auto_rollback,
             hold: None,
         },
+    }
+}
+
+/// A third of all versions have a worker that may overlap, a third one that may not, a third none.
+fn workers(version: &str) -> BTreeMap<WorkerName, Worker> {
+    let number: u32 = version.bytes().filter(u8::is_ascii_digit).map(u32::from).sum();
+    let worker = |overlap| Worker {
+        command: vec!["./shop".to_owned(), "work".to_owned()],
+        instances: 1 + number % 2,
+        overlap,
+        stop_signal: "SIGTERM".to_owned(),
+        stop_timeout: Duration::from_secs(20),
+    };
+    match number % 3 {
+        0 => BTreeMap::new(),
+        kind => [("mail".parse().unwrap(), worker(kind == 1))].into(),
     }
 }
 

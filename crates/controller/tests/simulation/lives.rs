@@ -194,5 +194,6 @@ fn is_at_rest(snapshot: &Snapshot) -> bool {
         .environments
         .iter()
         .all(|(_, slot)| slot.retry_at.is_none() && (slot.clearing.is_none() || stuck));
-    resting && slots && state.pending.is_empty() && state.republish_at.is_none()
+    let workers = state.workers.iter().all(|(_, workers)| workers.retry_at.is_none());
+    resting && slots && workers && state.pending.is_empty() && state.republish_at.is_none()
 }

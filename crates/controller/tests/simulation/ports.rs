@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cutover_controller::ports::{
     Applied, DeploymentExecutor, EvidenceSource, Exit, HealthValidator, Mandate, PortError, PrepareError,
-    Provision, ReleaseStore, Routed, RouterError, Running, TrafficRouter,
+    Provision, ReleaseStore, StartWorkers, Routed, RouterError, Running, TrafficRouter,
 };
 use cutover_controller::{Clock, Ports};
 use cutover_core::health::HealthPolicy;
@@ -171,19 +171,8 @@ impl Drop for Starting<'_> {
     }
 }
 
-#[async_trait]
-impl DeploymentExecutor for Outside {
-    async fn preflight(&self, _: &ServiceName, _: &Release) -> Result<(), PortError> {
-        self.ask(Port::Preflight, || broken("the look for room"), |_, _| Ok(())).await
-    }
-
-    async fn provision(&self, _: &EffectId, wanted: Provision<'_>) -> Result<Vec<Instance>, PortError> {
-        let start = Start {
-            service: wanted.service.clone(),
-            environment: wanted.environment,
-            release: wanted.release.clone(),
-            ids: wanted.instances.to_vec(),
-        };
+impl Outside {
+    async fn start(&self, start: Start) -> Result<Vec<Instance>, PortError> {
         let twice = {
             let mut world = self.world();
             let twice = start.ids.iter().any(|id| world.starting.contains(id));
@@ -209,6 +198,38 @@ impl DeploymentExecutor for Outside {
         let answer = self.befall(fault, || broken("the start of instances"), started).await;
         starting.due = None;
         answer
+    }
+}
+
+#[async_trait]
+impl DeploymentExecutor for Outside {
+    async fn start_workers(&self, _: &EffectId, wanted: StartWorkers<'_>) -> Result<(), PortError> {
+        let each = wanted.workers.iter().map(|worker| worker.overlap);
+        let start = Start {
+            service: wanted.service.clone(),
+            environment: wanted.environment,
+            release: wanted.release.clone(),
+            ids: wanted.workers.iter().map(|worker| worker.id.clone()).collect(),
+            worker: Some(each.fold(true, |all, overlap| all && overlap)),
+            late: false,
+        };
+        self.start(start).await.map(drop)
+    }
+
+    async fn preflight(&self, _: &ServiceName, _: &Release) -> Result<(), PortError> {
+        self.ask(Port::Preflight, || broken("the look for room"), |_, _| Ok(())).await
+    }
+
+    async fn provision(&self, _: &EffectId, wanted: Provision<'_>) -> Result<Vec<Instance>, PortError> {
+        let start = Start {
+            service: wanted.service.clone(),
+            environment: wanted.environment,
+            release: wanted.release.clone(),
+            ids: wanted.instances.to_vec(),
+            worker: None,
+            late: false,
+        };
+        self.start(start).await
     }
 
     async fn stop(&self, _: &EffectId, instances: &[InstanceId]) -> Result<(), PortError> {

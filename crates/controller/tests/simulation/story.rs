@@ -302,6 +302,12 @@ async fn compare(life: &Life) {
                 }
             }
         }
+        for worker in state.wanted_workers() {
+            if !world.process(&worker.id).is_some_and(crate::world::Process::is_alive) {
+                world.breach(format!("a worker of {} is gone and nobody starts it", state.name));
+            }
+            known.insert(worker.id);
+        }
         let live = &state.environments[state.live];
         if live.release.is_some() {
             let routed = world.router.tables.get(&state.name).map(|table| table.route.clone());

@@ -54,6 +54,10 @@ pub(crate) struct Start {
     pub(crate) environment: Environment,
     pub(crate) release: Release,
     pub(crate) ids: Vec<InstanceId>,
+    /// For workers whether they may overlap; `None` for instances.
+    pub(crate) worker: Option<bool>,
+    /// Whether somebody had given it up.
+    pub(crate) late: bool,
 }
 
 /// An instance.
@@ -72,6 +76,10 @@ pub(crate) struct Process {
     /// Whether it has ever passed enough of them.
     pub(crate) proved: bool,
     exit: Option<Exit>,
+    /// For a worker whether it may overlap; `None` for an instance.
+    pub(crate) worker: Option<bool>,
+    /// Started by somebody who had given up: it may meet others, until it is found and stopped.
+    late: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,7 +158,7 @@ impl World {
         for (at, start) in std::mem::take(&mut self.late_starts) {
             if at <= now {
                 self.note(at, "a start comes about that was given up");
-                self.start(&start, at);
+                self.start(&Start { late: true, ..start }, at);
             } else {
                 self.late_starts.push((at, start));
             }
@@ -184,7 +192,7 @@ impl World {
 
     /// Starts those that do not run, adopts those that do.
     pub(crate) fn start(&mut self, start: &Start, now: u64) -> Vec<Instance> {
-        let Start { service, environment, release, ids } = start;
+        let Start { service, environment, release, ids, worker, late } = start;
         let mut answered = Vec::new();
         for id in ids {
             let known = self.processes.iter().position(|process| process.id == *id);
@@ -216,7 +224,10 @@ impl World {
                     former.proved && former.being == Being::Gone
                 }),
                 exit: None,
+                worker: *worker,
+                late: *late,
             };
+            self.watch_workers(&process);
             answered.push(Instance { id: id.clone(), address: process.address });
             match known {
                 Some(position) => self.processes[position] = process,
@@ -226,6 +237,23 @@ impl World {
             self.note(now, format!("{service}: {nick} starts on {environment}"));
         }
         answered
+    }
+
+    /// Workers of two attempts are there at once only if both may overlap.
+    fn watch_workers(&mut self, new: &Process) {
+        let Some(overlap) = new.worker else { return };
+        let attempt = |process: &Process| {
+            let id = process.id.as_str();
+            id.rfind("-mail-").map(|end| id[..end].to_owned())
+        };
+        let met = self.processes.iter().find(|other| {
+            let meets = other.is_alive() && other.service == new.service && attempt(other) != attempt(new);
+            meets && !other.late && !new.late && other.worker.is_some_and(|it| !(it && overlap))
+        });
+        if let Some(met) = met {
+            let versions = (met.version.clone(), new.version.clone());
+            self.breach(format!("workers of {} and {} run at once", versions.0, versions.1));
+        }
     }
 
     pub(crate) fn stop(&mut self, ids: &[InstanceId], now: u64) {
@@ -286,6 +314,10 @@ impl World {
 
     pub(crate) fn last_exit(&self, id: &InstanceId) -> Option<Exit> {
         let process = self.process(id)?;
+        // A sick release's workers keep ending from the start.
+        if process.worker.is_some() && process.behaviour == Behaviour::Sick {
+            return process.behaviour.loops();
+        }
         process.exit.clone().or_else(|| process.behaviour.exit())
     }
 

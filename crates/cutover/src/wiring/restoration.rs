@@ -127,6 +127,8 @@ impl Live {
             Effect::AwaitHealthy { .. }
             | Effect::Drain { .. }
             | Effect::Retire { .. }
+            | Effect::StartWorkers { .. }
+            | Effect::StopWorkers { .. }
             | Effect::Prioritise { .. } => false,
         };
         let busy = state.pending.iter().any(|pending| under_way(&pending.effect));
