@@ -142,6 +142,8 @@ fn answer(pending: &PendingEffect, now: Timestamp) -> Answer {
         Effect::Shift { route } => Answer::Shifted { receipt: receipt(route, now) },
         Effect::Drain { .. } => Answer::Drained { left: 0 },
         Effect::Retire { .. } => Answer::Retired,
+        Effect::StartWorkers { .. } => Answer::WorkersStarted,
+        Effect::StopWorkers { .. } => Answer::WorkersStopped,
         Effect::Prioritise { .. } => Answer::Prioritised,
     }
 }

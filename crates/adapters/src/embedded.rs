@@ -33,9 +33,7 @@ impl From<UnixHttpError> for RouterError {
     fn from(error: UnixHttpError) -> Self {
         match error {
             UnixHttpError::Malformed { .. } => Self::Refused(error.to_string()),
-            UnixHttpError::Unreachable { .. }
-            | UnixHttpError::Broken { .. }
-            | UnixHttpError::Tunnel(_) => {
+            UnixHttpError::Unreachable { .. } | UnixHttpError::Broken { .. } | UnixHttpError::Tunnel(_) => {
                 Self::Unreachable(error.to_string())
             }
         }

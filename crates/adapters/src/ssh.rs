@@ -85,7 +85,8 @@ impl Ssh {
 
     fn command(&self, terminal: &str, words: &[OsString]) -> Result<Command, TunnelError> {
         let SshSettings { program, destination, remote_program, state_directory, can_ask } = &self.settings;
-        let (first, rest) = program.split_first().map_or(("ssh", [].as_slice()), |(first, rest)| (first, rest));
+        let (first, rest) =
+            program.split_first().map_or(("ssh", [].as_slice()), |(first, rest)| (first, rest));
         let mut command = Command::new(first);
         // What was given in place of `ssh` comes first and thereby wins: ssh takes the first value of each option.
         command.args(rest).arg(terminal);
@@ -165,7 +166,10 @@ impl Tunnel for Ssh {
                 Err(trouble::explain(&self.settings, status, &words.all().await, &noise))
             }
             Err(_) => Err(TunnelError {
-                hint: Some(format!("see whether `ssh {} true` gets an answer", self.settings.destination.by_hand())),
+                hint: Some(format!(
+                    "see whether `ssh {} true` gets an answer",
+                    self.settings.destination.by_hand()
+                )),
                 ..self.error(format!(
                     "`{}` has not answered within {} s",
                     self.settings.destination,
@@ -244,7 +248,11 @@ mod stream {
     use super::Stream;
 
     impl AsyncRead for Stream {
-        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
             Pin::new(&mut self.stream).poll_read(cx, buf)
         }
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cutover_core::service::{Deployment, EffectId, ServiceState};
+use cutover_core::service::{Deployment, Effect, EffectId, PendingEffect, ServiceState};
 use cutover_core::{DeploymentId, InstanceId, ServiceName};
 use tokio::sync::{Mutex, oneshot, watch};
 use tokio::task::JoinSet;
@@ -191,7 +191,9 @@ impl DeploymentManager {
             return;
         }
         let services = self.services.lock().await;
-        let rests = |handle: &&ServiceHandle| handle.snapshots.borrow().state.pending.is_empty();
+        // A worker may take long to finish what it does; the rest is looked after meanwhile.
+        let leaves = |pending: &PendingEffect| matches!(pending.effect, Effect::StopWorkers { .. });
+        let rests = |handle: &&ServiceHandle| handle.snapshots.borrow().state.pending.iter().all(leaves);
         let resting: Vec<ServiceHandle> = services.values().filter(rests).cloned().collect();
         drop(services);
         // Who could not take it in now is looked at again next time.

@@ -9,10 +9,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cutover_core::ServiceName;
 use cutover_core::service::{
     Deployment, Effect, EffectId, Event, PendingEffect, Refusal, ServiceState, step,
 };
-use cutover_core::ServiceName;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 

@@ -74,12 +74,7 @@ impl Watches {
         self.follow_workers(state, ports, events);
     }
 
-    fn follow_workers(
-        &mut self,
-        state: &ServiceState,
-        ports: &Ports,
-        events: &mpsc::UnboundedSender<Event>,
-    ) {
+    fn follow_workers(&mut self, state: &ServiceState, ports: &Ports, events: &mpsc::UnboundedSender<Event>) {
         let wanted = state.watched_workers();
         if self.workers.as_ref().map(workers::Watch::watched) == wanted.as_ref() {
             return;

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::ArtifactSource;
 use crate::health::HealthPolicy;
-use crate::windows::Windows;
 use crate::names::{ReleaseId, ServiceName, Version, WorkerName};
+use crate::windows::Windows;
 
 /// An immutable snapshot: artifact, configuration and secret references under one content hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

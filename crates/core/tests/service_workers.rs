@@ -27,8 +27,10 @@ impl World {
     fn workers_end(&mut self) {
         let watched = self.state.watched_workers().unwrap();
         let (environment, workers) = (watched.environment, watched.workers);
-        let health =
-            Health::Unhealthy { reason: "worker `mail` ended".to_owned(), last_lines: vec!["no queue".to_owned()] };
+        let health = Health::Unhealthy {
+            reason: "worker `mail` ended".to_owned(),
+            last_lines: vec!["no queue".to_owned()],
+        };
         self.happens(&Event::WorkersChanged { environment, workers, health }).unwrap();
     }
 }
@@ -118,7 +120,10 @@ fn workers_that_keep_ending_take_the_release_back_in_the_bake_and_are_told_of_af
     world.workers_end();
     world.go_well();
     let ended = world.last_closed();
-    assert_eq!((ended.status, ended.last_lines.as_slice()), (Status::RolledBack, ["no queue".to_owned()].as_slice()));
+    assert_eq!(
+        (ended.status, ended.last_lines.as_slice()),
+        (Status::RolledBack, ["no queue".to_owned()].as_slice())
+    );
     assert_eq!(world.live_version(), Some("exclusive"));
 
     let mut world = World::settled(&["exclusive", "exclusive-2"]);

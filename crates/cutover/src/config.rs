@@ -25,6 +25,7 @@ mod secrets;
 mod value;
 mod variables;
 mod version;
+mod worker;
 
 mod guess;
 mod sample;

@@ -16,7 +16,9 @@ pub struct Destination {
 
 /// What does not name a host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{typed}` does not name a host: {why}; write it like `deploy@box`, `deploy@box:2222` or `ssh://deploy@box`")]
+#[error(
+    "`{typed}` does not name a host: {why}; write it like `deploy@box`, `deploy@box:2222` or `ssh://deploy@box`"
+)]
 pub struct InvalidDestination {
     typed: String,
     why: &'static str,
@@ -72,7 +74,9 @@ impl FromStr for Destination {
         };
         let (host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((host, "")) => (host, None),
-            Some((host, rest)) => (host, Some(rest.strip_prefix(':').ok_or_else(|| invalid("`]` is not the end"))?)),
+            Some((host, rest)) => {
+                (host, Some(rest.strip_prefix(':').ok_or_else(|| invalid("`]` is not the end"))?))
+            }
             // More than one colon without brackets is an IPv6 address.
             None if place.matches(':').count() == 1 => {
                 place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port)))
@@ -119,7 +123,13 @@ mod tests {
         check("box", None, "box", None, "box");
         check("deploy@box", Some("deploy"), "box", None, "deploy@box");
         check("deploy@box:2222", Some("deploy"), "box", Some(2222), "deploy@box:2222");
-        check("ssh://deploy@box.example.com:22/", Some("deploy"), "box.example.com", Some(22), "deploy@box.example.com:22");
+        check(
+            "ssh://deploy@box.example.com:22/",
+            Some("deploy"),
+            "box.example.com",
+            Some(22),
+            "deploy@box.example.com:22",
+        );
         check("anna@corp.example@box", Some("anna@corp.example"), "box", None, "anna@corp.example@box");
         check("deploy@[fe80::1]:22", Some("deploy"), "fe80::1", Some(22), "deploy@[fe80::1]:22");
         check("::1", None, "::1", None, "::1");
@@ -128,8 +138,23 @@ mod tests {
     #[test]
     fn what_ssh_or_a_shell_would_take_for_something_else_is_refused() {
         for typed in [
-            "", "@box", "deploy@", "-oProxyCommand=id", "deploy@-oProxyCommand=id", "-l@box", "box name", "box;id",
-            "$(id)@box", "box:0", "box:70000", "box:", "tcp://box", "ssh://box/var/lib", "[::1]x", "a\nb", "`id`",
+            "",
+            "@box",
+            "deploy@",
+            "-oProxyCommand=id",
+            "deploy@-oProxyCommand=id",
+            "-l@box",
+            "box name",
+            "box;id",
+            "$(id)@box",
+            "box:0",
+            "box:70000",
+            "box:",
+            "tcp://box",
+            "ssh://box/var/lib",
+            "[::1]x",
+            "a\nb",
+            "`id`",
         ] {
             assert!(typed.parse::<Destination>().is_err(), "{typed}");
         }

@@ -97,10 +97,8 @@ impl Lives {
 }
 
 fn explained(id: &InstanceId, exit: Exit) -> Health {
-    let reason = format!(
-        "worker `{id}` keeps ending ({}) and was started again {} times",
-        exit.how, exit.restarts
-    );
+    let reason =
+        format!("worker `{id}` keeps ending ({}) and was started again {} times", exit.how, exit.restarts);
     Health::Unhealthy { reason, last_lines: exit.last_lines }
 }
 

@@ -32,6 +32,9 @@ fn a_record_of_format_1_is_still_read() {
     let mut state = new.state;
     // What format 1 did not know.
     state.freeze = None;
+    state.workers = old.state.workers.clone();
+    let live = state.environments.green.release.as_mut().unwrap();
+    live.configuration.workers.clear();
     let open = state.deployment.as_mut().unwrap();
     (open.overrode, open.origin, open.window_closes) = (None, None, None);
     assert_eq!((old.at, &old.decider, &old.state), (new.at, &new.decider, &state));
@@ -112,7 +115,7 @@ fn a_record_says_who_asked_why_and_about_which_deployment() {
         ("shop-v1-good", "cutover", "effect 1 was answered: provisioned"),
         ("shop-v2-good", "alice", "deploy of `v2-good` was asked for"),
         ("shop-v2-good", "bob", "rolled back by hand"),
-        ("-", "cutover", "effect 14 was answered: retired"),
+        ("-", "cutover", "effect 16 was answered: retired"),
     ] {
         assert!(told.contains(&expected), "{expected:?} is not among {told:#?}");
     }

@@ -115,9 +115,17 @@ pub(crate) fn spec(service: &ServiceName, version: &str, bake: u64, auto_rollbac
     }
 }
 
-/// A third of all versions have a worker that may overlap, a third one that may not, a third none.
+/// The same for a release that has workers, if its number says so.
+pub(crate) fn working_version(number: u64, behaviour: Behaviour) -> String {
+    format!("w{number}-{}", behaviour.word())
+}
+
+/// A third of all `w` versions have a worker that may overlap, a third one that may not, a third none.
 fn workers(version: &str) -> BTreeMap<WorkerName, Worker> {
     let number: u32 = version.bytes().filter(u8::is_ascii_digit).map(u32::from).sum();
+    if !version.starts_with('w') {
+        return BTreeMap::new();
+    }
     let worker = |overlap| Worker {
         command: vec!["./shop".to_owned(), "work".to_owned()],
         instances: 1 + number % 2,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cutover_controller::ports::{
     Applied, DeploymentExecutor, EvidenceSource, Exit, HealthValidator, Mandate, PortError, PrepareError,
-    Provision, ReleaseStore, StartWorkers, Routed, RouterError, Running, TrafficRouter,
+    Provision, ReleaseStore, Routed, RouterError, Running, StartWorkers, TrafficRouter,
 };
 use cutover_controller::{Clock, Ports};
 use cutover_core::health::HealthPolicy;

@@ -8,7 +8,7 @@ use cutover_core::ServiceName;
 use cutover_core::service::{Health, Stage, Status, Way, WhenOpen};
 use tokio::time::timeout;
 
-use crate::behaviour::{self, Behaviour, version};
+use crate::behaviour::{self, Behaviour, working_version};
 use crate::fault::Fault;
 use crate::lives::{Life, Lives};
 use crate::random::Random;
@@ -151,7 +151,10 @@ impl Story {
             _ => Behaviour::Good,
         };
         let back = self.chance.below(self.number.min(2));
-        let version = if back == 0 { version(self.number, behaviour) } else { version(1, Behaviour::Good) };
+        let version = match back {
+            0 => working_version(self.number, behaviour),
+            _ => working_version(1, Behaviour::Good),
+        };
         let (bake, auto) = (self.chance.pick(&[0, 10, 60]), self.chance.in_thousand(800));
         let spec = behaviour::spec(name, &version, bake, auto);
         let options =
@@ -209,7 +212,7 @@ impl Story {
         compare(life).await;
         for service in self.services {
             self.number += 1;
-            self.deploy_well(life, service, &version(self.number, Behaviour::Good)).await;
+            self.deploy_well(life, service, &working_version(self.number, Behaviour::Good)).await;
         }
         // Every standby ends.
         life.pass(200.0).await;

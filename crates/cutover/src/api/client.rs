@@ -152,7 +152,8 @@ impl Client {
     fn tell_versions(&self, problem: &mut Problem) {
         let (ours, theirs) = (env!("CARGO_PKG_VERSION"), self.0.tunnel().and_then(Tunnel::peer_version));
         let Some(theirs) = theirs.filter(|theirs| theirs != ours) else { return };
-        let is_unknown = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::UNPROCESSABLE_ENTITY];
+        let is_unknown =
+            [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::UNPROCESSABLE_ENTITY];
         if is_unknown.iter().any(|status| status.as_u16() == problem.status) {
             let versions = format!("this is cutover {ours}, over there runs {theirs}");
             problem.hint = Some(match problem.hint.take() {

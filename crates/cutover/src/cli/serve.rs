@@ -44,6 +44,8 @@ pub(crate) struct Serve {
     tidy_every: Duration,
 }
 
+/// What is being done on a thread when the controller ends gets this time.
+const LAST_DEEDS: Duration = Duration::from_secs(2);
 /// Ended instances of each service whose logs stay.
 const KEEP_ENDED_INSTANCES: usize = 10;
 
@@ -77,7 +79,7 @@ impl Serve {
             },
             tidy_every: self.tidy_every,
         };
-        runtime.block_on(async {
+        let ended = runtime.block_on(async {
             let stop =
                 ended_by_signal().map_err(|error| Failure::bug(format!("cannot take signals: {error}")))?;
             let world = World::build(settings).await?;
@@ -103,6 +105,9 @@ impl Serve {
                 }
             }
             Ok(Exit::Done)
-        })
+        });
+        // A worker may take long to finish what it does; whoever asked it to stop need not stay for that.
+        runtime.shutdown_timeout(LAST_DEEDS);
+        ended
     }
 }

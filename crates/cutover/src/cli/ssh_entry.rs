@@ -44,7 +44,8 @@ impl SshEntry {
 /// Standard input and output, whatever they are: under sshd pipes or sockets.
 fn streams() -> io::Result<(File, File)> {
     let (stdin, stdout) = (io::stdin(), io::stdout());
-    let own = |stream: BorrowedFd<'_>| Ok::<_, io::Error>(File::from_std(stream.try_clone_to_owned()?.into()));
+    let own =
+        |stream: BorrowedFd<'_>| Ok::<_, io::Error>(File::from_std(stream.try_clone_to_owned()?.into()));
     Ok((own(stdin.as_fd())?, own(stdout.as_fd())?))
 }
 

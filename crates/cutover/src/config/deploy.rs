@@ -67,7 +67,10 @@ mod tests {
     #[test]
     fn what_happens_across_hosts_is_said_or_is_asked() {
         let across = |lines: &str| {
-            Fixture::service().resolve(&format!("name = \"shop\"\ncommand = \"./shop\"\n{lines}")).unwrap().across
+            Fixture::service()
+                .resolve(&format!("name = \"shop\"\ncommand = \"./shop\"\n{lines}"))
+                .unwrap()
+                .across
         };
         assert_eq!(across(""), AcrossHosts { on_partial: OnPartial::Ask, hold: Duration::from_secs(600) });
         let said = across("[deploy]\nhosts = [\"a\", \"b\"]\non_partial = \"rollback\"\nhold = \"2m\"");

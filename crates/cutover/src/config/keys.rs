@@ -49,6 +49,11 @@ pub(super) const FILE: &[Key] = &[
         "a table `[secrets]` with lines such as `DATABASE_URL = { file = \"/etc/shop/database-url\" }`",
     ),
     key("run", Kind::Table(RUN), "a table `[run]` with lines such as `instances = 2`"),
+    key(
+        "worker",
+        Kind::Each(&WORKER),
+        "tables such as `[worker.mail]`, each with a line such as `command = \"./shop work\"`",
+    ),
     key("health", Kind::Table(HEALTH), "a table `[health]` with lines such as `path = \"/health\"`"),
     key("rollout", Kind::Table(ROLLOUT), "a table `[rollout]` with lines such as `bake = \"10m\"`"),
     key("deploy", Kind::Table(DEPLOY), "a table `[deploy]` with lines such as `hosts = [\"deploy@box\"]`"),
@@ -76,6 +81,21 @@ const RUN: &[Key] = &[
     key("instances", Kind::Whole, "a whole number, such as 2"),
     key("user", Kind::Text, "the name of a user, such as \"shop\""),
     key("workdir", Kind::Text, "a directory in the artifact, such as \".\""),
+    key("stop_signal", Kind::Text, "the name of a signal, such as \"SIGTERM\""),
+    key("stop_timeout", Kind::Duration, "a duration, such as \"30s\""),
+];
+
+const WORKER: Key =
+    key("worker", Kind::Table(WORKER_KEYS), "a table with a line such as `command = \"./shop work\"`");
+
+const WORKER_KEYS: &[Key] = &[
+    key(
+        "command",
+        Kind::Command,
+        "a text such as \"./shop work\" or a list of words such as [\"./shop\", \"work\"]",
+    ),
+    key("instances", Kind::Whole, "a whole number, such as 2"),
+    key("overlap", Kind::Flag, "true or false"),
     key("stop_signal", Kind::Text, "the name of a signal, such as \"SIGTERM\""),
     key("stop_timeout", Kind::Duration, "a duration, such as \"30s\""),
 ];
@@ -110,6 +130,7 @@ const ANSWERS: &[(&str, &str)] = &[
     ("version", "the version is said at each deployment: `cutover deploy VERSION`"),
     ("cmd", "did you mean `command`?"),
     ("environment", "did you mean `[env]`?"),
+    ("workers", "did you mean `[worker.NAME]`, a table for each?"),
     ("healthcheck", "did you mean `[health]`?"),
     ("replicas", "did you mean `instances` in `[run]`?"),
 ];
@@ -169,7 +190,7 @@ pub(super) fn every_name() -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::raw::{RawDeploy, RawFile, RawHealth, RawRollout, RawRun, RawSecret};
+    use crate::config::raw::{RawDeploy, RawFile, RawHealth, RawRollout, RawRun, RawSecret, RawWorker};
 
     /// The keys that serde knows, read from its complaint about one that it does not know.
     fn known<T: serde::de::DeserializeOwned>() -> Vec<String> {
@@ -183,6 +204,7 @@ mod tests {
         assert_eq!(names(FILE), known::<RawFile>());
         assert_eq!(names(SECRET_SOURCE), known::<RawSecret>());
         assert_eq!(names(RUN), known::<RawRun>());
+        assert_eq!(names(WORKER_KEYS), known::<RawWorker>());
         assert_eq!(names(HEALTH), known::<RawHealth>());
         assert_eq!(names(ROLLOUT), known::<RawRollout>());
         assert_eq!(names(DEPLOY), known::<RawDeploy>());

@@ -20,6 +20,7 @@ pub(super) struct RawFile {
     pub(super) env: BTreeMap<Text, Text>,
     pub(super) secrets: BTreeMap<Text, Spanned<RawSecret>>,
     pub(super) run: RawRun,
+    pub(super) worker: BTreeMap<Text, RawWorker>,
     pub(super) health: RawHealth,
     pub(super) rollout: RawRollout,
     pub(super) deploy: RawDeploy,
@@ -49,6 +50,17 @@ pub(super) struct RawRun {
     pub(super) instances: Option<Spanned<i64>>,
     pub(super) user: Option<Text>,
     pub(super) workdir: Option<Text>,
+    pub(super) stop_signal: Option<Text>,
+    pub(super) stop_timeout: Option<Text>,
+}
+
+/// `[worker.NAME]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawWorker {
+    pub(super) command: Option<Spanned<RawCommand>>,
+    pub(super) instances: Option<Spanned<i64>>,
+    pub(super) overlap: Option<bool>,
     pub(super) stop_signal: Option<Text>,
     pub(super) stop_timeout: Option<Text>,
 }

@@ -10,7 +10,10 @@ use super::command::Command;
 use super::deploy::AcrossHosts;
 use super::error::ConfigError;
 use super::source::Source;
-use super::{Loaded, artifact, command, deploy, health, program, rollout, route, run, secrets, variables, version};
+use super::{
+    Loaded, artifact, command, deploy, health, program, rollout, route, run, secrets, variables, version,
+    worker,
+};
 
 /// What the command line says in place of the file.
 #[derive(Debug, Clone, Default)]
@@ -83,7 +86,10 @@ pub(super) fn resolve_with(
     command::warn(source, &command, &mut warnings);
     variables::warn(source, &raw.env, &mut warnings);
 
-    let configuration = Configuration { route, command: command.words, env, run, health, health_deadline };
+    let workers = worker::resolve(source, &raw.worker, &run, &place, &mut warnings)?;
+
+    let configuration =
+        Configuration { route, command: command.words, env, run, health, health_deadline, workers };
     let spec = DeploymentSpec {
         service: service.clone(),
         version,
@@ -106,6 +112,10 @@ fn no_command(loaded: &Loaded) -> ConfigError {
         Some((name, _)) => source
             .error(&name.span(), "`command` is missing: this one is a variable of `[env]`")
             .with_hint("move it to the top of the file, above the first `[…]`"),
+        None if !raw.worker.is_empty() => source.missing("`command` is missing").with_hint(
+            "workers run beside a program that answers requests, which tells by its health whether a release is \
+             good; add a line such as `command = \"./shop\"`, above the first `[…]`",
+        ),
         None => source
             .missing("`command` is missing")
             .with_hint("add a line such as `command = \"./shop\"`, above the first `[…]`"),
@@ -157,6 +167,7 @@ mod tests {
                 },
                 health: HealthPolicy::default(),
                 health_deadline: Duration::from_secs(300),
+                workers: BTreeMap::new(),
             },
             secrets: BTreeMap::new(),
             rollout: RolloutPolicy {

@@ -11,7 +11,7 @@ use super::raw::{RawRun, Text};
 use super::source::Source;
 use super::{artifact, keys, value};
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn resolve(source: &Source, raw: &RawRun, artifact: &Path) -> Result<RunPolicy, ConfigError> {
     let stop_timeout = raw.stop_timeout.as_ref();
@@ -44,7 +44,7 @@ fn user(source: &Source, typed: &Text) -> Result<String, ConfigError> {
     Ok(name.clone())
 }
 
-fn stop_signal(source: &Source, typed: Option<&Text>) -> Result<Signal, ConfigError> {
+pub(super) fn stop_signal(source: &Source, typed: Option<&Text>) -> Result<Signal, ConfigError> {
     let Some(typed) = typed else {
         return Ok(Signal::SIGTERM);
     };

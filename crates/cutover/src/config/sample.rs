@@ -44,6 +44,9 @@ command = {command}
 # instances = 2                   # copies per environment
 # stop_timeout = "30s"            # after SIGTERM
 
+# [worker.mail]                   # runs while the release is live, and only then
+# command = "./shop work"
+
 # Traffic goes to a release only when this path answers 2xx or 3xx.
 {health}
 

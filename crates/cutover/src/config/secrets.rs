@@ -56,7 +56,9 @@ pub(super) fn resolve(
 fn from_file(source: &Source, typed: &Text, directory: Option<&Path>) -> Result<SecretSource, ConfigError> {
     match typed.get_ref().as_str() {
         "" => Err(source.error(&typed.span(), "`file` is empty").with_hint("give the path of a file")),
-        path if Path::new(path).is_absolute() => Ok(SecretSource::File(Path::new(path).components().collect())),
+        path if Path::new(path).is_absolute() => {
+            Ok(SecretSource::File(Path::new(path).components().collect()))
+        }
         path => match directory {
             Some(directory) => Ok(SecretSource::File(directory.join(path).components().collect())),
             None => Err(relative_elsewhere(source, typed.span(), path)),

@@ -46,7 +46,11 @@ impl Walk<'_> {
     fn value(&mut self, name: &str, value: &toml::Spanned<DeValue<'_>>, key: &Key) {
         match (key.kind, value.get_ref()) {
             (Kind::Table(known), DeValue::Table(table)) => {
-                let section = if key.name.is_empty() { name.to_owned() } else { format!("[{name}]") };
+                let section = match key.name {
+                    "" => name.to_owned(),
+                    own if own == name => format!("[{name}]"),
+                    one_of => format!("[{one_of}.{name}]"),
+                };
                 self.table(table, known, &section);
             }
             (Kind::Each(like), DeValue::Table(table)) => {
@@ -109,6 +113,10 @@ fn correction(key: &Key, found: &DeValue<'_>, name: &str) -> Option<String> {
         }
         (Kind::Table(_), DeValue::String(_)) if key.name.is_empty() => {
             Some("the value of a secret is never written in this file".to_owned())
+        }
+        // `[worker]` instead of `[worker.mail]`.
+        (Kind::Table(_), _) if key.name == "worker" => {
+            Some("write `[worker.NAME]` above it, with a name for this worker".to_owned())
         }
         _ => None,
     }

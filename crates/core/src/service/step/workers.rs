@@ -43,7 +43,8 @@ impl Draft {
         // Where the new ones cannot be started nobody waits for them.
         let relieved = live.tries > 0 || wanted.iter().filter(|worker| worker.overlap).all(is_up);
         for environment in Environment::ALL {
-            let leaves = |worker: &&WorkerInstance| !is_among(wanted, worker) && (relieved || !worker.overlap);
+            let leaves =
+                |worker: &&WorkerInstance| !is_among(wanted, worker) && (relieved || !worker.overlap);
             let workers: Vec<_> =
                 self.state.workers[environment].asked.iter().filter(leaves).cloned().collect();
             if workers.is_empty() || !self.may_change_workers(environment) {
@@ -72,7 +73,9 @@ impl Draft {
             return;
         };
         let crew = &mut self.state.workers[environment];
-        crew.asked.extend(workers.iter().filter(|worker| !is_among(&crew.asked, worker)).cloned().collect::<Vec<_>>());
+        crew.asked.extend(
+            workers.iter().filter(|worker| !is_among(&crew.asked, worker)).cloned().collect::<Vec<_>>(),
+        );
         self.ask(Purpose::Upkeep, Effect::StartWorkers { environment, release, workers });
     }
 

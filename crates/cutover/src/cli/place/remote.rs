@@ -24,7 +24,8 @@ impl FromStr for Remote {
 
     /// The path of an address names the state directory over there.
     fn from_str(typed: &str) -> Result<Self, Self::Err> {
-        let path = typed.strip_prefix("ssh://").and_then(|rest| Some(typed.len() - rest.len() + rest.find('/')?));
+        let path =
+            typed.strip_prefix("ssh://").and_then(|rest| Some(typed.len() - rest.len() + rest.find('/')?));
         let (host, path) = path.map_or((typed, "/"), |at| typed.split_at(at));
         let state_directory = Some(PathBuf::from(path)).filter(|path| path != Path::new("/"));
         Ok(Self { destination: host.parse()?, state_directory })
