@@ -104,7 +104,8 @@ mod tests {
         assert_eq!(spec.artifact, fixture.path("dist").into());
         assert_eq!(spec.configuration.run.instances, 2);
         assert_eq!(spec.secrets.len(), 1);
-        assert_eq!(text.matches("\n[").count(), 5, "{text}");
+        assert_eq!(spec.configuration.workers.len(), 1);
+        assert_eq!(text.matches("\n[").count(), 6, "{text}");
     }
 
     #[test]
