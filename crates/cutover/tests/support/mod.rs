@@ -8,6 +8,7 @@ pub mod disk;
 pub mod journal;
 pub mod matrix;
 pub mod processes;
+pub mod ssh;
 pub mod talker;
 pub mod trace;
 pub mod wall_clock;
@@ -186,12 +187,7 @@ impl Host {
 
     /// One request through the proxy: the whole answer.
     pub fn get(&self, path: &str) -> String {
-        let mut client = TcpStream::connect(self.address).unwrap();
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(client, "GET {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).unwrap();
-        answer
+        get(self.address, path)
     }
 
     /// Pids of supervisors and programs of one environment, by the records of the executor.
@@ -256,6 +252,16 @@ impl Drop for Host {
             let _ = child.wait();
         }
     }
+}
+
+/// One request: the whole answer.
+pub fn get(address: SocketAddr, path: &str) -> String {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(client, "GET {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// Sends a signal to a process that the test has started, directly or through the controller.
