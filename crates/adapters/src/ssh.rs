@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hyper::header::{HeaderName, HeaderValue};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Join};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
@@ -53,6 +54,8 @@ pub struct SshSettings {
     pub state_directory: Option<PathBuf>,
     /// Whether a person is there whom ssh may ask for a passphrase or about a host's key.
     pub can_ask: bool,
+    /// A header that tells the other side who asks.
+    pub told: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Ssh {
@@ -84,7 +87,8 @@ impl Ssh {
     }
 
     fn command(&self, terminal: &str, words: &[OsString]) -> Result<Command, TunnelError> {
-        let SshSettings { program, destination, remote_program, state_directory, can_ask } = &self.settings;
+        let SshSettings { program, destination, remote_program, state_directory, can_ask, .. } =
+            &self.settings;
         let (first, rest) =
             program.split_first().map_or(("ssh", [].as_slice()), |(first, rest)| (first, rest));
         let mut command = Command::new(first);
@@ -133,6 +137,10 @@ impl Tunnel for Ssh {
 
     fn peer_version(&self) -> Option<String> {
         self.peer_version.get().cloned()
+    }
+
+    fn told(&self) -> Option<(HeaderName, HeaderValue)> {
+        self.settings.told.clone()
     }
 
     async fn open(&self) -> Result<Box<dyn Duplex>, TunnelError> {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -35,6 +35,9 @@ pub trait Tunnel: fmt::Debug + Send + Sync {
 
     /// The version of cutover at the far end, once a connection has been opened.
     fn peer_version(&self) -> Option<String>;
+
+    /// A header that tells who asks, with every request.
+    fn told(&self) -> Option<(HeaderName, HeaderValue)>;
 
     /// A new connection to the socket at the far end. May take as long as a person needs to type a passphrase.
     ///
@@ -207,6 +210,9 @@ impl UnixHttp {
             .map_err(|_| unreachable(io::Error::new(io::ErrorKind::InvalidInput, "the path is malformed")))?;
         request.headers_mut().insert(HOST, HeaderValue::from_static("cutover"));
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some((name, value)) = self.tunnel().and_then(Tunnel::told) {
+            request.headers_mut().insert(name, value);
+        }
         let response = sender.send_request(request).await.map_err(broken)?;
         Ok(Reply { status: response.status(), body: response.into_body(), sender })
     }

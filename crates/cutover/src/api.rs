@@ -2,12 +2,18 @@
 
 pub(crate) mod client;
 pub(crate) mod environment;
+pub(crate) mod limited;
 pub(crate) mod logs;
+pub(crate) mod permission;
 pub(crate) mod server;
 pub(crate) mod views;
 
 mod evidence;
+pub(crate) mod peer;
 mod problem;
 
 /// Version of every object that leaves here; changes within a version are additive.
 pub(crate) const VERSION: u32 = 1;
+
+/// The header by which a client on another host says who sits there.
+pub(crate) const TOLD: &str = "cutover-told";

@@ -109,6 +109,7 @@ mod tests {
             remote_program: vec!["cutover".to_owned()],
             state_directory: None,
             can_ask: false,
+            told: None,
         };
         let error = explain(&settings, Some(ExitStatus::from_raw(code << 8)), words, "");
         assert_eq!(error.message, message, "{words}");

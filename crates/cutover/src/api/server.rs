@@ -5,13 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::connect_info::ConnectInfo;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path as UrlPath, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use cutover_controller::ports::{EvidenceSource, InstanceLogs};
 use cutover_controller::{DeploymentManager, Snapshot, SubmitOptions};
@@ -21,6 +20,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::api::evidence::Window;
+use crate::api::peer::{self, Peer};
 use crate::api::problem::Problem;
 use crate::api::views::{
     AbortRequest, Accepted, ControllerView, DeployAnswer, DeployRequest, DeploymentView, HistoryView,
@@ -57,26 +57,6 @@ impl Served {
     }
 }
 
-/// Who speaks on a connection, by the kernel's word.
-#[derive(Debug, Clone)]
-struct Peer {
-    actor: String,
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let uid = stream.io().peer_cred().map(|credentials| credentials.uid());
-        let actor = match uid {
-            Ok(uid) => match nix::unistd::User::from_uid(uid.into()) {
-                Ok(Some(user)) => user.name,
-                _ => format!("uid {uid}"),
-            },
-            Err(_) => "unknown".to_owned(),
-        };
-        Self { actor }
-    }
-}
-
 /// Serves the API on `socket` until the task is dropped.
 pub(crate) async fn serve(
     socket: UnixListener,
@@ -98,6 +78,7 @@ pub(crate) async fn serve(
         .route("/v1/shutdown", post(shut_down))
         .merge(logs::routes())
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .layer(axum::middleware::from_fn(peer::hear))
         .with_state(served);
     let result = axum::serve(socket, router.into_make_service_with_connect_info::<Peer>()).await;
     sampling.abort();

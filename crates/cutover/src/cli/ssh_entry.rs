@@ -6,10 +6,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use clap::Args;
 use cutover_adapters::ssh::GREETING;
+use cutover_core::ServiceName;
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+use crate::api::limited;
+use crate::api::permission::{Allowed, Permission};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::Place;
 
@@ -18,6 +21,15 @@ use crate::cli::place::Place;
 pub(crate) struct SshEntry {
     #[command(flatten)]
     place: Place,
+    /// What the key may do, such as `deploy,status`; everything if absent
+    #[arg(long, value_name = "VERBS", value_delimiter = ',')]
+    allow: Vec<Allowed>,
+    /// The service that it may do that with; may be repeated [default: every service]
+    #[arg(long, value_name = "SERVICE", requires = "allow")]
+    service: Vec<ServiceName>,
+    /// Whose key it is: told beside the user in what is recorded
+    #[arg(long, value_name = "NAME", requires = "allow")]
+    told: Option<String>,
 }
 
 impl SshEntry {
@@ -33,12 +45,40 @@ impl SshEntry {
     async fn serve(self) -> Result<Exit, Failure> {
         let path = self.place.here("cutover ssh-entry")?.api_socket();
         let socket = UnixStream::connect(&path).await.map_err(|error| no_controller(&path, &error))?;
+        let permission = (!self.allow.is_empty()).then(|| Permission::new(self.service, self.allow));
+        if let Some(permission) = &permission {
+            original_command(permission, std::env::var("SSH_ORIGINAL_COMMAND").ok().as_deref())?;
+        }
         let (stdin, mut stdout) = streams().map_err(|error| gone(&error))?;
         greet(&mut stdout).await.map_err(|error| gone(&error))?;
         // A client that goes away has got what it wanted.
-        let _ = copy(socket, stdin, stdout).await;
+        match permission {
+            Some(permission) => {
+                let stream = tokio::io::join(stdin, stdout);
+                let _ = limited::serve(stream, path, permission, self.told).await;
+            }
+            None => {
+                let _ = copy(socket, stdin, stdout).await;
+            }
+        }
         Ok(Exit::Done)
     }
+}
+
+/// What was asked for before the forced command took its place. None of it is obeyed; it is read to say what cannot be
+/// had with this key, where silence would mislead.
+fn original_command(permission: &Permission, asked: Option<&str>) -> Result<(), Failure> {
+    let refused = |message: String| Err(Failure::new(Exit::Refused, message));
+    let words = asked.and_then(shlex::split).unwrap_or_default();
+    if !words.iter().any(|word| word == "ssh-entry") {
+        return refused(format!(
+            "this key gives no command line: it {permission}, by `cutover VERB --host …`"
+        ));
+    }
+    if words.iter().any(|word| word.starts_with("--state-dir")) {
+        return refused("this key cannot choose a state directory: its forced command does".to_owned());
+    }
+    Ok(())
 }
 
 /// Standard input and output, whatever they are: under sshd pipes or sockets.

@@ -3,7 +3,7 @@
 //! sshd is the first process of a namespace of processes and mounts: its users are in a passwd file that only that
 //! namespace sees, and when it ends everything that was started over there ends with it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -83,7 +83,11 @@ impl Hosts {
                 break;
             }
         }
-        assert!(self.sshd.is_some(), "{}", std::fs::read_to_string(self.path("sshd.log")).unwrap_or_default());
+        assert!(
+            self.sshd.is_some(),
+            "{}",
+            std::fs::read_to_string(self.path("sshd.log")).unwrap_or_default()
+        );
         self.configure_client();
     }
 
@@ -133,9 +137,10 @@ impl Hosts {
                  Host never-seen\n  User alpha\n  UserKnownHostsFile /dev/null\n\
                  Host gone\n  Port 1\n\
                  Host alpha\n  User alpha\nHost beta\n  User beta\n\
-                 Host *\n  HostName 127.0.0.1\n  Port {port}\n  IdentityFile {directory}/laptop\n  IdentitiesOnly yes\n  \
+                 Host *\n  HostName 127.0.0.1\n  Port {port}\n  IdentitiesOnly yes\n  \
                  UserKnownHostsFile {directory}/known_hosts\n  GlobalKnownHostsFile /dev/null\n  \
-                 StrictHostKeyChecking yes\n"
+                 StrictHostKeyChecking yes\n\
+                 Host * !stranger !limited\n  IdentityFile {directory}/laptop\n"
             ),
         );
     }
@@ -159,6 +164,26 @@ impl Hosts {
         let mut ssh = Command::new("ssh");
         ssh.arg("-F").arg(self.path("ssh_config")).args([host, command]).stdin(Stdio::null());
         ssh
+    }
+
+    /// Says something to a command over there, byte by byte, and hears what it answers.
+    pub fn say(&self, host: &str, command: &str, bytes: &str) -> String {
+        let mut ssh = self.there(host, command);
+        let mut ssh =
+            ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdin = ssh.stdin.take().unwrap();
+        let mut stdout = BufReader::new(ssh.stdout.take().unwrap());
+        let mut greeting = String::new();
+        stdout.read_line(&mut greeting).unwrap();
+        stdin.write_all(bytes.as_bytes()).unwrap();
+        // An answer comes before the end of what was said is told.
+        let mut answer = vec![0; 8 * 1024];
+        let read = stdout.read(&mut answer).unwrap();
+        answer.truncate(read);
+        drop(stdin);
+        stdout.read_to_end(&mut answer).unwrap();
+        ssh.wait().unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     /// Starts the controller of a host; where its proxy listens.

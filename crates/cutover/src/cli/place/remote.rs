@@ -8,7 +8,9 @@ use std::process::ExitStatus;
 use std::str::FromStr;
 
 use cutover_adapters::ssh::{Destination, InvalidDestination, Ssh, SshSettings};
+use hyper::header::HeaderName;
 
+use crate::api::{TOLD, peer};
 use crate::cli::exit::Failure;
 use crate::cli::printer::Printer;
 
@@ -61,6 +63,7 @@ impl Remote {
             remote_program: words_of("CUTOVER_REMOTE", "cutover"),
             state_directory: self.state_directory.clone(),
             can_ask: somebody_can_be_asked(),
+            told: peer::header(&who()).map(|who| (HeaderName::from_static(TOLD), who)),
         })
     }
 
@@ -83,6 +86,17 @@ fn words_of(variable: &str, usual: &str) -> Vec<String> {
     let typed = std::env::var(variable).ok();
     let words = typed.and_then(|typed| shlex::split(&typed)).filter(|words| !words.is_empty());
     words.unwrap_or_else(|| vec![usual.to_owned()])
+}
+
+/// Who sits here, for the record over there.
+fn who() -> String {
+    let uid = nix::unistd::getuid();
+    let user = nix::unistd::User::from_uid(uid)
+        .ok()
+        .flatten()
+        .map_or_else(|| format!("uid {uid}"), |user| user.name);
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{user}@{}", host.trim())
 }
 
 /// ssh asks on the terminal of its process, whatever its streams are, or by the program in `SSH_ASKPASS`.
