@@ -57,6 +57,7 @@ impl World {
             releases: Arc::new(self.clone()),
             clock: Arc::new(clock),
             mandate: Arc::new(self.clone()),
+            notifier: Arc::new(cutover_controller::ports::NobodyToTell),
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod crash;
 pub mod journal;
 pub mod manager;
 pub mod ports;
+pub mod windows;
 
 mod perform;
 mod service_loop;
@@ -18,6 +19,8 @@ mod watch;
 
 pub use clock::{Clock, SystemClock};
 pub use journal::{Importance, Journal, JournalError, MemoryJournal, Record, Retention, SqliteJournal};
-pub use manager::{DeploymentManager, Keep, RequestError, StartError, SubmitOptions, Submitted, Tidied};
+pub use manager::{
+    DeploymentManager, Keep, RequestError, StartError, SubmitOptions, Submitted, Tidied, Until,
+};
 pub use ports::Ports;
 pub use service_loop::Snapshot;

@@ -1,10 +1,13 @@
 //! Takes requests, knows every service, and starts their loops from what was recorded.
 
 mod found;
+mod freeze;
+mod news;
 mod promote;
 mod request;
 mod tidy;
 
+pub use freeze::Until;
 pub use request::{RequestError, SubmitOptions, Submitted};
 pub use tidy::{Keep, Tidied};
 
@@ -70,7 +73,7 @@ impl DeploymentManager {
             return Err(StartError::Unknown(unknown.service.clone()));
         }
         let (deposing, deposed) = watch::channel(None);
-        let common = Common { ports, journal, deposing };
+        let common = Common { ports, journal, deposing, changed: Arc::default() };
         // Every state is read before the first loop appends: else each append would be committed alone, between two
         // readings, instead of together with the others.
         let mut recorded = Vec::new();

@@ -13,7 +13,7 @@ use cutover_core::ServiceName;
 use cutover_core::service::{
     Deployment, Effect, EffectId, Event, PendingEffect, Refusal, ServiceState, step,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::crash;
@@ -94,6 +94,7 @@ struct ServiceLoop {
     /// Another controller has taken over: this one decides nothing any more.
     deposed: bool,
     deposing: Deposing,
+    changed: Arc<Notify>,
     running: HashMap<EffectId, AbortHandle>,
     /// The last start or stop in each lane: the next one waits for its end.
     lanes: HashMap<Lane, JoinHandle<()>>,
@@ -109,6 +110,8 @@ pub(crate) struct Common {
     pub(crate) ports: Ports,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) deposing: Deposing,
+    /// Told whenever a service has changed.
+    pub(crate) changed: Arc<Notify>,
 }
 
 /// The handle of a service that cannot be controlled, with the reason: it has no loop.
@@ -127,7 +130,7 @@ pub(crate) fn without_control(name: ServiceName, sequence: u64, reason: String) 
 
 /// Starts the loop of a service from what it was last; `first` is its first event.
 pub(crate) fn start(common: Common, sequence: u64, state: ServiceState, first: Event) -> ServiceHandle {
-    let Common { ports, journal, deposing } = common;
+    let Common { ports, journal, deposing, changed } = common;
     let name = state.name.clone();
     let snapshot =
         Arc::new(Snapshot { sequence, state, last_closed: None, waiting_for: None, journal_trouble: None });
@@ -146,6 +149,7 @@ pub(crate) fn start(common: Common, sequence: u64, state: ServiceState, first: E
         uncertain: false,
         deposed: false,
         deposing,
+        changed,
         running: HashMap::new(),
         lanes: HashMap::new(),
         publish,
@@ -312,6 +316,7 @@ impl ServiceLoop {
             journal_trouble: None,
         });
         self.publish.send_replace(Arc::clone(&self.snapshot));
+        self.changed.notify_one();
         self.forget_what_nobody_awaits();
         for effect in transition.effects {
             self.start(effect);

@@ -9,6 +9,7 @@ mod deploy;
 mod environment;
 pub(crate) mod exit;
 mod follow;
+mod freeze;
 mod history;
 mod init;
 mod instance;
@@ -71,6 +72,7 @@ During a deployment:
   promote [SERVICE]    Let what waits for it (`deploy --hold-before-switch`) switch traffic
   abort [SERVICE]      End the open deployment and undo it
   resolve [SERVICE]    Show the ways out of what is stuck, and take one
+  freeze [SERVICE]     Refuse deployments until a moment; `unfreeze` ends that
   history [SERVICE]    The deployments of a service
   show DEPLOYMENT      One deployment with its steps, reasons and receipts
 
@@ -99,6 +101,8 @@ enum Verb {
     Promote(promote::Promote),
     Abort(abort::Abort),
     Resolve(resolve::Resolve),
+    Freeze(freeze::Freeze),
+    Unfreeze(freeze::Unfreeze),
     History(history::History),
     Show(show::Show),
     Serve(serve::Serve),
@@ -141,6 +145,8 @@ pub(crate) fn run() -> ExitCode {
         Verb::Promote(verb) => runtime(verb.run(&printer)),
         Verb::Abort(verb) => runtime(verb.run(&printer)),
         Verb::Resolve(verb) => runtime(verb.run(&printer)),
+        Verb::Freeze(verb) => runtime(verb.run(&printer)),
+        Verb::Unfreeze(verb) => runtime(verb.run(&printer)),
         Verb::History(verb) => runtime(verb.run(&printer)),
         Verb::Show(verb) => runtime(verb.run(&printer)),
         Verb::Serve(verb) => verb.run(&printer),

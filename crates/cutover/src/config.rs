@@ -16,6 +16,8 @@ mod artifact;
 mod command;
 mod deploy;
 mod health;
+mod notify;
+mod origin;
 mod program;
 mod resolve;
 mod rollout;
@@ -25,6 +27,7 @@ mod secrets;
 mod value;
 mod variables;
 mod version;
+mod windows;
 mod worker;
 
 mod guess;
@@ -44,6 +47,7 @@ pub(crate) use deploy::{AcrossHosts, OnPartial};
 pub(crate) use error::ConfigError;
 pub(crate) use resolve::{Overrides, resolve};
 pub(crate) use sample::sample;
+pub(crate) use windows::near_zone;
 
 use raw::RawFile;
 use source::Source;

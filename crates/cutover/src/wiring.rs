@@ -122,6 +122,7 @@ impl World {
             releases: Arc::new(store),
             clock: Arc::new(clock),
             mandate: lock.clone(),
+            notifier: Arc::new(cutover_controller::ports::NobodyToTell),
         };
         let manager =
             DeploymentManager::start(ports, Arc::new(journal)).await.map_err(|error| refused(&error))?;

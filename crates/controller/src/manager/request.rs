@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_core::release::{DeploymentSpec, Release, Route};
+use cutover_core::service::freeze::may_deploy;
 use cutover_core::service::{
-    DeploymentKind, Event, Health, Refusal, ServiceState, Status, Way, WayOut, WhenOpen,
+    Circumstances, DeploymentKind, Event, Health, Refusal, ServiceState, Status, Way, WayOut, WhenOpen,
 };
-use cutover_core::{DeploymentId, ReleaseId, ServiceName, Version};
+use cutover_core::{DeploymentId, ReleaseId, ServiceName, Timestamp, Version};
 use tokio::sync::{oneshot, watch};
 
 use crate::journal::JournalError;
@@ -17,12 +18,14 @@ use crate::ports::{PortError, PrepareError};
 use crate::service_loop::{Request, Snapshot, Unfulfilled, Wish};
 
 /// How a deployment is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SubmitOptions {
     /// What becomes of a deployment that is open already.
     pub when_open: WhenOpen,
     /// Go on although the host seems to have no room.
     pub force: bool,
+    /// Deploy in spite of a freeze and outside of windows, for this reason.
+    pub override_freeze: Option<String>,
 }
 
 /// What became of a wish to deploy.
@@ -69,6 +72,17 @@ pub enum RequestError {
         /// Host and path.
         route: String,
     },
+    /// A freeze that would be over already.
+    #[error("a freeze until {until} would be over: it is {now} by the controller's clock")]
+    FreezeIsOver {
+        /// The moment that was asked for.
+        until: Timestamp,
+        /// Now.
+        now: Timestamp,
+    },
+    /// There is no service at all.
+    #[error("there is no service to freeze")]
+    NothingToFreeze,
     /// No such service.
     #[error("there is no service `{0}`")]
     UnknownService(ServiceName),
@@ -103,7 +117,33 @@ impl DeploymentManager {
         options: SubmitOptions,
     ) -> Result<Submitted, RequestError> {
         self.check_route(&spec.service, &spec.configuration.route).await?;
+        let asked_at = self.clock().now();
+        let circumstances = Circumstances {
+            override_freeze: options.override_freeze.clone(),
+            window: self.window_verdict(spec.windows.as_ref())?,
+            origin: spec.origin.clone(),
+        };
+        let notify = match &spec.notify {
+            Some(notify) => Some(self.common.ports.notifier.resolve(notify).await?),
+            None => None,
+        };
         let release = self.common.ports.releases.prepare(spec).await?;
+        let submitted = self.submit_release(spec, release, actor, &options, circumstances).await?;
+        if let Err(error) = self.common.ports.notifier.keep(&spec.service, notify, asked_at).await {
+            tracing::error!(service = %spec.service, %error, "who shall be told of it could not be kept");
+        }
+        self.common.changed.notify_one();
+        Ok(submitted)
+    }
+
+    async fn submit_release(
+        &self,
+        spec: &DeploymentSpec,
+        release: Release,
+        actor: &str,
+        options: &SubmitOptions,
+        circumstances: Circumstances,
+    ) -> Result<Submitted, RequestError> {
         // Prepared first: what was asked for is known by its content only.
         let before = self.watch(&spec.service).await.map(|snapshots| Arc::clone(&snapshots.borrow()));
         let state = before.as_ref().map(|snapshot| &snapshot.state);
@@ -116,6 +156,14 @@ impl DeploymentManager {
             return Ok(Submitted::Following { deployment });
         }
         let live_already = state.is_some_and(|state| live_release(state) == Some(&release.id));
+        if !live_already {
+            let inherited = self.inherited_freeze(state).await;
+            let freeze = inherited.as_ref().or(state.and_then(|state| state.freeze.as_ref()));
+            may_deploy(freeze, &circumstances, self.clock().now())?;
+            if let Some(freeze) = inherited {
+                self.request(&spec.service, Event::FreezeRequested { freeze }).await?;
+            }
+        }
         if !options.force && !live_already {
             self.common
                 .ports
@@ -132,7 +180,7 @@ impl DeploymentManager {
             release: Box::new(release),
             rollout: spec.rollout.clone(),
             when_open: options.when_open,
-            circumstances: Box::default(),
+            circumstances: Box::new(circumstances),
         };
         match self.request(&spec.service, event).await {
             Ok(_) => Ok(Submitted::Opened { deployment, notes }),

@@ -34,6 +34,7 @@ impl ServiceLoop {
         self.snapshot =
             Arc::new(Snapshot { sequence, state, last_closed, waiting_for: None, journal_trouble: None });
         self.publish.send_replace(Arc::clone(&self.snapshot));
+        self.changed.notify_one();
         self.forget_what_nobody_awaits();
         for pending in self.snapshot.state.pending.clone() {
             self.start(pending);

@@ -59,6 +59,7 @@ impl Outside {
             releases: Arc::new(self.clone()),
             clock: self.clock.clone(),
             mandate: Arc::new(self.clone()),
+            notifier: Arc::new(cutover_controller::ports::NobodyToTell),
         }
     }
 

@@ -34,6 +34,7 @@ fn a_second_deployment_in_the_bake_of_the_first_is_refused_unless_it_ends_the_ba
         let options = cutover_controller::SubmitOptions {
             when_open: cutover_core::service::WhenOpen::EndBake,
             force: false,
+            ..Default::default()
         };
         life.manager.submit(&spec, "alice", options).await.unwrap();
         assert_eq!(life.ended(SHOP).await.status, Status::Live);

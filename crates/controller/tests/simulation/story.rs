@@ -157,8 +157,11 @@ impl Story {
         };
         let (bake, auto) = (self.chance.pick(&[0, 10, 60]), self.chance.in_thousand(800));
         let spec = behaviour::spec(name, &version, bake, auto);
-        let options =
-            SubmitOptions { when_open: self.chance.pick(&TERMS), force: self.chance.in_thousand(100) };
+        let options = SubmitOptions {
+            when_open: self.chance.pick(&TERMS),
+            force: self.chance.in_thousand(100),
+            ..SubmitOptions::default()
+        };
         life.outside.note(&format!("{name}: somebody deploys {version}, bake {bake} s"));
         answered(life, life.manager.submit(&spec, "alice", options)).await;
     }

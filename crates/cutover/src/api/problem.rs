@@ -51,6 +51,12 @@ impl From<RequestError> for Problem {
             RequestError::UnknownService(_) => {
                 (StatusCode::NOT_FOUND, Some("`cutover status` lists the services".to_owned()))
             }
+            RequestError::FreezeIsOver { .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, Some("`--until` names a moment that is still to come".to_owned()))
+            }
+            RequestError::NothingToFreeze => {
+                (StatusCode::CONFLICT, Some("a service is there from its first deployment on".to_owned()))
+            }
             RequestError::Journal(JournalError::Full { .. }) => (StatusCode::INSUFFICIENT_STORAGE, None),
             RequestError::Journal(_) => (
                 StatusCode::INSUFFICIENT_STORAGE,

@@ -19,6 +19,7 @@ use cutover_core::{DeploymentId, ServiceName};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 
+use crate::api::calendar::{FreezeRequest, FreezeView, FrozenView, NotifyTroubleView};
 use crate::api::evidence::Window;
 use crate::api::peer::{self, Peer};
 use crate::api::problem::Problem;
@@ -75,6 +76,10 @@ pub(crate) async fn serve(
         .route("/v1/services/{service}/abort", post(abort))
         .route("/v1/services/{service}/promote", post(promote))
         .route("/v1/services/{service}/resolve", get(ways).post(resolve))
+        .route("/v1/services/{service}/freeze", post(freeze))
+        .route("/v1/services/{service}/unfreeze", post(unfreeze))
+        .route("/v1/freeze", post(freeze_all))
+        .route("/v1/unfreeze", post(unfreeze_all))
         .route("/v1/shutdown", post(shut_down))
         .merge(logs::routes())
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
@@ -147,6 +152,7 @@ async fn view(served: &Served, snapshot: &Snapshot) -> ServiceView {
     view.clock_ahead_seconds = (ahead.unsigned_abs() >= NOTABLE_DRIFT).then_some(ahead);
     view.journal_trouble = view.journal_trouble.or(past_trouble);
     served.window.complete(&mut view);
+    view.notify_trouble = served.manager.notify_trouble(name).iter().map(NotifyTroubleView::new).collect();
     view
 }
 
@@ -197,7 +203,11 @@ async fn deploy(
     if request.spec.service.as_str() != name {
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "path and body name different services"));
     }
-    let options = SubmitOptions { when_open: request.when_open, force: request.force };
+    let options = SubmitOptions {
+        when_open: request.when_open,
+        force: request.force,
+        override_freeze: request.override_freeze,
+    };
     let submitted = served.manager.submit(&request.spec, &peer.actor, options).await?;
     Ok(Json(submitted.into()))
 }
@@ -254,6 +264,58 @@ async fn resolve(
     let Json(request) = request.map_err(|error| Problem::new(error.status(), error.body_text()))?;
     let deployment = served.manager.resolve(&service_name(name)?, &peer.actor, request.way).await?;
     Ok(Json(Accepted { deployment }))
+}
+
+async fn freeze(
+    State(served): State<Served>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    UrlPath(name): UrlPath<String>,
+    request: Result<Json<FreezeRequest>, JsonRejection>,
+) -> Answer<FrozenView> {
+    freeze_these(&served, Some(service_name(name)?), &peer, request).await
+}
+
+async fn freeze_all(
+    State(served): State<Served>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Result<Json<FreezeRequest>, JsonRejection>,
+) -> Answer<FrozenView> {
+    freeze_these(&served, None, &peer, request).await
+}
+
+async fn freeze_these(
+    served: &Served,
+    service: Option<ServiceName>,
+    peer: &Peer,
+    request: Result<Json<FreezeRequest>, JsonRejection>,
+) -> Answer<FrozenView> {
+    let Json(request) = request.map_err(|error| Problem::new(error.status(), error.body_text()))?;
+    let until = request.until().ok_or_else(|| {
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "`until` must be a moment in RFC 3339, or `seconds` given",
+        )
+    })?;
+    let frozen = served.manager.freeze(service.as_ref(), &peer.actor, until, &request.reason).await;
+    let (services, freeze) = frozen?;
+    Ok(Json(FrozenView { v: VERSION, services, freeze: Some(FreezeView::new(&freeze)) }))
+}
+
+async fn unfreeze(
+    State(served): State<Served>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    UrlPath(name): UrlPath<String>,
+) -> Answer<FrozenView> {
+    let services = served.manager.unfreeze(Some(&service_name(name)?), &peer.actor).await?;
+    Ok(Json(FrozenView { v: VERSION, services, freeze: None }))
+}
+
+async fn unfreeze_all(
+    State(served): State<Served>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+) -> Answer<FrozenView> {
+    let services = served.manager.unfreeze(None, &peer.actor).await?;
+    Ok(Json(FrozenView { v: VERSION, services, freeze: None }))
 }
 
 async fn shut_down(State(served): State<Served>) -> StatusCode {

@@ -2,7 +2,7 @@
 
 use cutover_controller::{Snapshot, Submitted};
 use cutover_core::receipt::Receipt;
-use cutover_core::release::DeploymentSpec;
+use cutover_core::release::{DeploymentSpec, Origin};
 use cutover_core::service::{
     Deployment, DeploymentKind, Health, Recovery, ServiceState, Slot, Status, StepReport, Way, WayOut,
     WhenOpen,
@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use crate::api::VERSION;
+use crate::api::calendar::{FreezeView, NotifyTroubleView};
 
 /// A moment as people and machines read it: RFC 3339 in UTC with milliseconds.
 pub(crate) fn moment(timestamp: Timestamp) -> String {
@@ -31,6 +32,9 @@ pub(crate) struct DeployRequest {
     pub(crate) when_open: WhenOpen,
     #[serde(default)]
     pub(crate) force: bool,
+    /// Deploy in spite of a freeze and outside of windows, for this reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) override_freeze: Option<String>,
 }
 
 /// What became of it. `AlreadyLive` names the deployment while its bake lasts.
@@ -126,6 +130,12 @@ pub(crate) struct ServiceView {
     pub(crate) clock_ahead_seconds: Option<i64>,
     /// Why decisions cannot be recorded, while that is so.
     pub(crate) journal_trouble: Option<String>,
+    /// The freeze that holds.
+    #[serde(default)]
+    pub(crate) freeze: Option<FreezeView>,
+    /// Receivers of notifications that cannot be told at present.
+    #[serde(default)]
+    pub(crate) notify_trouble: Vec<NotifyTroubleView>,
 }
 
 /// A deployment that waits for its turn.
@@ -228,6 +238,12 @@ pub(crate) struct DeploymentView {
     pub(crate) undone_by: Option<DeploymentId>,
     pub(crate) steps: Vec<StepView>,
     pub(crate) receipts: Vec<Receipt>,
+    /// The reason for which it was let through a freeze or begun outside of its windows, if it was.
+    #[serde(default)]
+    pub(crate) overrode: Option<String>,
+    /// Where its release comes from.
+    #[serde(default)]
+    pub(crate) origin: Option<Origin>,
 }
 
 /// One thing that was done.
@@ -284,6 +300,8 @@ impl DeploymentView {
             undone_by: None,
             steps: deployment.steps.iter().map(StepView::new).collect(),
             receipts: deployment.receipts.clone(),
+            overrode: deployment.overrode.clone(),
+            origin: deployment.origin.as_deref().cloned(),
         }
     }
 
@@ -339,6 +357,8 @@ impl ServiceView {
             recovery: state.recovery.as_ref().map(RecoveryView::new),
             clock_ahead_seconds: None,
             journal_trouble: snapshot.journal_trouble.clone(),
+            freeze: state.frozen(now).map(FreezeView::new),
+            notify_trouble: Vec::new(),
         }
     }
 }

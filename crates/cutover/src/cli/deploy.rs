@@ -36,6 +36,9 @@ pub(crate) struct Deploy {
     /// Once it has passed its gates, wait this long for `cutover promote` before traffic is switched
     #[arg(long, value_name = "DURATION", value_parser = hold)]
     hold_before_switch: Option<Duration>,
+    /// Deploy in spite of a freeze or outside of `[windows]`; the reason is recorded
+    #[arg(long, value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    override_freeze: Option<String>,
     /// Deploy although the host seems to have no room
     #[arg(long)]
     force: bool,
@@ -95,7 +98,12 @@ impl Deploy {
             (.., true) => WhenOpen::EndBake,
             _ => WhenOpen::Refuse,
         };
-        let request = DeployRequest { spec: resolved.spec, when_open, force: self.force };
+        let request = DeployRequest {
+            spec: resolved.spec,
+            when_open,
+            force: self.force,
+            override_freeze: self.override_freeze,
+        };
         let path = format!("/v1/services/{service}/deployments");
         let until = Wait::until(self.wait, printer);
         let deployment = match client.post(&path, Some(&request)).await? {

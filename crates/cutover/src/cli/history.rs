@@ -48,6 +48,15 @@ fn line(view: &DeploymentView) -> String {
         "{started}  {:<8} {kind:<8} {:<12} {:<5} {status:<12} by {}",
         view.deployment, view.version, view.environment, view.actor
     );
+    let commit = view.origin.as_ref().and_then(|origin| origin.commit.as_deref());
+    // A version that is the commit says it already.
+    let commit = commit.and_then(|commit| commit.get(..7));
+    if let Some(commit) = commit.filter(|commit| !view.version.as_str().starts_with(commit)) {
+        let _ = write!(text, "  from {commit}");
+    }
+    if let Some(overrode) = &view.overrode {
+        let _ = write!(text, "  overrode: {overrode}");
+    }
     if let Some(reason) = &view.reason {
         let _ = write!(text, "  {reason}");
     }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use clap::Args;
 use cutover_core::Environment;
+use cutover_core::release::Origin;
 
 use crate::api::views::DeploymentView;
 use crate::cli::exit::{Exit, Failure};
@@ -53,6 +54,12 @@ fn text(view: &DeploymentView) -> String {
             let _ = writeln!(text, "  {what} {moment}");
         }
     }
+    if let Some(origin) = &view.origin {
+        let _ = writeln!(text, "  from {}", origin_text(origin));
+    }
+    if let Some(overrode) = &view.overrode {
+        let _ = writeln!(text, "  in spite of a freeze or closed windows: {overrode}");
+    }
     if let Some(reason) = &view.reason {
         let _ = writeln!(text, "  reason: {reason}");
     }
@@ -86,6 +93,23 @@ fn text(view: &DeploymentView) -> String {
         for line in &view.last_lines {
             let _ = writeln!(text, "  | {line}");
         }
+    }
+    text
+}
+
+/// Where a release comes from, in one line.
+fn origin_text(origin: &Origin) -> String {
+    let mut parts = Vec::new();
+    if let Some(commit) = &origin.commit {
+        let dirty = if origin.dirty { " with changes" } else { "" };
+        parts.push(format!("commit {}{dirty}", commit.get(..12).unwrap_or(commit)));
+    }
+    parts.extend(origin.branch.as_ref().map(|branch| format!("on {branch}")));
+    parts.extend(origin.author.as_ref().map(|author| format!("by {author}")));
+    let mut text = parts.join(" ");
+    if let Some(job) = &origin.job {
+        text.push_str(if text.is_empty() { "" } else { ", " });
+        text.push_str(&format!("job {job}"));
     }
     text
 }

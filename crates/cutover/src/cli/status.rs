@@ -10,8 +10,10 @@ use hyper::StatusCode;
 use serde_json::json;
 
 use crate::api::VERSION;
+use crate::api::calendar::NotifyTroubleView;
 use crate::api::views::{DeploymentView, EnvironmentView, RecoveryView, ServiceView, ServicesView};
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::freeze::here;
 use crate::cli::place::{self, Place};
 use crate::cli::printer::Printer;
 
@@ -143,8 +145,35 @@ pub(crate) fn service_text(view: &ServiceView) -> String {
             "  times here are {by} {side} the host's clock, which was set; the next start of the controller follows it"
         );
     }
+    if let Some(freeze) = &view.freeze {
+        let all = if freeze.all { "frozen with every other service" } else { "frozen" };
+        let _ = writeln!(text, "  {all} by {} until {}: {}", freeze.by, here(&freeze.until), freeze.reason);
+    }
+    for trouble in &view.notify_trouble {
+        let _ = writeln!(text, "  {}", notify_trouble_text(trouble));
+    }
     if let Some(trouble) = &view.journal_trouble {
         let _ = writeln!(text, "  nothing can be decided now: {trouble}");
+    }
+    text
+}
+
+fn notify_trouble_text(trouble: &NotifyTroubleView) -> String {
+    let mut text = format!(
+        "notifications to the {} fail since {}: {}",
+        trouble.receiver,
+        here(&trouble.since),
+        trouble.reason
+    );
+    match trouble.waiting {
+        0 => {}
+        1 => text.push_str(" (1 waits)"),
+        waiting => {
+            let _ = write!(text, " ({waiting} wait)");
+        }
+    }
+    if trouble.given_up > 0 {
+        let _ = write!(text, " ({} given up)", trouble.given_up);
     }
     text
 }

@@ -57,6 +57,16 @@ pub(super) const FILE: &[Key] = &[
     key("health", Kind::Table(HEALTH), "a table `[health]` with lines such as `path = \"/health\"`"),
     key("rollout", Kind::Table(ROLLOUT), "a table `[rollout]` with lines such as `bake = \"10m\"`"),
     key("deploy", Kind::Table(DEPLOY), "a table `[deploy]` with lines such as `hosts = [\"deploy@box\"]`"),
+    key(
+        "windows",
+        Kind::Table(WINDOWS),
+        "a table `[windows]` with lines such as `timezone = \"Europe/Vienna\"`",
+    ),
+    key(
+        "notify",
+        Kind::Table(NOTIFY),
+        "a table `[notify]` with lines such as `webhook = { url = \"https://…\" }`",
+    ),
 ];
 
 const VARIABLE: Key = key("", Kind::Text, "text, such as \"info\"");
@@ -120,6 +130,42 @@ const DEPLOY: &[Key] = &[
     key("on_partial", Kind::Text, "\"ask\", \"keep\" or \"rollback\""),
     key("hold", Kind::Duration, "a duration, such as \"10m\""),
 ];
+
+const WINDOWS: &[Key] = &[
+    key("timezone", Kind::Text, "the name of a time zone, such as \"Europe/Vienna\""),
+    key("allow", Kind::Texts, "a list of spans of time, such as [\"mon-thu 09:00-17:00\"]"),
+    key("deny", Kind::Texts, "a list of spans of time, such as [\"2026-12-20..2027-01-06\"]"),
+];
+
+const NOTIFY: &[Key] = &[
+    key(
+        "webhook",
+        Kind::Table(WEBHOOK),
+        "a table such as { url = \"https://…\", secret = { file = \"/etc/shop/webhook-secret\" } }",
+    ),
+    key("slack", Kind::Table(SLACK), "a table such as { url = { file = \"/etc/shop/slack-url\" } }"),
+    key(
+        "command",
+        Kind::Command,
+        "a text such as \"./tell\" or a list of words such as [\"./tell\", \"--all\"]",
+    ),
+    key("on", Kind::Texts, "a list such as [\"failed\", \"stuck\"]"),
+];
+
+const WEBHOOK: &[Key] = &[
+    key("url", Kind::Text, "an address, such as \"https://hooks.example.com/deployments\""),
+    key(
+        "secret",
+        Kind::Table(SECRET_SOURCE),
+        "a table that says where the secret comes from, such as { file = \"/etc/shop/webhook-secret\" }",
+    ),
+];
+
+const SLACK: &[Key] = &[key(
+    "url",
+    Kind::Table(SECRET_SOURCE),
+    "a table that says where the address comes from, such as { file = \"/etc/shop/slack-url\" }",
+)];
 
 /// What people write who come from elsewhere.
 const ANSWERS: &[(&str, &str)] = &[
@@ -190,7 +236,9 @@ pub(super) fn every_name() -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::raw::{RawDeploy, RawFile, RawHealth, RawRollout, RawRun, RawSecret, RawWorker};
+    use crate::config::raw::{
+        RawDeploy, RawFile, RawHealth, RawNotify, RawRollout, RawRun, RawSecret, RawWebhook, RawWindows, RawWorker,
+    };
 
     /// The keys that serde knows, read from its complaint about one that it does not know.
     fn known<T: serde::de::DeserializeOwned>() -> Vec<String> {
@@ -207,6 +255,9 @@ mod tests {
         assert_eq!(names(WORKER_KEYS), known::<RawWorker>());
         assert_eq!(names(HEALTH), known::<RawHealth>());
         assert_eq!(names(ROLLOUT), known::<RawRollout>());
+        assert_eq!(names(WINDOWS), known::<RawWindows>());
+        assert_eq!(names(NOTIFY), known::<RawNotify>());
+        assert_eq!(names(WEBHOOK), known::<RawWebhook>());
         assert_eq!(names(DEPLOY), known::<RawDeploy>());
     }
 

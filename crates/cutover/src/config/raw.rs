@@ -24,6 +24,8 @@ pub(super) struct RawFile {
     pub(super) health: RawHealth,
     pub(super) rollout: RawRollout,
     pub(super) deploy: RawDeploy,
+    pub(super) windows: Option<Spanned<RawWindows>>,
+    pub(super) notify: Option<Spanned<RawNotify>>,
 }
 
 /// A command as a list of words, or as one text that is split into words.
@@ -93,4 +95,38 @@ pub(super) struct RawDeploy {
     pub(super) hosts: Option<Spanned<Vec<Text>>>,
     pub(super) on_partial: Option<Text>,
     pub(super) hold: Option<Text>,
+}
+
+/// `[windows]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawWindows {
+    pub(super) timezone: Option<Text>,
+    pub(super) allow: Option<Spanned<Vec<Text>>>,
+    pub(super) deny: Option<Spanned<Vec<Text>>>,
+}
+
+/// `[notify]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawNotify {
+    pub(super) webhook: Option<Spanned<RawWebhook>>,
+    pub(super) slack: Option<Spanned<RawSlack>>,
+    pub(super) command: Option<Spanned<RawCommand>>,
+    pub(super) on: Option<Spanned<Vec<Text>>>,
+}
+
+/// `webhook` in `[notify]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawWebhook {
+    pub(super) url: Option<Text>,
+    pub(super) secret: Option<Spanned<RawSecret>>,
+}
+
+/// `slack` in `[notify]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawSlack {
+    pub(super) url: Option<Spanned<RawSecret>>,
 }

@@ -11,8 +11,8 @@ use super::deploy::AcrossHosts;
 use super::error::ConfigError;
 use super::source::Source;
 use super::{
-    Loaded, artifact, command, deploy, health, program, rollout, route, run, secrets, variables, version,
-    worker,
+    Loaded, artifact, command, deploy, health, notify, origin, program, rollout, route, run, secrets,
+    variables, version, windows, worker,
 };
 
 /// What the command line says in place of the file.
@@ -97,9 +97,9 @@ pub(super) fn resolve_with(
         configuration,
         secrets,
         rollout,
-        windows: None,
-        notify: None,
-        origin: None,
+        windows: windows::resolve(source, raw.windows.as_ref())?,
+        notify: notify::resolve(source, raw.notify.as_ref(), base, variable)?,
+        origin: origin::of(directory, variable),
     };
     Ok(Resolved { spec, warnings, across })
 }

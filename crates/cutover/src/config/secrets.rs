@@ -27,29 +27,48 @@ pub(super) fn resolve(
             let message = format!("`{}` is in `[env]` too", name.get_ref());
             return Err(source.error(&name.span(), message).with_hint("keep one of the two"));
         }
-        let secret = match typed.get_ref() {
-            RawSecret { file: Some(file), env: None, command: None } => from_file(source, file, directory)?,
-            RawSecret { file: None, env: Some(env), command: None } => {
-                from_variable(source, name, env, variable)?
-            }
-            RawSecret { file: None, env: None, command: Some(typed) } => {
-                let command = Command::of(source, "command", typed)?;
-                let program = command.program();
-                if directory.is_none() && program.contains('/') && !program.starts_with('/') {
-                    return Err(relative_elsewhere(source, typed.span(), program));
-                }
-                SecretSource::Command(in_directory(command.words, directory))
-            }
-            _ => {
-                let message =
-                    format!("the secret `{}` must have one of `file`, `env` and `command`", name.get_ref());
-                let hint = format!("write it like `{} = {{ file = \"/etc/…\" }}`", name.get_ref());
-                return Err(source.error(&name.span(), message).with_hint(hint));
-            }
-        };
+        let secret = source_of(source, name.get_ref(), &name.span(), typed.get_ref(), directory, variable)?;
         secrets.insert(name.get_ref().clone(), secret);
     }
     Ok(secrets)
+}
+
+/// Where one secret comes from; `span` is where it is named.
+pub(super) fn source_of(
+    source: &Source,
+    name: &str,
+    span: &Range<usize>,
+    typed: &RawSecret,
+    directory: Option<&Path>,
+    variable: Lookup<'_>,
+) -> Result<SecretSource, ConfigError> {
+    match typed {
+        RawSecret { file: Some(file), env: None, command: None } => from_file(source, file, directory),
+        RawSecret { file: None, env: Some(env), command: None } => from_variable(source, name, env, variable),
+        RawSecret { file: None, env: None, command: Some(typed) } => {
+            let words = Command::of(source, "command", typed)?.words;
+            command_there(source, typed.span(), words, directory).map(SecretSource::Command)
+        }
+        _ => {
+            let message = format!("the secret `{name}` must have one of `file`, `env` and `command`");
+            let hint = format!("write it like `{name} = {{ file = \"/etc/…\" }}`");
+            Err(source.error(span, message).with_hint(hint))
+        }
+    }
+}
+
+/// The words of a command that is run where the controller is.
+pub(super) fn command_there(
+    source: &Source,
+    span: Range<usize>,
+    words: Vec<String>,
+    directory: Option<&Path>,
+) -> Result<Vec<String>, ConfigError> {
+    let program = words.first().map_or("", String::as_str);
+    if directory.is_none() && program.contains('/') && !program.starts_with('/') {
+        return Err(relative_elsewhere(source, span, program));
+    }
+    Ok(in_directory(words, directory))
 }
 
 /// Whether the file is there is the controller's to say: it may be readable to the controller's user only.
@@ -74,11 +93,11 @@ fn relative_elsewhere(source: &Source, span: Range<usize>, path: &str) -> Config
 
 fn from_variable(
     source: &Source,
-    name: &Text,
+    name: &str,
     typed: &Text,
     variable: Lookup<'_>,
 ) -> Result<SecretSource, ConfigError> {
-    let (name, from) = (name.get_ref(), typed.get_ref());
+    let from = typed.get_ref();
     let error = |message: String| source.error(&typed.span(), message);
     // The operating system has no other names, and std panics at some of them.
     let value = if from.is_empty() || from.contains(['=', '\0']) { None } else { variable(from) };

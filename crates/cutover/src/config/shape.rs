@@ -111,7 +111,7 @@ fn correction(key: &Key, found: &DeValue<'_>, name: &str) -> Option<String> {
         (Kind::Flag, DeValue::String(text)) if matches!(&**text, "true" | "false") => {
             Some(format!("write `{name} = {text}`"))
         }
-        (Kind::Table(_), DeValue::String(_)) if key.name.is_empty() => {
+        (Kind::Table(_), DeValue::String(_)) if matches!(key.name, "" | "secret" | "url") => {
             Some("the value of a secret is never written in this file".to_owned())
         }
         // `[worker]` instead of `[worker.mail]`.

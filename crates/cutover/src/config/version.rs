@@ -1,6 +1,6 @@
 //! The version of a release: as it was said, or else the commit that the file's directory is at.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -23,8 +23,8 @@ pub(super) fn named(typed: &str) -> Result<Version, ConfigError> {
     })
 }
 
-/// The version of a deployment that was given none: the short git commit of a directory, with `-dirty` if files
-/// that git knows there differ from it.
+/// The version of a deployment that was given none: the short git commit of a directory, with `-dirty-MARK` if
+/// files there differ from it ([`changes`]).
 pub(super) fn default_version(directory: &Path) -> Result<Version, ConfigError> {
     commit_by("git", directory)
 }
@@ -53,12 +53,46 @@ fn commit_by(git: &str, directory: &Path) -> Result<Version, ConfigError> {
         }));
     }
     let said = String::from_utf8_lossy(&output.stdout);
-    let mut status = Command::new(git);
-    status.arg("-C").arg(directory).args(["status", "--porcelain", "--untracked-files=no", "--", "."]);
-    let changed = status.stdin(Stdio::null()).output().is_ok_and(|output| !output.stdout.is_empty());
     // What is deployed is then not what the commit holds.
-    let said = format!("{}{}", said.trim(), if changed { "-dirty" } else { "" });
+    let mark = changes(directory).map(|mark| format!("-dirty-{mark}")).unwrap_or_default();
+    let said = format!("{}{mark}", said.trim());
     said.parse().map_err(|error: InvalidName| none(format!("git gave none: {error}")))
+}
+
+/// A short hash of what differs in a directory from its commit: of changed files, and of new ones that git was not
+/// told to ignore. The same changes have the same mark, so a repeated deploy of them has the same version. `None`
+/// if nothing differs.
+pub(super) fn changes(directory: &Path) -> Option<String> {
+    let git = |arguments: &[&str], input: &[u8]| said_by_git(directory, arguments, input);
+    let changed = git(&["diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv", "--", "."], b"")?;
+    let new = git(&["ls-files", "--others", "--exclude-standard", "-z", "--", "."], b"")?;
+    if changed.is_empty() && new.is_empty() {
+        return None;
+    }
+    let paths = new.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+    // `--stdin-paths` takes one on each line, so a name with a line break counts by its name alone.
+    let lines: Vec<u8> =
+        paths.filter(|path| !path.contains(&b'\n')).flat_map(|path| [path, b"\n"].concat()).collect();
+    // A file that cannot be read, or is a directory of its own repository, counts by its name too.
+    let contents = git(&["hash-object", "--stdin-paths", "--no-filters"], &lines).unwrap_or_default();
+    let all = [changed, new, contents].concat();
+    let hash = git(&["hash-object", "--stdin"], &all)?;
+    let hash = String::from_utf8_lossy(&hash);
+    Some(hash.chars().take(6).collect())
+}
+
+fn said_by_git(directory: &Path, arguments: &[&str], input: &[u8]) -> Option<Vec<u8>> {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(directory).args(arguments).env("LC_ALL", "C");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
+    let mut stdin = child.stdin.take()?;
+    let input = input.to_vec();
+    // What git answers before it has read everything must not block it.
+    let writing = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().ok()?;
+    let _ = writing.join();
+    output.status.success().then_some(output.stdout)
 }
 
 #[cfg(test)]
@@ -118,7 +152,29 @@ mod tests {
         git(&fixture, &["commit", "-q", "-m", "first"]);
         let clean = default_version(&fixture.path("")).unwrap();
         std::fs::write(fixture.path("page"), "two").unwrap();
-        assert_eq!(default_version(&fixture.path("")).unwrap().as_str(), format!("{clean}-dirty"));
+        let dirty = default_version(&fixture.path("")).unwrap();
+        assert!(dirty.as_str().starts_with(&format!("{clean}-dirty-")), "{dirty}");
+        assert_eq!(default_version(&fixture.path("")).unwrap(), dirty);
+        std::fs::write(fixture.path("page"), "three").unwrap();
+        assert_ne!(default_version(&fixture.path("")).unwrap(), dirty);
+        std::fs::write(fixture.path("page"), "one").unwrap();
+        assert_eq!(default_version(&fixture.path("")).unwrap(), clean);
+    }
+
+    #[test]
+    fn a_new_file_counts_as_a_difference_by_its_content_and_an_ignored_one_does_not() {
+        let fixture = Fixture::with(".gitignore", "dist/\n");
+        git(&fixture, &["init", "-q"]);
+        git(&fixture, &["add", "."]);
+        git(&fixture, &["commit", "-q", "-m", "first"]);
+        let clean = default_version(&fixture.path("")).unwrap();
+        fixture.write("dist/shop", "built");
+        assert_eq!(default_version(&fixture.path("")).unwrap(), clean);
+        fixture.write("new", "one");
+        let one = default_version(&fixture.path("")).unwrap();
+        fixture.write("new", "two");
+        let two = default_version(&fixture.path("")).unwrap();
+        assert!(one != clean && two != clean && one != two, "{clean} {one} {two}");
     }
 
     #[test]
