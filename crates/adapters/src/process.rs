@@ -27,6 +27,7 @@ mod start;
 mod state_id;
 mod stop;
 pub mod supervisor;
+mod transient_unit;
 
 use std::fmt::Display;
 use std::io;
@@ -69,6 +70,18 @@ pub struct ProcessSettings {
     pub path: String,
     /// `LANG` of every program, unless its configuration sets another.
     pub lang: String,
+    /// Who is the parent of supervisors.
+    pub parent: Parent,
+}
+
+/// Who starts and reaps the supervisors of instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Parent {
+    /// The controller. They stay in its control group and sandbox, if it has any.
+    #[default]
+    Controller,
+    /// systemd, each in a transient unit of its own: what is done to the controller's unit never touches them.
+    Systemd,
 }
 
 impl ProcessSettings {
@@ -82,6 +95,7 @@ impl ProcessSettings {
             ports: 20_000..=29_999,
             path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
             lang: "C.UTF-8".to_owned(),
+            parent: Parent::default(),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The proxy as a process of its own: started if it is not there, started again if it dies.
 //!
-//! It outlives the controller on purpose: a restarted controller finds it by its socket.
+//! It outlives the controller on purpose: a restarted controller finds it by its socket. Where it is a unit of systemd,
+//! that one starts it, when the controller asks, and again when it dies.
 
 mod log;
+pub(crate) mod unit;
 
 use std::fs::File;
 use std::io;
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use cutover_adapters::embedded::EmbeddedRouter;
 
+use crate::data_plane::unit::ProxyUnit;
 use crate::state_directory::StateDirectory;
 
 /// A proxy that has not answered after this time did not start.
@@ -33,9 +36,9 @@ const SPARE_ME: &str = "-900";
 pub(crate) struct DataPlane {
     state: StateDirectory,
     program: PathBuf,
-    workers: usize,
     router: EmbeddedRouter,
     child: Option<Child>,
+    unit: Option<ProxyUnit>,
     hold: Hold,
 }
 
@@ -44,6 +47,8 @@ pub(crate) struct DataPlane {
 pub(crate) struct Hold {
     wanted: Arc<AtomicBool>,
     router: EmbeddedRouter,
+    workers: usize,
+    unit: Option<ProxyUnit>,
 }
 
 /// Why there is no proxy.
@@ -55,13 +60,24 @@ pub(crate) enum DataPlaneError {
     Ended { last_line: String },
     #[error("the proxy did not answer within {START_LIMIT:?}; its log is `{}`", log.display())]
     Silent { log: PathBuf },
+    #[error("`{unit}` did not start: {last_line}")]
+    UnitFailed { unit: String, last_line: String },
+    #[error("`{unit}` did not answer within {START_LIMIT:?}")]
+    UnitSilent { unit: String },
 }
 
 impl DataPlane {
-    pub(crate) fn new(state: StateDirectory, program: PathBuf, workers: usize) -> Self {
+    /// With the name of a unit, systemd is asked to start that one instead.
+    pub(crate) fn new(
+        state: StateDirectory,
+        program: PathBuf,
+        workers: usize,
+        unit: Option<String>,
+    ) -> Self {
         let router = EmbeddedRouter::new(state.proxy_socket());
-        let hold = Hold { wanted: Arc::default(), router: router.clone() };
-        Self { state, program, workers, router, child: None, hold }
+        let unit = unit.map(|name| ProxyUnit::new(name, &state));
+        let hold = Hold { wanted: Arc::default(), router: router.clone(), workers, unit: unit.clone() };
+        Self { state, program, router, child: None, unit, hold }
     }
 
     /// Finds the proxy that runs, or starts one that listens on `http`; answers where it really listens.
@@ -76,6 +92,9 @@ impl DataPlane {
         if let (Ok(table), Ok(seen)) = (self.router.table().await, self.router.seen().await) {
             // A controller that ended too early may have left one that refuses clients.
             self.hold.wanted.store(!seen.listening, Ordering::SeqCst);
+            if let Some(unit) = &self.unit {
+                unit.write_arguments(&self.hold.arguments())?;
+            }
             return Ok(table.listen.http);
         }
         self.hold.wanted.store(hold, Ordering::SeqCst);
@@ -93,7 +112,34 @@ impl DataPlane {
             "# Written by `cutover serve`: where the proxy listens.\n[listen]\nhttp = [{}]\n",
             addresses.join(", ")
         );
-        std::fs::write(self.state.proxy_seed(), seed)?;
+        if let Some(unit) = &self.unit {
+            unit.start(&seed, &self.hold.arguments()).await?;
+        } else {
+            std::fs::write(self.state.proxy_seed(), seed)?;
+            self.start_child().await?;
+        }
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            if let Ok(table) = self.router.table().await {
+                return Ok(table.listen.http);
+            }
+            if self.has_ended() {
+                return Err(DataPlaneError::Ended { last_line: self.last_line() });
+            }
+            if let Some(unit) = &self.unit {
+                unit.check().await?;
+            }
+            if Instant::now() > deadline {
+                return Err(match &self.unit {
+                    Some(unit) => unit.silent(),
+                    None => DataPlaneError::Silent { log: self.state.proxy_log() },
+                });
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn start_child(&mut self) -> Result<(), DataPlaneError> {
         self.bound_log().await;
         let log = File::options().create(true).append(true).open(self.state.proxy_log())?;
         let child = Command::new(&self.program)
@@ -101,7 +147,6 @@ impl DataPlane {
             .arg(self.state.proxy_seed())
             .arg("--admin")
             .arg(self.state.proxy_socket())
-            .args(["--workers", &self.workers.to_string()])
             .args(self.hold.arguments())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -111,19 +156,7 @@ impl DataPlane {
         // Only root may; without it the proxy is as likely to go as the rest.
         let _ = std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), SPARE_ME);
         self.child = Some(child);
-        let deadline = Instant::now() + START_LIMIT;
-        loop {
-            if let Ok(table) = self.router.table().await {
-                return Ok(table.listen.http);
-            }
-            if self.has_ended() {
-                return Err(DataPlaneError::Ended { last_line: self.last_line() });
-            }
-            if Instant::now() > deadline {
-                return Err(DataPlaneError::Silent { log: self.state.proxy_log() });
-            }
-            tokio::time::sleep(POLL).await;
-        }
+        Ok(())
     }
 
     /// Whether a child of ours has ended; reaps it.
@@ -161,11 +194,14 @@ impl DataPlane {
             }
             asked = Instant::now();
             pause = WATCH;
-            self.bound_log().await;
+            if self.unit.is_none() {
+                self.bound_log().await;
+            }
             match self.router.seen().await {
                 Ok(seen) if run.as_ref().is_some_and(|(boot_id, _)| *boot_id == seen.boot_id) => {}
                 Ok(seen) => {
                     run = Some((seen.boot_id, seen.pid));
+                    self.hold.let_go_of(seen.listening).await;
                     restarted();
                 }
                 // It is there and says something else than it should: another one could not even start.
@@ -184,15 +220,31 @@ impl DataPlane {
 
 impl Hold {
     fn arguments(&self) -> Vec<String> {
-        if !self.wanted.load(Ordering::SeqCst) {
-            return Vec::new();
+        let mut arguments = vec!["--workers".to_owned(), self.workers.to_string()];
+        if self.wanted.load(Ordering::SeqCst) {
+            arguments.extend(["--hold-listeners".to_owned(), format!("{}s", HOLD_LIMIT.as_secs())]);
         }
-        vec!["--hold-listeners".to_owned(), format!("{}s", HOLD_LIMIT.as_secs())]
+        arguments
+    }
+
+    /// A proxy that systemd has started again may have been told to hold by what was true before.
+    async fn let_go_of(&self, listening: bool) {
+        if !listening
+            && !self.wanted.load(Ordering::SeqCst)
+            && let Err(reason) = self.router.accept_clients().await
+        {
+            tracing::warn!(%reason, "the proxy does not accept clients");
+        }
     }
 
     /// Has clients accepted, by the proxy that runs and by each that is started from now on.
     pub(crate) async fn end(self) {
         self.wanted.store(false, Ordering::SeqCst);
+        if let Some(unit) = &self.unit
+            && let Err(error) = unit.write_arguments(&self.arguments())
+        {
+            tracing::warn!(%error, "a proxy that dies would hold its clients once more");
+        }
         loop {
             match self.router.seen().await {
                 Ok(seen) if seen.listening => return,

@@ -53,6 +53,17 @@ impl StateDirectory {
         self.proxy_directory().join("listen.toml")
     }
 
+    /// Where the proxy listens, if it is a unit of systemd: not in its own directory, for root writes it and shall
+    /// follow no link that another user has put there.
+    pub(crate) fn unit_seed(&self) -> PathBuf {
+        self.0.join("listen.toml")
+    }
+
+    /// What that unit's proxy is started with beyond its own files.
+    pub(crate) fn unit_arguments(&self) -> PathBuf {
+        self.0.join("proxy.env")
+    }
+
     pub(crate) fn proxy_log(&self) -> PathBuf {
         self.proxy_directory().join("proxy.log")
     }

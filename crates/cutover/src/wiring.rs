@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cutover_adapters::embedded::EmbeddedRouter;
 use cutover_adapters::http_health::HttpHealth;
-use cutover_adapters::process::{ProcessExecutor, ProcessSettings};
+use cutover_adapters::process::{Parent, ProcessExecutor, ProcessSettings};
 use cutover_adapters::release_store::DirectoryStore;
 use cutover_controller::ports::{DeploymentExecutor, Mandate};
 use cutover_controller::{DeploymentManager, Keep, Ports, SqliteJournal, SystemClock, Tidied};
@@ -41,6 +41,10 @@ pub(crate) struct ServeSettings {
     pub(crate) keep: Keep,
     /// How often what is older is removed.
     pub(crate) tidy_every: Duration,
+    /// The unit that systemd shall start as the proxy; without one, the proxy is started as a child.
+    pub(crate) proxy_unit: Option<String>,
+    /// Who starts the supervisors of instances.
+    pub(crate) parent: Parent,
 }
 
 /// A controller with everything around it, not yet serving.
@@ -91,6 +95,10 @@ impl From<DataPlaneError> for Failure {
             DataPlaneError::Start(_) | DataPlaneError::Silent { .. } => {
                 "what it said last is in `proxy/proxy.log`"
             }
+            DataPlaneError::UnitFailed { unit, .. } | DataPlaneError::UnitSilent { unit } => {
+                let hint = format!("`journalctl --unit {unit}` shows what it said");
+                return Self::new(Exit::Refused, error.to_string()).hint(hint);
+            }
         };
         Self::new(Exit::Refused, error.to_string()).hint(format!("{hint} of the state directory"))
     }
@@ -107,9 +115,10 @@ impl World {
         let clock = SystemClock::start_after(&journal).await.map_err(|error| refused(&error))?;
         let mut processes = ProcessSettings::new(state.path().to_owned(), settings.program.clone());
         processes.ports = settings.instance_ports;
+        processes.parent = settings.parent;
         let executor = ProcessExecutor::new(processes, lock.clone()).map_err(|error| refused(&error))?;
         let restoration = Restoration::needed(&journal, &executor).await.map_err(|error| refused(&error))?;
-        let mut data_plane = DataPlane::new(state.clone(), settings.program, settings.workers);
+        let mut data_plane = DataPlane::new(state.clone(), settings.program, settings.workers, settings.proxy_unit);
         let http = data_plane.ensure(&settings.http, restoration.is_needed()).await?;
         warn_if_elsewhere(&settings.http, &http);
         let executor = Arc::new(executor);

@@ -13,10 +13,12 @@ use cutover_controller::ports::PortError;
 use cutover_core::release::Release;
 use cutover_core::service::Instance;
 use cutover_core::{Environment, InstanceId, ServiceName, WorkerName};
+use tokio::process::Command;
 
 use super::directory::{self, InstanceDirectory};
 use super::record::{ExitRecord, InstanceRecord, ProgramRecord, StartFailure, SupervisorRecord};
-use super::{EXIT_LINES, Instances, command, failed, live, log_file, port_choice, refused, state_id};
+use super::transient_unit::{self, Supervisor};
+use super::{EXIT_LINES, Instances, Parent, command, failed, live, log_file, port_choice, refused, state_id};
 
 /// A supervisor that has neither started its program nor said why not by then has failed.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -175,8 +177,9 @@ impl Instances {
         })
     }
 
-    /// Starts a supervisor; what comes back tells when it has ended. It makes its own session as the first thing
-    /// it does, and is reaped here, so that it never stays as a zombie.
+    /// Starts a supervisor; what comes back tells when the process that was started for it has ended: the supervisor
+    /// itself, which makes its own session as the first thing it does and is reaped here, or the one that has systemd
+    /// start it, whose success says nothing yet.
     fn spawn_supervisor(
         &self,
         directory: &InstanceDirectory,
@@ -185,17 +188,17 @@ impl Instances {
         let log = directory.supervisor_log();
         let log = OpenOptions::new().append(true).create(true).mode(0o600).open(log)?;
         self.mandate.holds().map_err(std::io::Error::other)?;
-        let mut child = tokio::process::Command::new(&self.settings.program)
-            .args(["instance", "--directory"])
-            .arg(directory.path())
-            .env_clear()
-            .envs(record.env.get_key_value("PATH"))
-            .env(state_id::VARIABLE, self.state.as_str())
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
+        let mut command = match self.settings.parent {
+            Parent::Controller => self.child_supervisor(directory, record),
+            Parent::Systemd => transient_unit::command(&Supervisor {
+                program: &self.settings.program,
+                directory,
+                record,
+                state: &self.state,
+            }),
+        };
+        let mut child =
+            command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
         let (tell, ended) = channel();
         tokio::spawn(async move {
             if let Ok(status) = child.wait().await {
@@ -204,6 +207,17 @@ impl Instances {
             }
         });
         Ok(ended)
+    }
+
+    fn child_supervisor(&self, directory: &InstanceDirectory, record: &InstanceRecord) -> Command {
+        let mut command = Command::new(&self.settings.program);
+        command
+            .args(["instance", "--directory"])
+            .arg(directory.path())
+            .env_clear()
+            .envs(record.env.get_key_value("PATH"))
+            .env(state_id::VARIABLE, self.state.as_str());
+        command
     }
 
     /// Gives a supervisor to an instance whose own was killed. The instance runs either way.
@@ -215,6 +229,14 @@ impl Instances {
             Err(error) => {
                 tracing::warn!(instance = %record.id, %error, "a killed supervisor cannot be replaced");
             }
+        }
+    }
+
+    /// Waits until the lock is free, which it is when a supervisor has ended, whoever reaps it.
+    fn wait_for_end_of_supervision(&self, directory: &InstanceDirectory) {
+        let deadline = Instant::now() + SUPERVISOR_END;
+        while Instant::now() < deadline && !matches!(directory.try_lock(), Ok(Some(_))) {
+            std::thread::sleep(LOOK_AGAIN);
         }
     }
 
@@ -235,6 +257,7 @@ impl Instances {
             if let Some(failure) = directory.read::<StartFailure>().map_err(refused)? {
                 // Its supervisor is about to end; after that nothing of the instance is observed any more.
                 let _ = supervisor.map(|supervisor| supervisor.recv_timeout(SUPERVISOR_END));
+                self.wait_for_end_of_supervision(directory);
                 return Err(PortError::new(format!("instance `{id}` cannot be started: {}", failure.reason)));
             }
             if !directory.path().exists() {

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::Args;
+use cutover_adapters::process::Parent;
 use cutover_controller::{Keep, Retention};
 
 use crate::cli::exit::{Exit, Failure};
@@ -42,6 +43,37 @@ pub(crate) struct Serve {
     /// How often what is older is removed
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
     tidy_every: Duration,
+    /// A unit of systemd that is the proxy: it is asked to start it, instead of starting one itself
+    #[arg(long, value_name = "UNIT")]
+    proxy_unit: Option<String>,
+    /// Where instances run: as transient units of systemd, or below the controller [default: systemd if that is what
+    /// started this controller, as root]
+    #[arg(long, value_enum, value_name = "WHERE")]
+    instances: Option<Instances>,
+}
+
+/// Where instances run.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Instances {
+    /// Each in a transient unit of its own
+    Systemd,
+    /// As children of the controller, which they outlive
+    Direct,
+}
+
+impl Instances {
+    fn parent(self) -> Parent {
+        match self {
+            Self::Systemd => Parent::Systemd,
+            Self::Direct => Parent::Controller,
+        }
+    }
+
+    /// As a unit of the system's own manager, what it starts would be in the unit's control group and sandbox.
+    fn here() -> Self {
+        let started = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+        if started && rustix::process::geteuid().is_root() { Self::Systemd } else { Self::Direct }
+    }
 }
 
 /// What is being done on a thread when the controller ends gets this time.
@@ -78,6 +110,8 @@ impl Serve {
                 ended_instances: KEEP_ENDED_INSTANCES,
             },
             tidy_every: self.tidy_every,
+            proxy_unit: self.proxy_unit,
+            parent: self.instances.unwrap_or_else(Instances::here).parent(),
         };
         let ended = runtime.block_on(async {
             let stop =
