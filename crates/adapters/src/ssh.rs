@@ -8,6 +8,7 @@ mod destination;
 mod trouble;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -81,6 +82,19 @@ impl Ssh {
         let status = command.status().await.map_err(|error| self.cannot_start(&error))?;
         if status.code() == Some(trouble::SSH_FAILED) {
             // What it said has been seen already.
+            return Err(trouble::explain(&self.settings, Some(status), "", ""));
+        }
+        Ok(status)
+    }
+
+    /// The same with a file as standard input.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_with_input(&self, words: &[OsString], input: File) -> Result<ExitStatus, TunnelError> {
+        let mut command = self.command("-T", words)?;
+        let status = command.stdin(input).status().await.map_err(|error| self.cannot_start(&error))?;
+        if status.code() == Some(trouble::SSH_FAILED) {
             return Err(trouble::explain(&self.settings, Some(status), "", ""));
         }
         Ok(status)

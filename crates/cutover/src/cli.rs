@@ -10,6 +10,7 @@ mod environment;
 pub(crate) mod exit;
 mod follow;
 mod freeze;
+mod generate;
 mod history;
 mod init;
 mod instance;
@@ -24,6 +25,7 @@ mod resolve;
 mod rollback;
 mod sample_application;
 mod serve;
+mod setup;
 mod show;
 mod shutdown;
 mod ssh_entry;
@@ -31,7 +33,7 @@ mod status;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use exit::{Exit, Failure};
 use printer::Printer;
@@ -77,6 +79,7 @@ During a deployment:
   show DEPLOYMENT      One deployment with its steps, reasons and receipts
 
 Administration:
+  setup                Install it on a host: user, directories, units of systemd; over ssh with --host
   serve                Run the controller and its proxy
   shutdown             End everything: finish requests, stop instances, proxy and controller
   proxy                Run the data plane alone
@@ -105,6 +108,7 @@ enum Verb {
     Unfreeze(freeze::Unfreeze),
     History(history::History),
     Show(show::Show),
+    Setup(setup::Setup),
     Serve(serve::Serve),
     Shutdown(shutdown::Shutdown),
     Proxy(proxy::Proxy),
@@ -117,11 +121,18 @@ enum Verb {
     Journal(journal::Journal),
     Demo(demo::Demo),
     #[command(hide = true)]
+    Generate(generate::Generate),
+    #[command(hide = true)]
     Instance(instance::Instance),
     #[command(hide = true, name = "ssh-entry")]
     SshEntry(ssh_entry::SshEntry),
     #[command(hide = true, name = "sample-application")]
     SampleApplication(sample_application::SampleApplication),
+}
+
+/// The whole command line, for manual pages and completions.
+fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Reads the arguments, runs the verb, prints what went wrong, and says how to exit.
@@ -149,6 +160,8 @@ pub(crate) fn run() -> ExitCode {
         Verb::Unfreeze(verb) => runtime(verb.run(&printer)),
         Verb::History(verb) => runtime(verb.run(&printer)),
         Verb::Show(verb) => runtime(verb.run(&printer)),
+        Verb::Setup(verb) => runtime(verb.run(&printer)),
+        Verb::Generate(verb) => verb.run(&printer),
         Verb::Serve(verb) => verb.run(&printer),
         Verb::Shutdown(verb) => runtime(verb.run(&printer)),
         Verb::Proxy(verb) => runtime(verb.run()),

@@ -93,11 +93,15 @@ impl DataPlane {
             // A controller that ended too early may have left one that refuses clients.
             self.hold.wanted.store(!seen.listening, Ordering::SeqCst);
             if let Some(unit) = &self.unit {
-                unit.write_arguments(&self.hold.arguments())?;
+                // For its next start, whoever causes it.
+                unit.write(&seed(http), &self.hold.arguments())?;
             }
             return Ok(table.listen.http);
         }
         self.hold.wanted.store(hold, Ordering::SeqCst);
+        if let Some(unit) = &self.unit {
+            unit.write(&seed(http), &self.hold.arguments())?;
+        }
         self.start(http).await
     }
 
@@ -107,15 +111,10 @@ impl DataPlane {
     }
 
     async fn start(&mut self, http: &[SocketAddr]) -> Result<Vec<SocketAddr>, DataPlaneError> {
-        let addresses: Vec<String> = http.iter().map(|address| format!("\"{address}\"")).collect();
-        let seed = format!(
-            "# Written by `cutover serve`: where the proxy listens.\n[listen]\nhttp = [{}]\n",
-            addresses.join(", ")
-        );
         if let Some(unit) = &self.unit {
-            unit.start(&seed, &self.hold.arguments()).await?;
+            unit.start().await?;
         } else {
-            std::fs::write(self.state.proxy_seed(), seed)?;
+            std::fs::write(self.state.proxy_seed(), seed(http))?;
             self.start_child().await?;
         }
         let deadline = Instant::now() + START_LIMIT;
@@ -259,6 +258,14 @@ impl Hold {
             tokio::time::sleep(WATCH).await;
         }
     }
+}
+
+fn seed(http: &[SocketAddr]) -> String {
+    let addresses: Vec<String> = http.iter().map(|address| format!("\"{address}\"")).collect();
+    format!(
+        "# Written by `cutover serve`: where the proxy listens.\n[listen]\nhttp = [{}]\n",
+        addresses.join(", ")
+    )
 }
 
 fn exists(pid: u32) -> bool {

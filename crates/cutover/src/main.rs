@@ -6,6 +6,7 @@ mod api;
 mod cli;
 mod config;
 mod data_plane;
+mod setup;
 mod state_directory;
 mod wiring;
 

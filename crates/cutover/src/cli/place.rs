@@ -124,6 +124,11 @@ impl Place {
         Ok(self.state_directory())
     }
 
+    /// The state directory, if the command line names one.
+    pub(crate) fn named_state_directory(&self) -> Option<PathBuf> {
+        self.state_dir.clone()
+    }
+
     /// The state directory of this host.
     pub(crate) fn state_directory(&self) -> StateDirectory {
         StateDirectory::new(self.state_dir.clone().unwrap_or_else(default_state_directory))

@@ -31,9 +31,7 @@ impl ProxyUnit {
     }
 
     /// Has systemd start it. That one may be about to do so by itself.
-    pub(super) async fn start(&self, seed: &str, arguments: &[String]) -> Result<(), DataPlaneError> {
-        write(&self.seed, seed)?;
-        self.write_arguments(arguments)?;
+    pub(super) async fn start(&self) -> Result<(), DataPlaneError> {
         // After a port was taken the unit has failed, and is not started before that is forgotten.
         let _ = systemctl(&["reset-failed", &self.name]).await;
         let asked = systemctl(&["start", &self.name]).await?;
@@ -42,6 +40,12 @@ impl ProxyUnit {
         }
         let said = String::from_utf8_lossy(&asked.stderr);
         Err(self.failed(said.lines().next().unwrap_or("systemd does not say why")))
+    }
+
+    /// Where it listens from its next start on, and what it is started with then.
+    pub(super) fn write(&self, seed: &str, arguments: &[String]) -> io::Result<()> {
+        write(&self.seed, seed)?;
+        self.write_arguments(arguments)
     }
 
     /// What systemd starts it with from now on.

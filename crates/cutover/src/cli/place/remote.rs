@@ -57,10 +57,19 @@ impl Remote {
 
     /// The way there.
     pub(crate) fn ssh(&self) -> Ssh {
+        self.way_to(words_of("CUTOVER_REMOTE", "cutover"))
+    }
+
+    /// The way to a shell over there, where there is no cutover yet.
+    pub(crate) fn shell(&self) -> Ssh {
+        self.way_to(vec!["sh".to_owned()])
+    }
+
+    fn way_to(&self, remote_program: Vec<String>) -> Ssh {
         Ssh::new(SshSettings {
             program: words_of("CUTOVER_SSH", "ssh"),
             destination: self.destination.clone(),
-            remote_program: words_of("CUTOVER_REMOTE", "cutover"),
+            remote_program,
             state_directory: self.state_directory.clone(),
             can_ask: somebody_can_be_asked(),
             told: peer::header(&who()).map(|who| (HeaderName::from_static(TOLD), who)),

@@ -1,0 +1,59 @@
+//! The same on another host: this binary is copied there over ssh, and does it over there.
+
+use std::ffi::OsString;
+use std::fs::File;
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::place::Remote;
+use crate::cli::printer::Printer;
+use crate::cli::setup::Setup;
+
+/// Refuses another machine before anything is copied, and takes the binary from its standard input. The directory is
+/// nobody else's: it is made here or it is an error.
+const RECEIVE: &str = r#"
+found="$(uname -sm)"
+if [ "$found" != "$1" ]; then
+    echo "error: this binary is for $1, and that host is $found" >&2
+    echo "  hint: use the release for that machine: run its own binary over there, \`cutover setup\`" >&2
+    exit 4
+fi
+umask 077 && mkdir "$2" && cat > "$2/cutover" && chmod 700 "$2/cutover"
+"#;
+
+/// Runs it and leaves nothing of it, however it ends.
+const RUN: &str = r#"directory="$1"; shift; "$directory/cutover" "$@"; code=$?; rm -rf "$directory"; exit $code"#;
+
+impl Setup {
+    pub(super) async fn run_there(&self, remote: &Remote, printer: &Printer) -> Result<Exit, Failure> {
+        let program = std::env::current_exe().and_then(|program| Ok((File::open(&program)?, program)));
+        let (file, _) =
+            program.map_err(|error| Failure::bug(format!("cannot read this program's file: {error}")))?;
+        let machine = format!("Linux {}", std::env::consts::ARCH);
+        let directory = format!("/tmp/cutover-setup-{}-{:x}", std::process::id(), nanos());
+        let shell = remote.shell();
+        printer.talk(&format!("copying this binary to {remote}"));
+        let words = ["-c", RECEIVE, "cutover-setup", &machine, &directory].map(OsString::from);
+        let received = shell.run_with_input(&words, file).await?;
+        if !received.success() {
+            let message = format!("this binary could not be copied to {remote}");
+            return Err(Failure::new(Exit::Refused, message).hint("what it said stands above"));
+        }
+        let mut words: Vec<OsString> = ["-c", RUN, "cutover-setup", &directory].map(OsString::from).into();
+        if printer.is_json() {
+            words.push("--json".into());
+        }
+        words.push("setup".into());
+        for address in &self.http {
+            words.extend(["--http".into(), address.to_string().into()]);
+        }
+        let flags = [("--dry-run", self.dry_run), ("--yes", self.yes), ("--remove", self.remove)];
+        words.extend(flags.into_iter().filter(|(_, said)| *said).map(|(flag, _)| flag.into()));
+        let terminal = !self.yes && !self.dry_run && printer.is_terminal();
+        let ended = remote.shell().run(&words, terminal).await?;
+        Ok(Exit::of(ended))
+    }
+}
+
+fn nanos() -> u128 {
+    std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos()
+}
