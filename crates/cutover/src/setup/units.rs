@@ -17,10 +17,8 @@ use crate::state_directory::StateDirectory;
 /// What both are kept from.
 const CAGE: &str = "\
 NoNewPrivileges=yes
-ProtectKernelTunables=yes
 ProtectKernelModules=yes
 ProtectKernelLogs=yes
-ProtectControlGroups=yes
 ProtectClock=yes
 ProtectHostname=yes
 PrivateDevices=yes
@@ -72,7 +70,9 @@ AmbientCapabilities=CAP_NET_BIND_SERVICE
 CapabilityBoundingSet=CAP_NET_BIND_SERVICE
 ProtectSystem=strict
 ReadWritePaths={writable}
-{places}ProtectProc=invisible
+{places}ProtectKernelTunables=yes
+ProtectControlGroups=yes
+ProtectProc=invisible
 ProcSubset=pid
 MemoryDenyWriteExecute=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
@@ -126,6 +126,9 @@ CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER 
 # Artifacts are read wherever people put them, also in their homes and in /tmp.
 ProtectSystem=full
 ProtectHome=read-only
+# Not by ProtectKernelTunables= or ProtectControlGroups=: these mount /proc anew, and in a container of systemd-nspawn
+# the host would have another boot id there than what it is for instances, which would all count as gone.
+ReadOnlyPaths=/proc/sys /sys
 ReadWritePaths={state}
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 {CAGE}

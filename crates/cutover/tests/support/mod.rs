@@ -6,6 +6,7 @@ pub mod crashing;
 pub mod data_plane;
 pub mod disk;
 pub mod journal;
+pub mod machine;
 pub mod matrix;
 pub mod processes;
 pub mod ssh;
@@ -32,7 +33,7 @@ pub struct Host {
 }
 
 /// What a command said and how it ended.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Said {
     pub exit: i32,
     pub out: String,
