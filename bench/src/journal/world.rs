@@ -151,7 +151,7 @@ impl ReleaseStore for World {
         Ok(slots.map(|(_, release, _)| release.clone()).collect())
     }
 
-    async fn prune(&self, _: &ServiceName, _: &[ReleaseId], _: usize) -> Result<usize, PortError> {
+    async fn prune(&self, _: &ServiceName, _: &[ReleaseId], _: KeepReleases) -> Result<usize, PortError> {
         Ok(0)
     }
 }

@@ -6,7 +6,9 @@
 //! release has a copy of its artifact to itself, so that one can be removed without a look at the others.
 
 mod archive;
+mod build;
 mod content;
+mod fetch;
 mod file;
 mod fingerprint;
 mod identity;
@@ -17,6 +19,7 @@ mod room;
 mod secrets;
 mod snapshot;
 mod tree;
+pub mod uploads;
 
 pub use snapshot::{describe, measure};
 pub use tree::hash;
@@ -28,16 +31,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cutover_controller::ports::{Mandate, PortError, PrepareError, ReleaseStore};
-use cutover_core::artifact::ArtifactSource;
+use cutover_controller::ports::{KeepReleases, Mandate, PortError, PrepareError, ReleaseStore};
+use cutover_core::artifact::{ArtifactSource, Checksum, Manifest, UploadId};
 use cutover_core::release::{DeploymentSpec, Release};
 use cutover_core::{ReleaseId, ServiceName};
 use tokio::task::spawn_blocking;
 
 use self::content::Content;
+use self::content::Kept;
 use self::fingerprint::FingerprintKey;
 use self::retention::Reserved;
 use self::secrets::ResolvedSecret;
+use self::uploads::{Offer, UploadError, Uploads};
 use crate::durable_file;
 
 /// What a release consists of, in its directory.
@@ -59,6 +64,7 @@ pub struct DirectoryStore {
     /// Asked right before a release is removed.
     mandate: Arc<dyn Mandate>,
     reserved: Reserved,
+    uploads: Uploads,
 }
 
 impl DirectoryStore {
@@ -82,7 +88,14 @@ impl DirectoryStore {
         }
         retention::remove_leftovers(&releases, &*mandate)?;
         let key = FingerprintKey::of_host(&state_directory.join("secret-key"))?;
-        Ok(Self { state_directory, releases, key, mandate, reserved: Reserved::default() })
+        let uploads = Uploads::new(&state_directory, &releases)?;
+        Ok(Self { state_directory, releases, key, mandate, reserved: Reserved::default(), uploads })
+    }
+
+    /// What comes from other hosts.
+    #[must_use]
+    pub fn uploads(&self) -> Uploads {
+        self.uploads.clone()
     }
 
     fn snapshot(&self, spec: &DeploymentSpec, secrets: &[ResolvedSecret]) -> Result<Release, PrepareError> {
@@ -113,6 +126,11 @@ impl DirectoryStore {
         }
         retention::touch(&directory).map_err(host(&directory))?;
         self.open_for(spec.configuration.run.user.as_deref())?;
+        match &spec.artifact {
+            ArtifactSource::Uploaded { uploaded } => self.uploads.forget(uploaded),
+            ArtifactSource::Url { sha256, .. } => self.uploads.discard(sha256),
+            ArtifactSource::Directory(_) | ArtifactSource::Archive { .. } => {}
+        }
         Ok(release)
     }
 
@@ -128,10 +146,53 @@ impl DirectoryStore {
                 let unpacked = archive::unpack(path, &path.display().to_string(), files)?;
                 Content::of_archive(unpacked, sha256.as_ref())
             }
-            ArtifactSource::Url { .. } | ArtifactSource::Uploaded { .. } => {
-                Err(wrong(format!("`{source}` is not a directory"), "deploy a directory"))
+            ArtifactSource::Url { url, sha256 } => {
+                if let Some(manifest) = Kept::in_releases(&self.releases).archive(sha256) {
+                    return self.build_again(manifest, sha256, files);
+                }
+                let archive = fetch::fetch(url, sha256, &self.uploads)?;
+                let unpacked = archive::unpack(&archive, &source.to_string(), files)?;
+                Content::of_archive(unpacked, Some(sha256))
             }
+            ArtifactSource::Uploaded { uploaded } => self.bring_uploaded(uploaded, files),
         }
+    }
+
+    fn bring_uploaded(&self, id: &UploadId, files: &Path) -> Result<Content, PrepareError> {
+        let gone = |error: UploadError| match error {
+            UploadError::Host { path, source } => host(&path)(source),
+            other => wrong(other.to_string(), "deploy again: it is sent then"),
+        };
+        let kept = Kept::in_releases(&self.releases);
+        match (id, self.uploads.offered(id).map_err(gone)?) {
+            (UploadId::Archive(sha256), _) => {
+                if let Some(archive) = self.uploads.content(sha256, None) {
+                    let unpacked =
+                        archive::unpack(&archive, &format!("archive-{}…", &sha256.as_str()[..12]), files)?;
+                    return Content::of_archive(unpacked, Some(sha256));
+                }
+                match kept.archive(sha256) {
+                    Some(manifest) => self.build_again(manifest, sha256, files),
+                    None => Err(gone(UploadError::Unknown(id.clone()))),
+                }
+            }
+            (UploadId::Tree(_), Offer::Tree { manifest }) => {
+                build::build(&manifest, files, &self.uploads, &kept)?;
+                Ok(Content::of(manifest))
+            }
+            (UploadId::Tree(_), Offer::Archive { .. }) => Err(gone(UploadError::Unknown(id.clone()))),
+        }
+    }
+
+    /// What an archive held that a release has come from already.
+    fn build_again(
+        &self,
+        manifest: &Manifest,
+        archive: &Checksum,
+        files: &Path,
+    ) -> Result<Content, PrepareError> {
+        build::build(manifest, files, &self.uploads, &Kept::in_releases(&self.releases))?;
+        Ok(Content::of_known_archive(manifest.clone(), archive.clone()))
     }
 
     /// Lets another user pass through the state directory, which stays unlistable.
@@ -169,7 +230,7 @@ impl ReleaseStore for DirectoryStore {
         &self,
         service: &ServiceName,
         needed: &[ReleaseId],
-        keep: usize,
+        keep: KeepReleases,
     ) -> Result<usize, PortError> {
         let (store, service, needed) = (self.clone(), service.clone(), needed.to_vec());
         let deed = format!("remove old releases of `{service}`");
@@ -177,6 +238,18 @@ impl ReleaseStore for DirectoryStore {
             retention::prune(&store.releases, &service, &needed, keep, &store.reserved, &*store.mandate)
         });
         removed.await.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(failed(&deed))
+    }
+
+    async fn prune_uploads(&self) -> Result<usize, PortError> {
+        let (uploads, mandate) = (self.uploads(), Arc::clone(&self.mandate));
+        let removed = spawn_blocking(move || {
+            mandate.holds().map_err(io::Error::other)?;
+            uploads.prune()
+        });
+        removed
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(failed("remove old uploads"))
     }
 }
 

@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use futures_util::{Stream, StreamExt};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
@@ -70,7 +73,8 @@ struct Tunnelled {
     idle: Mutex<Vec<Sender>>,
 }
 
-type Sender = SendRequest<Full<Bytes>>;
+type Sender = SendRequest<Outgoing>;
+type Outgoing = UnsyncBoxBody<Bytes, io::Error>;
 
 impl Tunnelled {
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Sender>> {
@@ -194,22 +198,48 @@ impl UnixHttp {
         path: &str,
         body: Option<&B>,
     ) -> Result<Reply, UnixHttpError> {
-        let unreachable = |source| UnixHttpError::Unreachable { socket: self.socket.clone(), source };
-        let broken = |source| UnixHttpError::Broken { socket: self.socket.clone(), source };
         let bytes = match body.map(serde_json::to_vec).transpose() {
             Ok(bytes) => bytes.unwrap_or_default(),
             Err(source) => {
                 return Err(UnixHttpError::Malformed { socket: self.socket.clone(), source });
             }
         };
+        let body = Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync();
+        self.dispatch(method, path, "application/json", body).await
+    }
+
+    /// Sends a request whose body comes piece by piece, of a length that is not known before. If a piece is an error,
+    /// the connection is dropped in the middle.
+    ///
+    /// # Errors
+    /// [`UnixHttpError`] if there is no answer; any status is an answer, and may come before the last piece.
+    pub async fn send_stream(
+        &self,
+        method: Method,
+        path: &str,
+        pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<Reply, UnixHttpError> {
+        let body = StreamBody::new(pieces.map(|piece| piece.map(Frame::data))).boxed_unsync();
+        self.dispatch(method, path, "application/octet-stream", body).await
+    }
+
+    async fn dispatch(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &'static str,
+        body: Outgoing,
+    ) -> Result<Reply, UnixHttpError> {
+        let unreachable = |source| UnixHttpError::Unreachable { socket: self.socket.clone(), source };
+        let broken = |source| UnixHttpError::Broken { socket: self.socket.clone(), source };
         let mut sender = self.sender().await?;
-        let mut request = Request::new(Full::new(Bytes::from(bytes)));
+        let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = path
             .parse()
             .map_err(|_| unreachable(io::Error::new(io::ErrorKind::InvalidInput, "the path is malformed")))?;
         request.headers_mut().insert(HOST, HeaderValue::from_static("cutover"));
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         if let Some((name, value)) = self.tunnel().and_then(Tunnel::told) {
             request.headers_mut().insert(name, value);
         }

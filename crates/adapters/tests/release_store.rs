@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use cutover_adapters::release_store::DirectoryStore;
-use cutover_controller::ports::{Mandate, PrepareError, ReleaseStore};
+use cutover_controller::ports::{KeepReleases, Mandate, PrepareError, ReleaseStore};
 use cutover_core::ReleaseId;
 use cutover_core::health::HealthPolicy;
 use cutover_core::release::{
@@ -273,7 +273,7 @@ impl Fixture {
 
     async fn prune(&self, store: &DirectoryStore, needed: &[&Release], keep: usize) -> usize {
         let needed: Vec<ReleaseId> = needed.iter().map(|release| release.id.clone()).collect();
-        store.prune(&self.spec.service, &needed, keep).await.unwrap()
+        store.prune(&self.spec.service, &needed, newest(keep)).await.unwrap()
     }
 
     async fn observed(&self) -> Vec<ReleaseId> {
@@ -281,6 +281,10 @@ impl Fixture {
         observed.sort();
         observed
     }
+}
+
+fn newest(count: usize) -> KeepReleases {
+    KeepReleases { count, age: Duration::ZERO }
 }
 
 fn ids(releases: &[&Release]) -> Vec<ReleaseId> {
@@ -324,6 +328,20 @@ async fn a_release_that_lacks_a_part_keeps_the_files_that_its_instances_may_run_
 }
 
 #[tokio::test]
+async fn a_release_that_was_asked_for_within_the_time_stays_whatever_the_count() {
+    let mut fixture = Fixture::new();
+    let made = releases_of(&mut fixture, &["old", "new"]).await;
+    let directory = fs::File::open(made[1].directory.parent().unwrap()).unwrap();
+    directory.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    let store = fixture.another_store();
+    let keep = KeepReleases { count: 0, age: Duration::from_secs(7200) };
+    assert_eq!(store.prune(&fixture.spec.service, &[], keep).await.unwrap(), 1);
+    assert_eq!(fixture.observed().await, ids(&[&made[1]]));
+    let keep = KeepReleases { count: 0, age: Duration::from_secs(1800) };
+    assert_eq!(store.prune(&fixture.spec.service, &[], keep).await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn old_releases_are_removed_with_their_secrets_except_the_needed_and_the_newest() {
     let mut fixture = Fixture::new();
     let made = releases_of(&mut fixture, &["a", "b", "c", "d", "e"]).await;
@@ -336,7 +354,7 @@ async fn old_releases_are_removed_with_their_secrets_except_the_needed_and_the_n
     }
     assert_eq!(fixture.releases(), ["shop"]);
     assert_eq!(fixture.prune(&store, &[a, d], 1).await, 0);
-    assert_eq!(store.prune(&"bank".parse().unwrap(), &[], 0).await.unwrap(), 0);
+    assert_eq!(store.prune(&"bank".parse().unwrap(), &[], newest(0)).await.unwrap(), 0);
     assert_eq!(fixture.prune(&store, &[], 0).await, 3);
     assert_eq!(fixture.observed().await, []);
 }
@@ -395,7 +413,7 @@ async fn a_controller_that_is_replaced_while_it_removes_old_releases_removes_no_
     let [a, b, c] = made.as_slice() else { panic!("three") };
     let check = async |times, expected: &[&Release]| {
         let store = fixture.store_with(Asked::times(times)).unwrap();
-        let refusal = store.prune(&fixture.spec.service, &[], 0).await.unwrap_err().reason;
+        let refusal = store.prune(&fixture.spec.service, &[], newest(0)).await.unwrap_err().reason;
         assert_eq!(refusal, "cannot remove old releases of `shop`: another controller has taken over");
         assert_eq!(fixture.observed().await, ids(expected));
     };

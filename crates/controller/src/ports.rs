@@ -287,7 +287,7 @@ pub trait ReleaseStore: Send + Sync {
     async fn observe(&self) -> Result<Vec<ReleaseId>, PortError>;
 
     /// Removes releases of a service with their secrets, and says how many. What stays: those that are `needed`,
-    /// of the others the `keep` that were prepared last, and each that was prepared within the last hour, for
+    /// of the others those that `keep` names, and each that was prepared within the last hour, for
     /// its deployment may not be recorded yet. A crash leaves a release either whole or gone.
     ///
     /// # Errors
@@ -296,8 +296,26 @@ pub trait ReleaseStore: Send + Sync {
         &self,
         service: &ServiceName,
         needed: &[ReleaseId],
-        keep: usize,
+        keep: KeepReleases,
     ) -> Result<usize, PortError>;
+
+    /// Removes what was brought here to be released and belongs to no release, a day after it was last asked for.
+    /// Says how much that was. What is coming right now stays.
+    ///
+    /// # Errors
+    /// If some could not be removed; asking again may help.
+    async fn prune_uploads(&self) -> Result<usize, PortError> {
+        Ok(0)
+    }
+}
+
+/// Which releases of a service stay on the disk besides those that are needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeepReleases {
+    /// So many that were prepared last, whatever their age.
+    pub count: usize,
+    /// Those that were prepared within this time, however many there are.
+    pub age: Duration,
 }
 
 /// Why a release could not be made.

@@ -92,7 +92,8 @@ impl fmt::Display for ArtifactSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(path) | Self::Archive { path, .. } => write!(f, "{}", path.display()),
-            Self::Url { url, .. } => f.write_str(url),
+            // What follows the question mark may be a signature that lets everybody in.
+            Self::Url { url, .. } => f.write_str(url.split(['?', '#']).next().unwrap_or(url)),
             Self::Uploaded { uploaded } => write!(f, "{uploaded}"),
         }
     }

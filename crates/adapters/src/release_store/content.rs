@@ -42,6 +42,11 @@ impl Content {
         Ok(Self { manifest, archives: BTreeSet::from([sha256]) })
     }
 
+    /// The content of an archive that was unpacked before.
+    pub(super) fn of_known_archive(manifest: Manifest, archive: Checksum) -> Self {
+        Self { manifest, archives: BTreeSet::from([archive]) }
+    }
+
     /// Whether it was made by unpacking.
     pub(super) fn came_in_an_archive(&self) -> bool {
         !self.archives.is_empty()

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use cutover_controller::ports::Mandate;
+use cutover_controller::ports::{KeepReleases, Mandate};
 use cutover_core::{ReleaseId, ServiceName};
 
 use super::{SECRETS, presence};
@@ -69,7 +69,7 @@ pub(super) fn prune(
     releases: &Path,
     service: &ServiceName,
     needed: &[ReleaseId],
-    keep: usize,
+    keep: KeepReleases,
     reserved: &Reserved,
     mandate: &dyn Mandate,
 ) -> io::Result<usize> {
@@ -82,7 +82,12 @@ pub(super) fn prune(
     }
     others.sort();
     let mut removed = 0;
-    for (_, id) in others.into_iter().skip(keep) {
+    let now = SystemTime::now();
+    for (Reverse(asked_for), id) in others.into_iter().skip(keep.count) {
+        // A time in the future is one of a clock that was wrong.
+        if now.duration_since(asked_for).is_ok_and(|age| age < keep.age) {
+            continue;
+        }
         let aside = releases.join(format!("{REMOVED}{service}-{id}"));
         if reserved.set_aside(&of_service.join(id.as_str()), &aside, mandate)? {
             // Before the first deletion, so that a loss of power brings back all of it or nothing.

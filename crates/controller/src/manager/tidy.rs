@@ -7,14 +7,15 @@ use cutover_core::{InstanceId, ReleaseId};
 
 use crate::journal::{JournalError, Pruned, Retention};
 use crate::manager::DeploymentManager;
+use crate::ports::KeepReleases;
 
 /// How much of the past is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
     /// Of the journal.
     pub history: Retention,
-    /// Releases of each service besides those that are needed.
-    pub releases: usize,
+    /// Of each service.
+    pub releases: KeepReleases,
     /// Ended instances of each service whose logs are kept.
     pub ended_instances: usize,
 }
@@ -26,6 +27,8 @@ pub struct Tidied {
     pub history: Pruned,
     /// Releases.
     pub releases: usize,
+    /// Uploads that belong to no release.
+    pub uploads: usize,
     /// Directories of ended instances.
     pub instances: usize,
 }
@@ -55,6 +58,10 @@ impl DeploymentManager {
                 Ok(removed) => tidied.releases += removed,
                 Err(error) => tracing::warn!(service = %state.name, %error, "old releases are left"),
             }
+        }
+        match self.common.ports.releases.prune_uploads().await {
+            Ok(removed) => tidied.uploads = removed,
+            Err(error) => tracing::warn!(%error, "old uploads are left"),
         }
         match self.common.ports.executor.prune(&known, keep.ended_instances).await {
             Ok(removed) => tidied.instances = removed,

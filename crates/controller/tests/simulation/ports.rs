@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cutover_controller::ports::{
-    Applied, DeploymentExecutor, EvidenceSource, Exit, HealthValidator, Mandate, PortError, PrepareError,
+    Applied, DeploymentExecutor, EvidenceSource, Exit, HealthValidator, KeepReleases, Mandate, PortError, PrepareError,
     Provision, ReleaseStore, Routed, RouterError, Running, StartWorkers, TrafficRouter,
 };
 use cutover_controller::{Clock, Ports};
@@ -326,8 +326,8 @@ impl ReleaseStore for Outside {
         &self,
         service: &ServiceName,
         needed: &[ReleaseId],
-        keep: usize,
+        keep: KeepReleases,
     ) -> Result<usize, PortError> {
-        Ok(self.world().prune(service, needed, keep, self.now()))
+        Ok(self.world().prune(service, needed, keep.count, self.now()))
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use cutover_adapters::process::Parent;
+use cutover_controller::ports::KeepReleases;
 use cutover_controller::{Keep, Retention};
 
 use crate::cli::exit::{Exit, Failure};
@@ -40,6 +41,9 @@ pub(crate) struct Serve {
     /// Releases of each service that stay on the disk besides those that are needed
     #[arg(long, value_name = "COUNT", default_value_t = 5)]
     keep_releases: usize,
+    /// Releases that were asked for within this time stay on the disk however many there are
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    keep_release_age: Duration,
     /// How often what is older is removed
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
     tidy_every: Duration,
@@ -106,7 +110,7 @@ impl Serve {
             program,
             keep: Keep {
                 history: Retention { keep_deployments: self.keep_deployments, keep_for: self.keep_history },
-                releases: self.keep_releases,
+                releases: KeepReleases { count: self.keep_releases, age: self.keep_release_age },
                 ended_instances: KEEP_ENDED_INSTANCES,
             },
             tidy_every: self.tidy_every,
