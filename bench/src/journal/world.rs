@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cutover_controller::ports::{
-    Applied, DeploymentExecutor, Exit, HealthValidator, Mandate, PortError, PrepareError, Provision,
-    ReleaseStore, Routed, RouterError, Running, StartWorkers, TrafficRouter,
+    Applied, DeploymentExecutor, Exit, HealthValidator, KeepReleases, Mandate, PortError, PrepareError,
+    Provision, ReleaseStore, Routed, RouterError, Running, StartWorkers, TrafficRouter,
 };
 use cutover_controller::{Ports, SystemClock};
 use cutover_core::health::HealthPolicy;

@@ -21,6 +21,7 @@ mod snapshot;
 mod tree;
 pub mod uploads;
 
+pub use file::hash as checksum;
 pub use snapshot::{describe, measure};
 pub use tree::hash;
 

@@ -1,5 +1,6 @@
 //! What the controller says to whoever may open its socket, and how the command line asks.
 
+pub(crate) mod artifacts;
 pub(crate) mod calendar;
 pub(crate) mod client;
 pub(crate) mod environment;

@@ -1,6 +1,7 @@
 //! The command line: one verb, one file.
 
 mod abort;
+mod bring;
 mod config_check;
 #[cfg(feature = "crash-points")]
 mod crash_points;

@@ -8,6 +8,7 @@ mod config;
 mod data_plane;
 mod setup;
 mod state_directory;
+mod upload;
 mod wiring;
 
 use std::process::ExitCode;

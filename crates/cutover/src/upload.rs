@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cutover_adapters::release_store::uploads::Missing;
 use cutover_controller::ports::PrepareError;
+use cutover_core::ServiceName;
 use cutover_core::artifact::ArtifactSource;
 
 use crate::api::artifacts::ReceptionView;
@@ -72,16 +73,18 @@ pub(crate) enum UploadFailure {
 /// Makes sure that the controller has the artifact.
 pub(crate) async fn ensure(
     client: &Client,
+    service: &ServiceName,
     source: &ArtifactSource,
     watcher: Watcher<'_>,
 ) -> Result<Ensured, UploadFailure> {
     let Some(local) = Local::of(source, watcher).await? else {
         return Ok(Ensured { source: source.clone(), brought: None });
     };
+    let path = format!("/v1/services/{service}/artifacts");
     let mut brought = Brought { files: local.files(), bytes: local.bytes(), sent: 0 };
     let (mut in_vain, mut left) = (0, u64::MAX);
     loop {
-        let ended = round(client, &local, &mut left, &mut in_vain, &mut brought, watcher).await;
+        let ended = round(client, &path, &local, &mut left, &mut in_vain, &mut brought, watcher).await;
         let lost = match ended {
             Ok(source) => return Ok(Ensured { source, brought: Some(brought) }),
             Err(UploadFailure::Client(error)) if is_passing(&error) => error,
@@ -100,6 +103,7 @@ pub(crate) async fn ensure(
 /// Offers it, and sends what is missing.
 async fn round(
     client: &Client,
+    path: &str,
     local: &Local,
     left: &mut u64,
     in_vain: &mut u32,
@@ -107,8 +111,8 @@ async fn round(
     watcher: Watcher<'_>,
 ) -> Result<ArtifactSource, UploadFailure> {
     loop {
-        let reception: ReceptionView = client.post("/v1/artifacts", Some(local.offer())).await?;
-        let missing: u64 = reception.missing.iter().map(|missing| missing.size - missing.offset).sum();
+        let reception: ReceptionView = client.post(path, Some(local.offer())).await?;
+        let missing = bytes(&reception.missing);
         if reception.missing.is_empty() {
             return Ok(ArtifactSource::Uploaded { uploaded: reception.id });
         }
@@ -122,8 +126,15 @@ async fn round(
             *in_vain = 0;
         }
         *left = missing;
-        send::send(client, local, &reception.id, reception.missing, brought.sent.saturating_sub(missing), watcher)
-            .await?;
+        send::send(
+            client,
+            local,
+            &format!("{path}/{}", reception.id),
+            reception.missing,
+            brought.sent.saturating_sub(missing),
+            watcher,
+        )
+        .await?;
     }
 }
 

@@ -124,6 +124,7 @@ impl World {
         let executor = Arc::new(executor);
         let router = EmbeddedRouter::new(state.proxy_socket());
         let store = DirectoryStore::new(state.path(), lock.clone()).map_err(|error| refused(&error))?;
+        let uploads = store.uploads();
         let ports = Ports {
             executor: executor.clone(),
             router: Arc::new(router.clone()),
@@ -145,7 +146,7 @@ impl World {
         };
         let (end, shutdown) = mpsc::channel(1);
         let socket = server::bind(&state.api_socket()).map_err(|error| refused(&error))?;
-        let served = Served::new(Arc::clone(&manager), controller.clone(), end, executor);
+        let served = Served::new(Arc::clone(&manager), controller.clone(), end, executor, uploads);
         Ok(Self {
             controller,
             served,

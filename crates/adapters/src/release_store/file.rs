@@ -76,7 +76,10 @@ pub(super) fn copy(source: &mut File, to: &Path, look: Look) -> Result<(u64, Che
 }
 
 /// Size and hash of what can be read.
-pub(super) fn hash(from: &mut dyn Read) -> io::Result<(u64, Checksum)> {
+///
+/// # Errors
+/// If it cannot be read to its end.
+pub fn hash(from: &mut dyn Read) -> io::Result<(u64, Checksum)> {
     let mut digest = Sha256::new();
     let mut size = 0;
     each_piece(from, |piece| {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cutover_controller::ports::{
-    Applied, DeploymentExecutor, EvidenceSource, Exit, HealthValidator, KeepReleases, Mandate, PortError, PrepareError,
-    Provision, ReleaseStore, Routed, RouterError, Running, StartWorkers, TrafficRouter,
+    Applied, DeploymentExecutor, EvidenceSource, Exit, HealthValidator, KeepReleases, Mandate, PortError,
+    PrepareError, Provision, ReleaseStore, Routed, RouterError, Running, StartWorkers, TrafficRouter,
 };
 use cutover_controller::{Clock, Ports};
 use cutover_core::health::HealthPolicy;

@@ -1,8 +1,9 @@
 //! Artifacts from other hosts: what is missing of one, and what comes of it.
 //!
-//! `POST /v1/artifacts` with an [`Offer`] says which contents are missing, and refuses at once what the disk has no room
-//! for. `PUT /v1/artifacts/{id}` takes pieces of them ([`Piece`](cutover_adapters::release_store::uploads::Piece)) in one
-//! body. Whatever cuts it, the next offer tells where to go on; a deployment then names the id.
+//! `POST …/artifacts` with an [`Offer`] says which contents are missing, and refuses at once what the disk has no room
+//! for. `PUT …/artifacts/{id}` takes pieces of them ([`Piece`](cutover_adapters::release_store::uploads::Piece)) in one
+//! body. Whatever cuts it, the next offer tells where to go on; a deployment then names the id. The service stands in
+//! the path so that a key which is limited to it can be let through; what is on the host is known to all services.
 
 use std::io::{self, Read};
 
@@ -46,8 +47,8 @@ pub(crate) struct ReceivedView {
 
 pub(super) fn routes() -> Router<Served> {
     Router::new()
-        .route("/v1/artifacts", post(offer).layer(DefaultBodyLimit::max(OFFER)))
-        .route("/v1/artifacts/{id}", put(receive).layer(DefaultBodyLimit::disable()))
+        .route("/v1/services/{service}/artifacts", post(offer).layer(DefaultBodyLimit::max(OFFER)))
+        .route("/v1/services/{service}/artifacts/{id}", put(receive).layer(DefaultBodyLimit::disable()))
 }
 
 async fn offer(
@@ -61,7 +62,7 @@ async fn offer(
 
 async fn receive(
     State(served): State<Served>,
-    Path(id): Path<String>,
+    Path((_, id)): Path<(String, String)>,
     body: Body,
 ) -> Result<Json<ReceivedView>, Problem> {
     let id = UploadId::try_from(id)
@@ -126,7 +127,9 @@ impl From<UploadError> for Problem {
             UploadError::Gap | UploadError::Overtaken => {
                 (StatusCode::CONFLICT, "deploy again: it goes on with what is here by then")
             }
-            UploadError::Cut(_) => (StatusCode::BAD_REQUEST, "deploy again: what has come is kept and continued"),
+            UploadError::Cut(_) => {
+                (StatusCode::BAD_REQUEST, "deploy again: what has come is kept and continued")
+            }
             UploadError::Host { .. } => (
                 StatusCode::INSUFFICIENT_STORAGE,
                 "if its disk is full, make room there; rollback and abort still work",

@@ -1,11 +1,14 @@
 //! How the command line asks a controller, of this host or of another.
 
+use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_adapters::unix_http::{Reply, Tunnel, TunnelError, UnixHttp, UnixHttpError};
+use futures_util::Stream;
+use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -110,6 +113,21 @@ impl Client {
             Ok(self.0.json(reply).await?)
         };
         self.within(DEED, done).await
+    }
+
+    /// Sends a body piece by piece, for as long as it takes: whoever makes the pieces sees whether they are taken.
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<T, ClientError> {
+        let reply = self.accepted(self.0.send_stream(Method::PUT, path, pieces).await?).await?;
+        Ok(self.0.json(reply).await?)
+    }
+
+    /// That nothing was taken for so long.
+    pub(crate) fn hangs(&self, limit: Duration) -> ClientError {
+        ClientError::Hangs { socket: self.0.socket().to_owned(), limit }
     }
 
     /// Asks for something that has no answer but its acceptance.

@@ -36,6 +36,8 @@ const RULES: &[Rule] = &[
     rule(Method::GET, "/v1/services/{service}", EVERY_VERB),
     rule(Method::GET, "/v1/services/{service}/deployments", &["history"]),
     rule(Method::POST, "/v1/services/{service}/deployments", &["deploy"]),
+    rule(Method::POST, "/v1/services/{service}/artifacts", &["deploy"]),
+    rule(Method::PUT, "/v1/services/{service}/artifacts/{id}", &["deploy"]),
     rule(Method::GET, "/v1/services/{service}/deployments/{id}", FOLLOWERS),
     rule(Method::GET, "/v1/services/{service}/deployments/{id}/follow", FOLLOWERS),
     rule(Method::POST, "/v1/services/{service}/rollback", &["rollback"]),

@@ -8,6 +8,7 @@ use cutover_core::service::WhenOpen;
 
 use crate::api::client::Client;
 use crate::api::views::{DeployAnswer, DeployRequest, ServiceView};
+use crate::cli::bring::bring;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Ended, Following, Until};
 use crate::cli::place::{Host, Place};
@@ -42,6 +43,9 @@ pub(crate) struct Deploy {
     /// Deploy although the host seems to have no room
     #[arg(long)]
     force: bool,
+    /// Send the artifact also to a controller of this host, which then need not be able to read it where it lies
+    #[arg(long)]
+    upload: bool,
     /// Follow until traffic has moved or until the bake is over [default: done on a terminal, live elsewhere]
     #[arg(long, value_enum)]
     wait: Option<Wait>,
@@ -92,6 +96,9 @@ impl Deploy {
         resolved.spec.rollout.hold = self.hold_before_switch;
         let client = host.client();
         let service = resolved.spec.service.clone();
+        if elsewhere || self.upload {
+            resolved.spec.artifact = bring(&client, &service, &resolved.spec.artifact, printer).await?;
+        }
         let when_open = match (self.queue, self.supersede, self.end_bake) {
             (true, ..) => WhenOpen::Queue,
             (_, true, _) => WhenOpen::Supersede,

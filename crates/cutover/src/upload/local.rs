@@ -56,7 +56,10 @@ impl Place {
 
 impl Local {
     /// Reads what lies here; `None` for what the controller fetches itself or has already.
-    pub(super) async fn of(source: &ArtifactSource, watcher: Watcher<'_>) -> Result<Option<Self>, PrepareError> {
+    pub(super) async fn of(
+        source: &ArtifactSource,
+        watcher: Watcher<'_>,
+    ) -> Result<Option<Self>, PrepareError> {
         let read = Arc::new(AtomicU64::new(0));
         let counting = Arc::clone(&read);
         let reading = match source.clone() {
@@ -80,7 +83,9 @@ impl Local {
     }
 
     fn tree(root: &Path, read: &AtomicU64) -> Result<Self, PrepareError> {
-        let manifest = describe(root, &mut |bytes| drop(read.fetch_add(bytes, Ordering::Relaxed)))?;
+        let manifest = describe(root, &mut |bytes| {
+            read.fetch_add(bytes, Ordering::Relaxed);
+        })?;
         let mut places = HashMap::new();
         for entry in &manifest.entries {
             if entry.path.to_str().is_none() {
@@ -103,7 +108,8 @@ impl Local {
         let place = Place::of(path.clone()).map_err(|error| host(&path, error))?;
         let file = File::open(&path).map_err(|error| host(&path, error))?;
         let mut counted = Counted { file, read };
-        let (size, sha256) = cutover_adapters::release_store::checksum(&mut counted).map_err(|error| host(&path, error))?;
+        let (size, sha256) =
+            cutover_adapters::release_store::checksum(&mut counted).map_err(|error| host(&path, error))?;
         if size != place.size || !place.is_as_it_was() {
             return Err(wrong(
                 format!("`{}` was changed while it was read", path.display()),
@@ -113,7 +119,10 @@ impl Local {
         if let Some(wanted) = wanted.filter(|wanted| **wanted != sha256) {
             let reason =
                 format!("`{}` has the SHA-256 checksum {sha256}, and {wanted} is wanted", path.display());
-            return Err(wrong(reason, "it is another build, or was damaged on its way; correct one of the two"));
+            return Err(wrong(
+                reason,
+                "it is another build, or was damaged on its way; correct one of the two",
+            ));
         }
         let places = HashMap::from([(sha256.clone(), place)]);
         Ok(Self { offer: Offer::Archive { sha256, size }, places })

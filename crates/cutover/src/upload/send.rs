@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use cutover_adapters::release_store::uploads::{Missing, Piece};
 use cutover_controller::ports::PrepareError;
-use cutover_core::artifact::UploadId;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
@@ -29,7 +28,7 @@ const CHUNK: usize = 256 * 1024;
 pub(super) async fn send(
     client: &Client,
     local: &Local,
-    id: &UploadId,
+    path: &str,
     missing: Vec<Missing>,
     before: u64,
     watcher: Watcher<'_>,
@@ -37,8 +36,10 @@ pub(super) async fn send(
     let (chunks, ready) = mpsc::channel(4);
     let sent = Arc::new(AtomicU64::new(0));
     let failed: Arc<Mutex<Option<PrepareError>>> = Arc::default();
-    let places: Vec<_> =
-        missing.into_iter().filter_map(|one| local.place(&one.sha256).cloned().map(|place| (one, place))).collect();
+    let places: Vec<_> = missing
+        .into_iter()
+        .filter_map(|one| local.place(&one.sha256).cloned().map(|place| (one, place)))
+        .collect();
     let total = bytes(&places.iter().map(|(one, _)| one.clone()).collect::<Vec<_>>());
     let (counting, failing) = (Arc::clone(&sent), Arc::clone(&failed));
     let reading = spawn_blocking(move || {
@@ -58,8 +59,7 @@ pub(super) async fn send(
     let body = futures_util::stream::unfold(ready, |mut ready| async move {
         ready.recv().await.map(|chunk: io::Result<Bytes>| (chunk, ready))
     });
-    let path = format!("/v1/artifacts/{id}");
-    let mut answer = std::pin::pin!(client.put::<ReceivedView>(&path, body));
+    let mut answer = std::pin::pin!(client.put::<ReceivedView>(path, body));
     let mut telling = tokio::time::interval(TELL);
     let mut moved = (0, Instant::now());
     let answer = loop {
