@@ -8,6 +8,7 @@
 mod backoff;
 mod census;
 mod command;
+pub mod console;
 mod directory;
 mod kept_log;
 mod live;
@@ -135,6 +136,7 @@ impl ProcessExecutor {
         let instances = Instances { settings, state, mandate, choosing, starting };
         crate::durable_file::create_directories(&instances.root(), 0o700)?;
         instances.remove_stopped();
+        instances.forget_planned_commands();
         Ok(Self { instances: Arc::new(instances) })
     }
 

@@ -15,8 +15,8 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, UPGRADE};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -178,7 +178,7 @@ impl UnixHttp {
         let broken = |source| UnixHttpError::Broken { socket: self.socket.clone(), source };
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // Ends with the sender and the reply's body; its errors reach the request.
-        tokio::spawn(async move { drop(connection.await) });
+        tokio::spawn(async move { drop(connection.with_upgrades().await) });
         Ok(sender)
     }
 
@@ -198,14 +198,34 @@ impl UnixHttp {
         path: &str,
         body: Option<&B>,
     ) -> Result<Reply, UnixHttpError> {
-        let bytes = match body.map(serde_json::to_vec).transpose() {
-            Ok(bytes) => bytes.unwrap_or_default(),
-            Err(source) => {
-                return Err(UnixHttpError::Malformed { socket: self.socket.clone(), source });
-            }
-        };
-        let body = Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync();
-        self.dispatch(method, path, "application/json", body).await
+        self.dispatch(method, path, "application/json", self.body(body)?).await
+    }
+
+    fn body<B: Serialize>(&self, body: Option<&B>) -> Result<Outgoing, UnixHttpError> {
+        let malformed = |source| UnixHttpError::Malformed { socket: self.socket.clone(), source };
+        let bytes = body.map(serde_json::to_vec).transpose().map_err(malformed)?.unwrap_or_default();
+        Ok(Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync())
+    }
+
+    /// Sends a request that asks to leave HTTP for another protocol; the reply if that is refused.
+    ///
+    /// # Errors
+    /// [`UnixHttpError`] if there is no answer.
+    pub async fn switch<B: Serialize + Sync>(
+        &self,
+        path: &str,
+        body: &B,
+        protocol: &'static str,
+    ) -> Result<Result<Box<dyn Duplex>, Reply>, UnixHttpError> {
+        let broken = |source| UnixHttpError::Broken { socket: self.socket.clone(), source };
+        let body = self.body(Some(body))?;
+        let exchanged = self.exchange(Method::POST, path, "application/json", body, Some(protocol)).await?;
+        let (response, sender) = exchanged;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Err(Reply { status: response.status(), body: response.into_body(), sender }));
+        }
+        let stream = hyper::upgrade::on(response).await.map_err(broken)?;
+        Ok(Ok(Box::new(TokioIo::new(stream))))
     }
 
     /// Sends a request whose body comes piece by piece, of a length that is not known before. If a piece is an error,
@@ -230,6 +250,18 @@ impl UnixHttp {
         kind: &'static str,
         body: Outgoing,
     ) -> Result<Reply, UnixHttpError> {
+        let (response, sender) = self.exchange(method, path, kind, body, None).await?;
+        Ok(Reply { status: response.status(), body: response.into_body(), sender })
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &'static str,
+        body: Outgoing,
+        protocol: Option<&'static str>,
+    ) -> Result<(Response<Incoming>, Sender), UnixHttpError> {
         let unreachable = |source| UnixHttpError::Unreachable { socket: self.socket.clone(), source };
         let broken = |source| UnixHttpError::Broken { socket: self.socket.clone(), source };
         let mut sender = self.sender().await?;
@@ -243,8 +275,12 @@ impl UnixHttp {
         if let Some((name, value)) = self.tunnel().and_then(Tunnel::told) {
             request.headers_mut().insert(name, value);
         }
+        if let Some(protocol) = protocol {
+            request.headers_mut().insert(UPGRADE, HeaderValue::from_static(protocol));
+            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        }
         let response = sender.send_request(request).await.map_err(broken)?;
-        Ok(Reply { status: response.status(), body: response.into_body(), sender })
+        Ok((response, sender))
     }
 
     /// Reads a whole body.

@@ -1,5 +1,6 @@
 //! Takes requests, knows every service, and starts their loops from what was recorded.
 
+mod command;
 mod found;
 mod freeze;
 mod news;

@@ -2,8 +2,10 @@
 //!
 //! Each port says what is true after a crash. Nothing here knows who implements it.
 
+mod console;
 mod logs;
 
+pub use console::{Console, Control, Ending, Invocation, Session, Terminal, WindowSize, Written};
 pub use logs::{InstanceLogs, LogLine, LogOrigin, LogQuery, Stream, WantedOrigin};
 
 use std::path::PathBuf;

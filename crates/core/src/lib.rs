@@ -19,5 +19,5 @@ pub mod windows;
 
 pub use environment::{Environment, PerEnvironment, Weights};
 pub use epoch::Epoch;
-pub use names::{DeploymentId, InstanceId, ReleaseId, ServiceName, Version, WorkerName};
+pub use names::{CommandId, DeploymentId, InstanceId, ReleaseId, ServiceName, Version, WorkerName};
 pub use timestamp::Timestamp;

@@ -135,6 +135,14 @@ name!(
     is_label
 );
 
+name!(
+    /// A command that a person runs with a release.
+    CommandId,
+    "command id",
+    "it has 1 to 63 lower-case letters, digits and inner hyphens",
+    is_label
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

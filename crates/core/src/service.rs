@@ -3,6 +3,7 @@
 //! The aggregate is the service, not the deployment: its two slots, which is live, what is pending, and the open
 //! deployment if there is one. [`step()`] takes it from one state to the next.
 
+pub mod command;
 pub mod deployment;
 pub mod effect;
 pub mod event;
@@ -14,6 +15,7 @@ pub mod state;
 pub mod step;
 pub mod workers;
 
+pub use command::{CommandEnd, CommandRun};
 pub use deployment::{Deployment, DeploymentKind, Outcome, Stage, Status, StepReport, Undo};
 pub use effect::{Answer, Effect, EffectId, PendingEffect, Purpose};
 pub use event::{Event, ObservedRoute, WhenOpen};

@@ -4,6 +4,7 @@ pub(crate) mod artifacts;
 pub(crate) mod calendar;
 pub(crate) mod client;
 pub(crate) mod environment;
+pub(crate) mod exec;
 pub(crate) mod limited;
 pub(crate) mod logs;
 pub(crate) mod permission;

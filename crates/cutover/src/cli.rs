@@ -3,11 +3,13 @@
 mod abort;
 mod bring;
 mod config_check;
+mod console;
 #[cfg(feature = "crash-points")]
 mod crash_points;
 mod demo;
 mod deploy;
 mod environment;
+mod exec;
 pub(crate) mod exit;
 mod follow;
 mod freeze;
@@ -31,6 +33,7 @@ mod show;
 mod shutdown;
 mod ssh_entry;
 mod status;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -69,6 +72,8 @@ Every day:
   deploy [VERSION]     Bring a release to the idle environment, validate it there, switch traffic to it
   status [SERVICE]     What is live, what is idle, how they are, whether a rollback is possible
   logs [SERVICE] [ENV] What the instances have written, merged by time
+  exec [SERVICE] [ENV] -- CMD
+                       Run a command with a release's environment, secrets, user and directory
   rollback [SERVICE]   Switch back to the former release
 
 During a deployment:
@@ -101,6 +106,7 @@ enum Verb {
     Deploy(deploy::Deploy),
     Status(status::Status),
     Logs(logs::Logs),
+    Exec(exec::Exec),
     Rollback(rollback::Rollback),
     Promote(promote::Promote),
     Abort(abort::Abort),
@@ -125,6 +131,8 @@ enum Verb {
     Generate(generate::Generate),
     #[command(hide = true)]
     Instance(instance::Instance),
+    #[command(hide = true)]
+    Console(console::Console),
     #[command(hide = true, name = "ssh-entry")]
     SshEntry(ssh_entry::SshEntry),
     #[command(hide = true, name = "sample-application")]
@@ -153,6 +161,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Deploy(verb) => runtime(verb.run(&printer)),
         Verb::Status(verb) => runtime(verb.run(&printer)),
         Verb::Logs(verb) => runtime(verb.run(&printer)),
+        Verb::Exec(verb) => runtime(verb.run(&printer)),
         Verb::Rollback(verb) => runtime(verb.run(&printer)),
         Verb::Promote(verb) => runtime(verb.run(&printer)),
         Verb::Abort(verb) => runtime(verb.run(&printer)),
@@ -171,6 +180,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Journal(verb) => verb.run(&printer),
         Verb::Demo(verb) => verb.run(&printer),
         Verb::Instance(verb) => verb.run(),
+        Verb::Console(verb) => verb.run(),
         Verb::SshEntry(verb) => verb.run(),
         Verb::SampleApplication(verb) => runtime(verb.run()),
     };

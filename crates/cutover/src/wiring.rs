@@ -146,7 +146,8 @@ impl World {
         };
         let (end, shutdown) = mpsc::channel(1);
         let socket = server::bind(&state.api_socket()).map_err(|error| refused(&error))?;
-        let served = Served::new(Arc::clone(&manager), controller.clone(), end, executor, uploads);
+        let served =
+            Served::new(Arc::clone(&manager), controller.clone(), end, executor.clone(), executor, uploads);
         Ok(Self {
             controller,
             served,

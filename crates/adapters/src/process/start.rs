@@ -121,7 +121,7 @@ impl Instances {
         })
     }
 
-    fn plan(&self, wanted: &Wanted, port: u16) -> InstanceRecord {
+    pub(super) fn plan(&self, wanted: &Wanted, port: u16) -> InstanceRecord {
         let release = &*wanted.release;
         let configuration = &release.configuration;
         let fill = |text: &String| {

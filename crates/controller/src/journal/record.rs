@@ -140,6 +140,7 @@ fn account(event: &Event, before: &ServiceState, after: &ServiceState, closed: &
         | Event::ResolveRequested { actor, .. }
         | Event::UnfreezeRequested { actor } => actor.as_str(),
         Event::FreezeRequested { freeze } => freeze.by.as_str(),
+        Event::CommandStarted { run } | Event::CommandEnded { run } => run.actor.as_str(),
         Event::Answered { .. }
         | Event::HealthChanged { .. }
         | Event::WorkersChanged { .. }
@@ -172,6 +173,13 @@ fn sentence(event: &Event, about: Option<&Deployment>, closed: &[Deployment]) ->
         Event::AbortRequested { .. } => "abort was asked for".to_owned(),
         Event::PromoteRequested { .. } => "promote was asked for".to_owned(),
         Event::ResolveRequested { way, .. } => format!("`{}` was chosen as the way out", way.label()),
+        Event::CommandStarted { run } => {
+            format!("`{}` was run with `{}` of {}", run.words(), run.version, run.environment)
+        }
+        Event::CommandEnded { run } => {
+            let how = run.ended.as_ref().map_or("it has ended", |ended| ended.how.as_str());
+            format!("`{}` has ended: {how}", run.words())
+        }
         Event::Answered { effect, answer } => match answer {
             Answer::Failed { reason, .. } => format!("effect {} has failed: {reason}", effect.sequence),
             done => format!("effect {} was answered: {}", effect.sequence, word(done)),

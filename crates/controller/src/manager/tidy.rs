@@ -75,7 +75,7 @@ impl DeploymentManager {
 
 /// What a state refers to.
 pub(super) trait InUse {
-    /// The releases of its slots and of its deployments.
+    /// The releases of its slots and of its deployments, and those that a command runs with.
     fn releases_in_use(&self) -> BTreeSet<&ReleaseId>;
     fn instances_in_use(&self) -> Vec<InstanceId>;
 }
@@ -86,7 +86,9 @@ impl InUse for ServiceState {
         let open = self.deployment.iter().chain(&self.queue);
         let displaced = open.clone().filter_map(|deployment| deployment.displaced.as_ref());
         let held = slots.chain(displaced).filter_map(|slot| slot.release.as_ref().map(|release| &release.id));
-        held.chain(open.map(|deployment| &deployment.release)).collect()
+        let run =
+            self.commands.iter().filter(|command| command.ended.is_none()).map(|command| &command.release);
+        held.chain(open.map(|deployment| &deployment.release)).chain(run).collect()
     }
 
     fn instances_in_use(&self) -> Vec<InstanceId> {

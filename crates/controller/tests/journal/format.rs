@@ -35,6 +35,7 @@ fn a_record_of_format_1_is_still_read() {
     state.workers = old.state.workers.clone();
     let live = state.environments.green.release.as_mut().unwrap();
     live.configuration.workers.clear();
+    state.commands.clear();
     let open = state.deployment.as_mut().unwrap();
     (open.overrode, open.origin, open.window_closes) = (None, None, None);
     assert_eq!((old.at, &old.decider, &old.state), (new.at, &new.decider, &state));

@@ -6,6 +6,7 @@ use crate::environment::{Environment, PerEnvironment, Weights};
 use crate::epoch::Epoch;
 use crate::names::{DeploymentId, InstanceId, ReleaseId};
 use crate::release::{Release, RolloutPolicy};
+use crate::service::command::CommandRun;
 use crate::service::effect::{Answer, EffectId};
 use crate::service::freeze::{Circumstances, Freeze};
 use crate::service::resolve::Way;
@@ -71,6 +72,16 @@ pub enum Event {
         actor: String,
         /// Which way.
         way: Way,
+    },
+    /// Somebody runs a command with a release.
+    CommandStarted {
+        /// What, and who.
+        run: CommandRun,
+    },
+    /// It has ended.
+    CommandEnded {
+        /// What it was, with its end.
+        run: CommandRun,
     },
     /// An effect was answered.
     Answered {

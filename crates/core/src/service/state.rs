@@ -9,6 +9,7 @@ use crate::environment::{Environment, PerEnvironment, Weights};
 use crate::epoch::Epoch;
 use crate::names::{DeploymentId, InstanceId, ServiceName};
 use crate::release::Release;
+use crate::service::command::CommandRun;
 use crate::service::deployment::Deployment;
 use crate::service::effect::PendingEffect;
 use crate::service::freeze::Freeze;
@@ -58,6 +59,9 @@ pub struct ServiceState {
     /// The freeze that was said last and not taken back; it may have run out since.
     #[serde(default)]
     pub freeze: Option<Freeze>,
+    /// Commands that people run with a release of the service, and those that ended last, oldest first.
+    #[serde(default)]
+    pub commands: Vec<CommandRun>,
 }
 
 /// What was found and decided when a controller compared what was recorded with what is there.
@@ -161,6 +165,7 @@ impl ServiceState {
             last_switch: None,
             recovery: None,
             freeze: None,
+            commands: Vec::new(),
         }
     }
 

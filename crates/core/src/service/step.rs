@@ -13,6 +13,7 @@
 mod answer;
 mod by_hand;
 mod clearing;
+mod command;
 mod draft;
 mod freeze;
 mod health;
@@ -82,6 +83,8 @@ pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Trans
             draft.promote_requested(deployment.as_ref(), actor)?
         }
         Event::ResolveRequested { actor, way } => draft.resolve_requested(actor, *way)?,
+        Event::CommandStarted { run } => draft.command_started(run),
+        Event::CommandEnded { run } => draft.command_ended(run),
         Event::Answered { effect, answer } => draft.answered(effect, answer),
         Event::HealthChanged { environment, instances, health } => {
             draft.health_changed(*environment, instances, health);
@@ -91,6 +94,7 @@ pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Trans
         }
         Event::TimePassed => draft.time_passed(),
         Event::ControllerStarted { term, route, blind, running, releases } => {
+            draft.commands_lost(*term);
             draft.controller_started(*term, route.as_ref(), *blind, running, releases.as_deref());
         }
     }

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cutover_adapters::unix_http::{Reply, Tunnel, TunnelError, UnixHttp, UnixHttpError};
+use cutover_adapters::unix_http::{Duplex, Reply, Tunnel, TunnelError, UnixHttp, UnixHttpError};
 use futures_util::Stream;
 use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::api::exec::{self, ExecRequest};
 use crate::api::problem::Problem;
 use crate::api::views::{ControllerView, DeploymentView};
 
@@ -149,6 +150,28 @@ impl Client {
         let begun = async { self.accepted(self.0.send::<()>(Method::GET, path, None).await?).await };
         let reply = self.within(self.patience(), begun).await?;
         Ok(Lines { http: self.0.clone(), reply, partial: Vec::new(), of: PhantomData })
+    }
+
+    /// Runs a command over there; what comes back carries its streams.
+    pub(crate) async fn exec(
+        &self,
+        path: &str,
+        request: &ExecRequest,
+    ) -> Result<Box<dyn Duplex>, ClientError> {
+        self.is_awake().await?;
+        let switched = async {
+            match self.0.switch(path, request, exec::PROTOCOL).await? {
+                Ok(stream) => Ok(stream),
+                Err(reply) => {
+                    let status = reply.status;
+                    self.accepted(reply).await?;
+                    let error =
+                        format!("the controller answered {status} where it should have begun the command");
+                    Err(ClientError::Refused(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error)))
+                }
+            }
+        };
+        self.within(self.patience(), switched).await
     }
 
     async fn accepted(&self, reply: Reply) -> Result<Reply, ClientError> {

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use cutover_adapters::release_store::uploads::Uploads;
-use cutover_controller::ports::{EvidenceSource, InstanceLogs};
+use cutover_controller::ports::{Console, EvidenceSource, InstanceLogs};
 use cutover_controller::{DeploymentManager, Snapshot, SubmitOptions};
 use cutover_core::service::{Deployment, Status};
 use cutover_core::{DeploymentId, ServiceName};
@@ -28,7 +28,7 @@ use crate::api::views::{
     AbortRequest, Accepted, ControllerView, DeployAnswer, DeployRequest, DeploymentView, HistoryView,
     PromoteRequest, ResolveRequest, ServiceView, ServicesView, WaysView, moment,
 };
-use crate::api::{VERSION, artifacts, logs};
+use crate::api::{VERSION, artifacts, exec, logs};
 
 /// Seconds by which the host's clock has to be elsewhere before people are told.
 const NOTABLE_DRIFT: u64 = 60;
@@ -45,6 +45,8 @@ pub(crate) struct Served {
     pub(crate) shutdown: mpsc::Sender<()>,
     /// What instances have written.
     pub(crate) logs: Arc<dyn InstanceLogs>,
+    /// Runs commands of people.
+    pub(crate) console: Arc<dyn Console>,
     /// Artifacts that come from elsewhere.
     pub(crate) uploads: Uploads,
     window: Window,
@@ -56,9 +58,10 @@ impl Served {
         controller: ControllerView,
         shutdown: mpsc::Sender<()>,
         logs: Arc<dyn InstanceLogs>,
+        console: Arc<dyn Console>,
         uploads: Uploads,
     ) -> Self {
-        Self { manager, controller, shutdown, logs, uploads, window: Window::default() }
+        Self { manager, controller, shutdown, logs, console, uploads, window: Window::default() }
     }
 }
 
@@ -87,6 +90,7 @@ pub(crate) async fn serve(
         .route("/v1/shutdown", post(shut_down))
         .merge(artifacts::routes())
         .merge(logs::routes())
+        .merge(exec::routes())
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .layer(axum::middleware::from_fn(peer::hear))
         .with_state(served);

@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::api::VERSION;
 use crate::api::calendar::{FreezeView, NotifyTroubleView};
+use crate::api::exec::CommandView;
 
 /// A moment as people and machines read it: RFC 3339 in UTC with milliseconds.
 pub(crate) fn moment(timestamp: Timestamp) -> String {
@@ -136,6 +137,9 @@ pub(crate) struct ServiceView {
     /// Receivers of notifications that cannot be told at present.
     #[serde(default)]
     pub(crate) notify_trouble: Vec<NotifyTroubleView>,
+    /// Commands that people run now.
+    #[serde(default)]
+    pub(crate) commands: Vec<CommandView>,
 }
 
 /// A deployment that waits for its turn.
@@ -356,6 +360,7 @@ impl ServiceView {
             queue: state.queue.iter().map(QueuedView::new).collect(),
             recovery: state.recovery.as_ref().map(RecoveryView::new),
             clock_ahead_seconds: None,
+            commands: state.commands.iter().filter(|run| run.ended.is_none()).map(CommandView::new).collect(),
             journal_trouble: snapshot.journal_trouble.clone(),
             freeze: state.frozen(now).map(FreezeView::new),
             notify_trouble: Vec::new(),

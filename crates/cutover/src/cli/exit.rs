@@ -27,6 +27,8 @@ pub(crate) enum Exit {
     Unfinished,
     /// A bug.
     Bug,
+    /// What a command that was run ended with.
+    OfCommand(u8),
 }
 
 impl Exit {
@@ -40,6 +42,7 @@ impl Exit {
             Self::Stuck => 5,
             Self::Unfinished => 6,
             Self::Bug => 70,
+            Self::OfCommand(status) => status,
         }
     }
 

@@ -1,0 +1,100 @@
+//! Running a command of a person's with what a release is run with.
+
+use async_trait::async_trait;
+use cutover_core::release::Release;
+use cutover_core::{CommandId, Environment, ServiceName};
+use tokio::sync::{mpsc, oneshot};
+
+use super::PortError;
+
+/// What shall be run, and with what.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// Its id.
+    pub id: CommandId,
+    /// The service.
+    pub service: ServiceName,
+    /// The slot.
+    pub environment: Environment,
+    /// The release whose environment variables, secrets, user and directory it gets.
+    pub release: Release,
+    /// Program and arguments; never empty.
+    pub command: Vec<String>,
+    /// The terminal it gets; pipes without one.
+    pub terminal: Option<Terminal>,
+}
+
+/// The terminal of whoever asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terminal {
+    /// What it understands, as `TERM` says.
+    pub kind: Option<String>,
+    /// How large it is.
+    pub size: WindowSize,
+}
+
+/// Size of a terminal in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters of a line.
+    pub columns: u16,
+}
+
+/// What a command has written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// To standard output, or to its terminal.
+    Out(Vec<u8>),
+    /// To standard error.
+    Err(Vec<u8>),
+}
+
+/// What is told to a command beside its input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Control {
+    /// Its terminal has another size now.
+    Resize(WindowSize),
+    /// A signal for it and what it has started, such as `SIGINT`.
+    Signal(String),
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// Such as `exit status 1` or `killed by SIGKILL`.
+    pub how: String,
+    /// What a shell would answer: the exit status, or 128 and the number of the signal.
+    pub status: u8,
+}
+
+/// A command that runs.
+#[derive(Debug)]
+pub struct Session {
+    /// What it reads; dropping it ends its input.
+    pub input: mpsc::Sender<Vec<u8>>,
+    /// Dropping it hangs up: the command gets SIGHUP, and goes on only if it ignores that.
+    pub control: mpsc::UnboundedSender<Control>,
+    /// What it writes. It waits for its reader; once nobody reads, it is thrown away.
+    pub output: mpsc::Receiver<Written>,
+    /// Answered when it has ended and everything it wrote has been told.
+    pub ended: oneshot::Receiver<Ending>,
+}
+
+/// Runs commands of people. They are not instances: nothing watches them, restarts them, or sends them requests, and
+/// they have no limit of time. They end with the controller that runs them.
+#[async_trait]
+pub trait Console: Send + Sync {
+    /// Looks whether it could be started: its program is there, its user can be switched to.
+    ///
+    /// # Errors
+    /// One sentence that says why not.
+    async fn check(&self, wanted: &Invocation) -> Result<(), PortError>;
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// If that did not work; nothing runs then.
+    async fn open(&self, wanted: Invocation) -> Result<Session, PortError>;
+}

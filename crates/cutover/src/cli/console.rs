@@ -1,0 +1,27 @@
+//! `cutover console`: becomes a command of a person's; started by the controller, not by people.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use cutover_adapters::process::console::become_command;
+
+use crate::cli::exit::{Exit, Failure};
+
+/// Become a command
+#[derive(Args)]
+pub(crate) struct Console {
+    /// What to become
+    #[arg(long, value_name = "FILE")]
+    plan: PathBuf,
+}
+
+impl Console {
+    pub(crate) fn run(&self) -> Result<Exit, Failure> {
+        // As a shell answers for what it finds and cannot run.
+        let cannot = |error: &dyn std::fmt::Display| Failure::new(Exit::OfCommand(126), error.to_string());
+        match become_command(&self.plan) {
+            Ok(never) => match never {},
+            Err(error) => Err(cannot(&error)),
+        }
+    }
+}
