@@ -5,7 +5,7 @@ mod workers;
 use std::time::Duration;
 
 use cutover_core::health::{HealthPolicy, HealthTracker};
-use cutover_core::service::{Effect, Event, Health, Instance, ServiceState};
+use cutover_core::service::{Effect, Event, Health, Instance, ServiceState, Watched};
 use cutover_core::{Environment, InstanceId};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -46,7 +46,7 @@ impl Watches {
             .into_iter()
             // What is being started again is watched anew afterwards: its first conclusion has to be told, and a
             // watch that noticed nothing would have nothing to tell.
-            .filter(|watched| !is_being_started(state, watched.environment))
+            .filter(|watched| !is_being_started(state, watched))
             .map(|watched| {
                 let policy = watched.release.configuration.health.clone();
                 (watched.environment, watched.instances.to_vec(), policy)
@@ -83,9 +83,13 @@ impl Watches {
     }
 }
 
-fn is_being_started(state: &ServiceState, environment: Environment) -> bool {
-    let starts =
-        |effect: &Effect| matches!(effect, Effect::Provision { environment: e, .. } if *e == environment);
+fn is_being_started(state: &ServiceState, watched: &Watched<'_>) -> bool {
+    let starts = |effect: &Effect| match effect {
+        Effect::Provision { instances, .. } => {
+            watched.instances.iter().any(|watched| instances.contains(&watched.id))
+        }
+        _ => false,
+    };
     state.pending.iter().any(|pending| starts(&pending.effect))
 }
 

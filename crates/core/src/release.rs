@@ -104,6 +104,14 @@ pub struct SecretReference {
     pub fingerprint: String,
 }
 
+impl RolloutPolicy {
+    /// No bake, nothing kept warm, taken back by itself: for what brings no new release.
+    #[must_use]
+    pub fn at_once() -> Self {
+        Self { bake: Duration::ZERO, standby: Duration::ZERO, auto_rollback: true, hold: None }
+    }
+}
+
 /// How a deployment goes on after its gates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolloutPolicy {

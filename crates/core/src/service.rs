@@ -16,13 +16,13 @@ pub mod step;
 pub mod workers;
 
 pub use command::{CommandEnd, CommandRun};
-pub use deployment::{Deployment, DeploymentKind, Outcome, Stage, Status, StepReport, Undo};
+pub use deployment::{Deployment, DeploymentKind, Outcome, Round, Stage, Status, StepReport, Undo};
 pub use effect::{Answer, Effect, EffectId, PendingEffect, Purpose};
-pub use event::{Event, ObservedRoute, WhenOpen};
+pub use event::{Event, ObservedRoute, StopScope, WhenOpen};
 pub use freeze::{Circumstances, Freeze, WindowVerdict};
 pub use invariants::InvariantViolation;
 pub use readiness::Readiness;
 pub use resolve::{Way, WayOut};
-pub use state::{Clearing, Health, Instance, Recovery, ServiceState, Slot};
+pub use state::{Clearing, Health, Instance, Leaving, Recovery, ServiceState, Slot, Stopped};
 pub use step::{Refusal, Transition, Watched, step};
 pub use workers::{WatchedWorkers, WorkerInstance, Workers};

@@ -13,18 +13,20 @@ use std::time::Duration;
 
 use cutover_core::release::RolloutPolicy;
 use cutover_core::service::{
-    Answer, Deployment, Event, Health, PendingEffect, ServiceState, Status, Way, WhenOpen, step,
+    Answer, Deployment, Event, Health, PendingEffect, ServiceState, Status, StopScope, Way, WhenOpen, step,
 };
 use cutover_core::{Environment, Timestamp};
 use service_world::{Outside, canonical, deploy_event, failed, label};
 use stateright::{Checker, Model, Property};
 
 /// How often each thing may happen on one path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 struct Budget {
     deploys: u8,
     rollbacks: u8,
     aborts: u8,
+    /// Restarts, scales and stops.
+    moves: u8,
     /// Answers that are bad or do not come.
     failures: u8,
     crashes: u8,
@@ -78,6 +80,10 @@ enum Action {
     Deploy(WhenOpen),
     Rollback,
     Promote,
+    /// Of the instances of the live slot.
+    Restart,
+    Scale(u32),
+    Stop,
     Abort,
     /// A way out of what is stuck.
     Resolve(Way),
@@ -129,6 +135,18 @@ impl Service {
                 moment.requests += 1;
                 let deployment = format!("d{}", moment.requests).parse().unwrap();
                 Event::RollbackRequested { deployment, actor: String::new() }
+            }
+            Action::Restart | Action::Scale(_) | Action::Stop => {
+                moment.left.moves -= 1;
+                moment.requests += 1;
+                let (deployment, actor) = (format!("d{}", moment.requests).parse().unwrap(), String::new());
+                match action {
+                    Action::Scale(instances) => {
+                        Event::ScaleRequested { deployment, actor, instances: *instances, end_bake: false }
+                    }
+                    Action::Stop => Event::StopRequested { actor, scope: StopScope::Service },
+                    _ => Event::RestartRequested { deployment, actor, end_bake: true },
+                }
             }
             Action::Promote => Event::PromoteRequested { deployment: None, actor: String::new() },
             Action::Abort => {
@@ -228,6 +246,9 @@ impl Model for Service {
         }
         if left.rollbacks > 0 {
             actions.push(Action::Rollback);
+        }
+        if left.moves > 0 {
+            actions.extend([Action::Restart, Action::Scale(1), Action::Scale(2), Action::Stop]);
         }
         if moment.service.deployment.as_ref().is_some_and(Deployment::is_held) {
             actions.push(Action::Promote);
@@ -329,41 +350,58 @@ fn check_versions(versions: [&'static str; 2], budget: Budget, rollout: RolloutP
 
 #[test]
 fn requests_and_failures_in_every_order() {
-    check(Budget { deploys: 2, rollbacks: 1, aborts: 1, failures: 2, crashes: 0, ills: 0 }, rollout());
+    check(
+        Budget { deploys: 2, rollbacks: 1, aborts: 1, moves: 0, failures: 2, crashes: 0, ills: 0 },
+        rollout(),
+    );
 }
 
 #[test]
 fn crashes_and_deaths_in_every_order() {
-    check(Budget { deploys: 2, rollbacks: 1, aborts: 0, failures: 1, crashes: 1, ills: 1 }, rollout());
+    check(
+        Budget { deploys: 2, rollbacks: 1, aborts: 0, moves: 0, failures: 1, crashes: 1, ills: 1 },
+        rollout(),
+    );
 }
 
 #[test]
 fn a_hold_before_the_switch_in_every_order() {
     let hold = RolloutPolicy { hold: Some(Duration::from_secs(60)), ..rollout() };
-    check(Budget { deploys: 2, rollbacks: 1, aborts: 1, failures: 0, crashes: 1, ills: 1 }, hold);
+    check(Budget { deploys: 2, rollbacks: 1, aborts: 1, moves: 0, failures: 0, crashes: 1, ills: 1 }, hold);
+}
+
+#[test]
+fn restarts_scales_and_stops_in_every_order() {
+    let budget = Budget { moves: 2, ..Budget::default() };
+    check(Budget { deploys: 1, failures: 1, crashes: 1, ..budget }, rollout());
+    check(Budget { deploys: 2, rollbacks: 1, aborts: 1, moves: 1, ..budget }, rollout());
+    check(Budget { deploys: 1, aborts: 1, ills: 1, crashes: 1, ..budget }, rollout());
 }
 
 #[test]
 fn the_same_without_auto_rollback_bake_and_standby() {
     let rollout =
         RolloutPolicy { bake: Duration::ZERO, standby: Duration::ZERO, auto_rollback: false, hold: None };
-    check(Budget { deploys: 2, rollbacks: 1, aborts: 1, failures: 1, crashes: 1, ills: 0 }, rollout);
+    check(
+        Budget { deploys: 2, rollbacks: 1, aborts: 1, moves: 0, failures: 1, crashes: 1, ills: 0 },
+        rollout,
+    );
 }
 
 #[test]
 fn workers_of_two_releases_with_failures_in_every_order() {
-    let budget = Budget { deploys: 2, rollbacks: 1, aborts: 0, failures: 1, crashes: 0, ills: 0 };
+    let budget = Budget { deploys: 2, rollbacks: 1, aborts: 0, moves: 0, failures: 1, crashes: 0, ills: 0 };
     check_versions(["mixed", "mixed-2"], budget, rollout());
 }
 
 #[test]
 fn workers_of_two_releases_with_crashes_in_every_order() {
-    let budget = Budget { deploys: 2, rollbacks: 1, aborts: 0, failures: 0, crashes: 1, ills: 0 };
+    let budget = Budget { deploys: 2, rollbacks: 1, aborts: 0, moves: 0, failures: 0, crashes: 1, ills: 0 };
     check_versions(["mixed", "mixed-2"], budget, rollout());
 }
 
 #[test]
 fn workers_that_may_not_overlap_and_end_in_every_order() {
-    let budget = Budget { deploys: 2, rollbacks: 1, aborts: 0, failures: 0, crashes: 1, ills: 1 };
+    let budget = Budget { deploys: 2, rollbacks: 1, aborts: 0, moves: 0, failures: 0, crashes: 1, ills: 1 };
     check_versions(["exclusive", "overlapping"], budget, rollout());
 }

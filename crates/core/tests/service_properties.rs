@@ -8,8 +8,8 @@ mod service_world;
 use cutover_core::Environment;
 use cutover_core::release::RolloutPolicy;
 use cutover_core::service::{
-    Answer, Clearing, Deployment, Effect, Event, Health, PendingEffect, ServiceState, Stage, Status, Way,
-    WhenOpen, step,
+    Answer, Clearing, Deployment, Effect, Event, Health, PendingEffect, ServiceState, Stage, Status,
+    StopScope, Way, WhenOpen, step,
 };
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -23,6 +23,9 @@ use std::time::Duration;
 enum Happening {
     Deploy { version: u8, bake: bool, standby: bool, auto_rollback: bool, hold: bool, when_open: u8 },
     Promote { exactly: bool },
+    RestartInstances { end_bake: bool },
+    Scale { instances: u8, end_bake: bool },
+    Stop { idle: bool },
     Rollback,
     Abort,
     AbortQueue,
@@ -49,6 +52,9 @@ fn happening() -> impl Strategy<Value = Happening> {
             }
         ),
         1 => any::<bool>().prop_map(|exactly| Happening::Promote { exactly }),
+        2 => any::<bool>().prop_map(|end_bake| Happening::RestartInstances { end_bake }),
+        2 => (0..4_u8, any::<bool>()).prop_map(|(instances, end_bake)| Happening::Scale { instances, end_bake }),
+        1 => any::<bool>().prop_map(|idle| Happening::Stop { idle }),
         1 => Just(Happening::Rollback),
         1 => Just(Happening::Abort),
         1 => Just(Happening::AbortQueue),
@@ -84,6 +90,11 @@ impl History {
         }
     }
 
+    fn next_id(&mut self) -> cutover_core::DeploymentId {
+        self.requests += 1;
+        format!("d{}", self.requests).parse().unwrap()
+    }
+
     fn pending(&self, choice: u8) -> Option<PendingEffect> {
         let pending = &self.world.state.pending;
         (!pending.is_empty()).then(|| pending[usize::from(choice) % pending.len()].clone())
@@ -112,6 +123,19 @@ impl History {
                 self.requests += 1;
                 let deployment = format!("d{}", self.requests).parse().unwrap();
                 self.happens(&Event::RollbackRequested { deployment, actor: String::new() });
+            }
+            Happening::RestartInstances { end_bake } => {
+                let (deployment, actor) = (self.next_id(), String::new());
+                self.happens(&Event::RestartRequested { deployment, actor, end_bake: *end_bake });
+            }
+            Happening::Scale { instances, end_bake } => {
+                let (deployment, actor) = (self.next_id(), String::new());
+                let (instances, end_bake) = ((*instances).into(), *end_bake);
+                self.happens(&Event::ScaleRequested { deployment, actor, instances, end_bake });
+            }
+            Happening::Stop { idle } => {
+                let scope = if *idle { StopScope::Idle } else { StopScope::Service };
+                self.happens(&Event::StopRequested { actor: String::new(), scope });
             }
             Happening::Promote { exactly } => {
                 let open = self.world.state.deployment.as_ref().filter(|_| *exactly);

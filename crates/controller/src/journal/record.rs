@@ -137,6 +137,9 @@ fn account(event: &Event, before: &ServiceState, after: &ServiceState, closed: &
         | Event::RollbackRequested { actor, .. }
         | Event::AbortRequested { actor, .. }
         | Event::PromoteRequested { actor, .. }
+        | Event::RestartRequested { actor, .. }
+        | Event::ScaleRequested { actor, .. }
+        | Event::StopRequested { actor, .. }
         | Event::ResolveRequested { actor, .. }
         | Event::UnfreezeRequested { actor } => actor.as_str(),
         Event::FreezeRequested { freeze } => freeze.by.as_str(),
@@ -171,6 +174,12 @@ fn sentence(event: &Event, about: Option<&Deployment>, closed: &[Deployment]) ->
         },
         Event::AbortRequested { only_queue: true, .. } => "what waits was dropped".to_owned(),
         Event::AbortRequested { .. } => "abort was asked for".to_owned(),
+        Event::RestartRequested { .. } => "restart was asked for".to_owned(),
+        Event::ScaleRequested { instances, .. } => format!("scale to {instances} was asked for"),
+        Event::StopRequested { scope: StopScope::Idle, .. } => {
+            "the end of the warmth was asked for".to_owned()
+        }
+        Event::StopRequested { scope: StopScope::Service, .. } => "stop was asked for".to_owned(),
         Event::PromoteRequested { .. } => "promote was asked for".to_owned(),
         Event::ResolveRequested { way, .. } => format!("`{}` was chosen as the way out", way.label()),
         Event::CommandStarted { run } => {

@@ -97,8 +97,13 @@ impl InUse for ServiceState {
             Effect::Provision { instances, .. } | Effect::Retire { instances, .. } => instances.as_slice(),
             _ => &[],
         });
+        let leaving = self.environments.iter().filter_map(|(_, slot)| slot.leaving.as_ref());
+        let leaving = leaving.flat_map(|leaving| &leaving.instances);
+        let rounds = self.deployment.iter().flat_map(|open| &open.rounds);
+        let coming = rounds.flat_map(|round| &round.coming);
+        let known = asked.chain(leaving).chain(coming);
         let workers = self.workers.iter().flat_map(|(_, workers)| &workers.asked);
         let workers = workers.map(|worker| worker.id.clone());
-        slots.map(|instance| instance.id.clone()).chain(asked.cloned()).chain(workers).collect()
+        slots.map(|instance| instance.id.clone()).chain(known.cloned()).chain(workers).collect()
     }
 }

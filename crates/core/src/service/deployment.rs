@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
-use crate::names::{DeploymentId, ReleaseId, Version};
+use crate::names::{DeploymentId, InstanceId, ReleaseId, Version};
 use crate::receipt::Receipt;
 use crate::release::{Origin, Release, RolloutPolicy};
-use crate::service::state::Slot;
+use crate::service::state::{Instance, Slot};
 use crate::timestamp::Timestamp;
 
 /// A deployment, open or ended.
@@ -57,6 +57,9 @@ pub struct Deployment {
     pub steps: Vec<StepReport>,
     /// The receipts of its shifts, in order.
     pub receipts: Vec<Receipt>,
+    /// For a restart or a scale: what is still to be done, the present round first.
+    #[serde(default)]
+    pub rounds: Vec<Round>,
     /// The release while its slot is still being emptied; the slot has it from `Provisioning` on.
     #[serde(default)]
     pub incoming: Option<Box<Release>>,
@@ -78,6 +81,17 @@ pub struct Deployment {
     pub window_closes: Option<Timestamp>,
 }
 
+/// One exchange of instances within the live slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Round {
+    /// The ids of those that are started for it.
+    pub coming: Vec<InstanceId>,
+    /// Those of them that run.
+    pub started: Vec<Instance>,
+    /// Those that go, with their places in case they stay after all.
+    pub leaving: Vec<Instance>,
+}
+
 /// Why a deployment is being undone; kept apart from [`Deployment::reason`], which says more while it is stuck.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undo {
@@ -95,6 +109,29 @@ pub enum DeploymentKind {
     Deploy,
     /// Brings back the release of the idle slot.
     Rollback,
+    /// Exchanges the instances of the live slot, one at a time.
+    Restart,
+    /// Adds instances to the live slot, or takes some away.
+    Scale,
+}
+
+impl DeploymentKind {
+    /// Whether it changes the live slot itself, and moves no traffic between the slots.
+    #[must_use]
+    pub fn is_within_live(self) -> bool {
+        matches!(self, Self::Restart | Self::Scale)
+    }
+
+    /// The word used in files, JSON and messages.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::Rollback => "rollback",
+            Self::Restart => "restart",
+            Self::Scale => "scale",
+        }
+    }
 }
 
 /// The status of a deployment, as people are told.
@@ -162,6 +199,12 @@ pub enum Stage {
     Shifting,
     /// It is live and watched.
     Baking,
+    /// Restart, scale: instances are being started beside those that serve.
+    Adding,
+    /// Restart, scale: what was started has to become healthy.
+    Proving,
+    /// Restart, scale: the table gets the new instances and loses the old ones, which are then stopped.
+    Exchanging,
     /// Undo: the former release is not well and is brought back to health before traffic goes to it.
     Reviving,
     /// Undo: the shift away from it was asked for.
@@ -176,8 +219,7 @@ pub enum Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepReport {
     /// `queue`, `vacate`, `provision`, `healthy`, `promote`, `switch`, `workers`, `bake`, `drain`, `revive`,
-    /// `switch back`, `stop`,
-    /// `restart` (of the controller).
+    /// `switch back`, `stop`, `restart` (of the controller), `start` and `exchange` (of instances in the live slot).
     pub name: String,
     /// When it began.
     pub started_at: Timestamp,

@@ -41,6 +41,8 @@ pub enum Purpose {
     Deployment,
     /// The emptying of a slot without weight.
     Clearing(Environment),
+    /// The way out of instances whose slot stays.
+    Leaving(Environment),
     /// Putting back what should be there and is not: after a restart, and priorities. Never a deployment (I3).
     Upkeep,
 }

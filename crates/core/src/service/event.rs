@@ -50,6 +50,35 @@ pub enum Event {
         /// Who.
         actor: String,
     },
+    /// Somebody wants every instance of the live slot exchanged for a fresh one, or a stopped service started.
+    RestartRequested {
+        /// Id for the record of it.
+        deployment: DeploymentId,
+        /// Who.
+        actor: String,
+        /// Whether the bake of an open deployment is ended for it.
+        #[serde(default)]
+        end_bake: bool,
+    },
+    /// Somebody wants another number of instances in the live slot.
+    ScaleRequested {
+        /// Id for the record of it.
+        deployment: DeploymentId,
+        /// Who.
+        actor: String,
+        /// How many, 1 or more.
+        instances: u32,
+        /// Whether the bake of an open deployment is ended for it.
+        #[serde(default)]
+        end_bake: bool,
+    },
+    /// Somebody wants instances stopped.
+    StopRequested {
+        /// Who.
+        actor: String,
+        /// Which.
+        scope: StopScope,
+    },
     /// Somebody wants the open deployment ended and undone.
     AbortRequested {
         /// Who.
@@ -125,6 +154,16 @@ pub enum Event {
         #[serde(default)]
         releases: Option<Vec<ReleaseId>>,
     },
+}
+
+/// What a person wants stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopScope {
+    /// What is kept warm in the idle slot.
+    Idle,
+    /// Every instance of the service: its clients get errors until somebody starts it again.
+    Service,
 }
 
 /// What becomes of the open deployment when another is asked for.

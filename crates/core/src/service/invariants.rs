@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 
 use crate::environment::{Environment, Weights};
-use crate::names::DeploymentId;
+use crate::names::{DeploymentId, InstanceId};
 use crate::routing::ServiceRoute;
-use crate::service::deployment::{Deployment, Stage, Status};
+use crate::service::deployment::{Deployment, DeploymentKind, Stage, Status};
 use crate::service::effect::{Answer, Effect, PendingEffect, Purpose};
 use crate::service::event::Event;
 use crate::service::state::{Clearing, ServiceState};
@@ -55,7 +55,7 @@ impl ServiceState {
             // What begins with this step, from the queue, begins after the cutover that the step may be.
             let begins = asked.purpose == Purpose::Deployment && self.open_id() != after.open_id();
             let sides = [if begins { after.live } else { self.live }, after.live];
-            hold("I3", !asked.touches_for_a_deployment(&sides), || format!("{asked:?} touches {sides:?}"))?;
+            hold("I3", !after.is_touched_by(asked, &sides), || format!("{asked:?} touches {sides:?}"))?;
             hold("form", after.pending.contains(asked), || {
                 format!("{asked:?} is asked for and not pending")
             })?;
@@ -79,6 +79,15 @@ impl ServiceState {
                 && deployment.stage == Stage::Ended
                 && deployment.ended_at.is_some()
         };
+        if let (Some(was), Some(is)) = (&self.deployment, &after.deployment)
+            && is.kind == DeploymentKind::Restart
+            && was.id == is.id
+        {
+            let count = |state: &Self| state.environments[state.live].instances.len();
+            hold("I3", count(after) >= count(self), || {
+                "a restart takes instances from who serves".to_owned()
+            })?;
+        }
         hold("I4", transition.closed.iter().all(over), || {
             "a deployment was closed that has not ended".to_owned()
         })
@@ -136,7 +145,8 @@ impl ServiceState {
         let ended = matches!(deployment.status, Status::RolledBack | Status::Failed | Status::NotStarted);
         let open = !ended && deployment.stage != Stage::Ended && deployment.ended_at.is_none();
         hold("I4", open, || format!("{} has ended and is open", deployment.id))?;
-        let at_home = if deployment.cutover_at.is_some() { self.live } else { self.idle() };
+        let at_home = deployment.cutover_at.is_some() || deployment.kind.is_within_live();
+        let at_home = if at_home { self.live } else { self.idle() };
         let environment = deployment.environment;
         hold("I1", environment == at_home, || {
             format!("{} is in {environment}, not {at_home}", deployment.id)
@@ -150,7 +160,7 @@ impl ServiceState {
 
     fn check_pending(&self) -> Checked {
         for pending in &self.pending {
-            let touches = pending.touches_for_a_deployment(&[self.live]);
+            let touches = self.is_touched_by(pending, &[self.live]);
             hold("I3", !touches, || format!("{pending:?} touches the live environment"))?;
             hold("form", pending.id.sequence < self.next_effect, || {
                 format!("{:?} is not counted", pending.id)
@@ -199,6 +209,14 @@ impl ServiceState {
             let goes_on = slot.clearing.is_none() || awaited || slot.retry_at.is_some() || stuck;
             hold("progress", goes_on, || format!("the clearing of {environment} waits for nothing"))?;
         }
+        for (environment, slot) in self.environments.iter() {
+            let Some(leaving) = &slot.leaving else { continue };
+            let unrouting = leaving.phase == Clearing::Unrouting && self.routes().count() > 0;
+            let awaited =
+                self.pending.iter().any(|p| p.purpose == Purpose::Leaving(environment)) || unrouting;
+            let goes_on = awaited || leaving.retry_at.is_some() || slot.clearing.is_some();
+            hold("progress", goes_on, || format!("what leaves {environment} waits for nothing"))?;
+        }
         let Some(deployment) = &self.deployment else {
             return Ok(());
         };
@@ -212,7 +230,11 @@ impl ServiceState {
             || match deployment.stage {
                 Stage::Vacating | Stage::Retiring => clearing,
                 Stage::Provisioning => asked(|effect| matches!(effect, Effect::Provision { .. })),
-                Stage::AwaitingHealth => asked(|effect| matches!(effect, Effect::AwaitHealthy { .. })),
+                Stage::Adding => asked(|effect| matches!(effect, Effect::Provision { .. })),
+                Stage::Exchanging => self.environments[deployment.environment].leaving.is_some(),
+                Stage::AwaitingHealth | Stage::Proving => {
+                    asked(|effect| matches!(effect, Effect::AwaitHealthy { .. }))
+                }
                 Stage::AwaitingPromotion => deployment.hold_until.is_some(),
                 Stage::Shifting | Stage::ShiftingBack => {
                     asked(|effect| matches!(effect, Effect::Shift { .. }))
@@ -226,6 +248,31 @@ impl ServiceState {
         hold("progress", goes_on, || format!("{} waits for nothing at {:?}", deployment.id, deployment.stage))
     }
 
+    /// Whether a deployment, or what follows from one, would start or stop instances in one of these slots.
+    ///
+    /// A restart, a scale and a stop are about the live slot: they start only what does not serve yet, and stop only
+    /// what does not serve any more.
+    fn is_touched_by(&self, pending: &PendingEffect, slots: &[Environment]) -> bool {
+        let serves = |environment: Environment, ids: &[InstanceId]| {
+            self.environments[environment].instances.iter().any(|instance| ids.contains(&instance.id))
+        };
+        let within = self.deployment.as_ref().is_some_and(|open| open.kind.is_within_live());
+        match (&pending.effect, pending.purpose) {
+            // Upkeep puts back what is the slot's own, and stops only what is in no slot.
+            (_, Purpose::Upkeep) => false,
+            (Effect::Provision { environment, instances, .. }, Purpose::Deployment) if within => {
+                serves(*environment, instances)
+            }
+            (Effect::Retire { environment, instances }, Purpose::Leaving(_)) => {
+                serves(*environment, instances)
+            }
+            (Effect::Provision { environment, .. } | Effect::Retire { environment, .. }, _) => {
+                slots.contains(environment)
+            }
+            _ => false,
+        }
+    }
+
     fn open_id(&self) -> Option<&DeploymentId> {
         self.deployment.as_ref().map(|open| &open.id)
     }
@@ -236,22 +283,10 @@ impl ServiceState {
 }
 
 impl PendingEffect {
-    fn route(&self) -> Option<&ServiceRoute> {
+    pub(crate) fn route(&self) -> Option<&ServiceRoute> {
         match &self.effect {
             Effect::Shift { route } => Some(route),
             _ => None,
-        }
-    }
-
-    /// Whether a deployment, or the clearing after one, would start or stop instances in one of these slots.
-    fn touches_for_a_deployment(&self, slots: &[Environment]) -> bool {
-        match (&self.effect, self.purpose) {
-            // Upkeep puts back what is the slot's own, and stops only what is in no slot.
-            (_, Purpose::Upkeep) => false,
-            (Effect::Provision { environment, .. } | Effect::Retire { environment, .. }, _) => {
-                slots.contains(environment)
-            }
-            _ => false,
         }
     }
 }

@@ -51,7 +51,7 @@ impl ServiceState {
     #[must_use]
     pub fn rollback_readiness(&self, now: Timestamp) -> Readiness {
         match &self.deployment {
-            Some(deployment) if !deployment.is_baking() => self.readiness_amid(deployment),
+            Some(open) if !open.is_baking() && !open.kind.is_within_live() => self.readiness_amid(open),
             _ => self.readiness_settled(now),
         }
     }

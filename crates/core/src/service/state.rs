@@ -45,6 +45,9 @@ pub struct ServiceState {
     pub pending: Vec<PendingEffect>,
     /// Number of the next effect of this service.
     pub next_effect: u64,
+    /// Whether, and since when, all its instances are stopped on a person's word.
+    #[serde(default)]
+    pub stopped: Option<Stopped>,
     /// When the standby of the idle slot ends and it is cleared.
     pub standby_until: Option<Timestamp>,
     /// When the route is published again, because the last time it was only put right and that failed.
@@ -94,6 +97,12 @@ pub struct Slot {
     pub start_took: Option<Duration>,
     /// How far the emptying of this slot is, while it is being emptied.
     pub clearing: Option<Clearing>,
+    /// Instances that are on their way out of it while the slot itself stays.
+    #[serde(default)]
+    pub leaving: Option<Leaving>,
+    /// How many instances somebody has scaled it to, whatever the release's own number.
+    #[serde(default)]
+    pub scaled_to: Option<u32>,
     /// Why the last emptying, or restoring of its instances, did not work, until it does.
     pub trouble: Option<String>,
     /// When that is tried again.
@@ -102,6 +111,30 @@ pub struct Slot {
     /// How often that was tried in vain, for the pause before the next time.
     #[serde(default)]
     pub tries: u32,
+}
+
+/// Instances that are taken out of a slot one batch at a time: out of the table, waited for, stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// Which; none if only the table is waited for.
+    pub instances: Vec<InstanceId>,
+    /// How far they are: `unrouting`, `draining`, `retiring`, in this order.
+    pub phase: Clearing,
+    /// Why that did not work the last time it was tried.
+    #[serde(default)]
+    pub trouble: Option<String>,
+    /// When it is tried again.
+    #[serde(default)]
+    pub retry_at: Option<Timestamp>,
+}
+
+/// A service whose instances were all stopped on a person's word; nothing starts them again by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// Who stopped it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// The steps of emptying a slot that has no weight: wait, take out of the table, stop.
@@ -160,6 +193,7 @@ impl ServiceState {
             queue: Vec::new(),
             pending: Vec::new(),
             next_effect: 1,
+            stopped: None,
             standby_until: None,
             republish_at: None,
             last_switch: None,

@@ -1,7 +1,8 @@
 //! The decisions: one pure function from what was true and what happened to what is true now and what is wanted.
 //!
 //! The line forward is in `line`, its wait for a person in `hold`, the way back in `undo`, the emptying of a slot in `clearing`, its filling again
-//! after a loss in `restore`, what runs beside live in `workers`, what waits its turn in `queue`, every publication in `route`; `request`, `resolve`,
+//! after a loss in `restore`, the exchange of instances within the live slot in `rounds` and `leaving`, what runs
+//! beside live in `workers`, what waits its turn in `queue`, every publication in `route`; `request`, `stop`, `resolve`,
 //! `answer`, `health`, `time` and `recover` hold one kind of event each, and `by_hand` what `recover` finds moved. All of them work on a [`Draft`]. The same
 //! function serves the live run and the replay, so it may depend on nothing but its arguments.
 //!
@@ -18,6 +19,7 @@ mod draft;
 mod freeze;
 mod health;
 mod hold;
+mod leaving;
 mod line;
 mod queue;
 mod recover;
@@ -25,7 +27,9 @@ mod refusal;
 mod request;
 mod resolve;
 mod restore;
+mod rounds;
 mod route;
+mod stop;
 mod time;
 mod undo;
 mod workers;
@@ -78,6 +82,13 @@ pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Trans
         Event::FreezeRequested { freeze } => draft.freeze_requested(freeze),
         Event::UnfreezeRequested { .. } => draft.unfreeze_requested()?,
         Event::RollbackRequested { deployment, actor } => draft.rollback_requested(deployment, actor)?,
+        Event::RestartRequested { deployment, actor, end_bake } => {
+            draft.restart_requested(deployment, actor, *end_bake)?;
+        }
+        Event::ScaleRequested { deployment, actor, instances, end_bake } => {
+            draft.scale_requested(deployment, actor, *instances, *end_bake)?;
+        }
+        Event::StopRequested { actor, scope } => draft.stop_requested(actor, *scope)?,
         Event::AbortRequested { actor, only_queue } => draft.abort_requested(actor, *only_queue)?,
         Event::PromoteRequested { deployment, actor } => {
             draft.promote_requested(deployment.as_ref(), actor)?

@@ -55,11 +55,14 @@ pub struct WatchedWorkers {
 }
 
 impl ServiceState {
-    /// The workers that shall run now: those of the release that is live.
+    /// The workers that shall run now: those of the release that is live, unless the service was stopped.
     ///
     /// The ids follow from the deployment that brought the release, so they are the same whenever they are asked for.
     #[must_use]
     pub fn wanted_workers(&self) -> Vec<WorkerInstance> {
+        if self.stopped.is_some() {
+            return Vec::new();
+        }
         let slot = &self.environments[self.live];
         let (Some(release), Some(deployment)) = (&slot.release, &slot.deployed_by) else {
             return Vec::new();

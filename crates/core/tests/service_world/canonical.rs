@@ -47,6 +47,9 @@ fn start_time_again(service: &mut ServiceState, time: Timestamp) {
     for environment in Environment::ALL {
         let slot = &mut service.environments[environment];
         slot.retry_at = slot.retry_at.map(ahead);
+        if let Some(leaving) = &mut slot.leaving {
+            leaving.retry_at = leaving.retry_at.map(ahead);
+        }
         let workers = &mut service.workers[environment];
         workers.retry_at = workers.retry_at.map(ahead);
     }
@@ -58,6 +61,9 @@ fn start_time_again(service: &mut ServiceState, time: Timestamp) {
 
 fn leave_out_the_report(service: &mut ServiceState) {
     let now = Timestamp::from_millis(NOW);
+    if let Some(stopped) = &mut service.stopped {
+        stopped.at = now;
+    }
     service.last_switch = None;
     service.recovery = None;
     service.term = 0;
@@ -93,6 +99,9 @@ fn forget_history(slot: &mut Slot) {
     slot.last_deployed = None;
     slot.start_took = None;
     slot.trouble = slot.trouble.take().map(|_| String::new());
+    if let Some(leaving) = &mut slot.leaving {
+        leaving.trouble = None;
+    }
     if let Health::Unhealthy { reason, .. } = &mut slot.health {
         reason.clear();
     }

@@ -17,7 +17,7 @@ use cutover_core::release::{Configuration, Release, RolloutPolicy, Route, RunPol
 use cutover_core::routing::ServiceRoute;
 use cutover_core::service::{
     Answer, Deployment, Effect, Event, Health, Instance, ObservedRoute, PendingEffect, Refusal, ServiceState,
-    Slot, Way, WhenOpen, step,
+    Slot, StopScope, Way, WhenOpen, step,
 };
 use cutover_core::{
     Environment, Epoch, InstanceId, PerEnvironment, ReleaseId, Timestamp, Weights, WorkerName,
@@ -337,6 +337,27 @@ impl World {
 
     pub(crate) fn abort(&mut self) -> Result<Happened, Refusal> {
         self.happens(&Event::AbortRequested { actor: "bob".to_owned(), only_queue: false })
+    }
+
+    pub(crate) fn restart_instances(&mut self) -> Result<Happened, Refusal> {
+        self.requests += 1;
+        let deployment = format!("d{}", self.requests).parse().unwrap();
+        self.happens(&Event::RestartRequested { deployment, actor: "bob".to_owned(), end_bake: false })
+    }
+
+    pub(crate) fn scale(&mut self, instances: u32) -> Result<Happened, Refusal> {
+        self.requests += 1;
+        let deployment = format!("d{}", self.requests).parse().unwrap();
+        self.happens(&Event::ScaleRequested {
+            deployment,
+            actor: "bob".to_owned(),
+            instances,
+            end_bake: false,
+        })
+    }
+
+    pub(crate) fn stop(&mut self, scope: StopScope) -> Result<Happened, Refusal> {
+        self.happens(&Event::StopRequested { actor: "bob".to_owned(), scope })
     }
 
     /// The one pending effect that is described so.

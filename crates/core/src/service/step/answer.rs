@@ -26,6 +26,7 @@ impl Draft {
                         self.restored(*environment, instances)
                     }
                     Purpose::Upkeep => self.not_restored(*environment, "other instances were started"),
+                    _ if self.deployment_at(Stage::Adding).is_some() => self.added(asked, instances),
                     _ if self.deployment_at(Stage::Reviving).is_none() => self.provisioned(asked, instances),
                     _ if are_the_same(asked, instances) => self.revived(*environment, instances),
                     _ => self.not_revived("other instances were started"),
@@ -35,6 +36,11 @@ impl Draft {
                 if self.deployment_at(Stage::Reviving).is_some() =>
             {
                 self.former_became_healthy(detail);
+            }
+            (Effect::AwaitHealthy { .. }, Answer::Healthy { detail })
+                if self.deployment_at(Stage::Proving).is_some() =>
+            {
+                self.proved(detail);
             }
             (Effect::AwaitHealthy { .. }, Answer::Healthy { detail }) => self.became_healthy(detail),
             (Effect::Shift { route }, Answer::Shifted { receipt }) => {
@@ -61,6 +67,11 @@ impl Draft {
             (Effect::StopWorkers { environment, .. }, Answer::Failed { reason, .. }) => {
                 self.workers_not_stopped(*environment, reason);
             }
+            (Effect::Retire { environment, .. }, Answer::Retired)
+                if pending.purpose == Purpose::Leaving(*environment) =>
+            {
+                self.have_left(*environment);
+            }
             (_, Answer::Failed { reason, last_lines }) => {
                 if pending.purpose == Purpose::Deployment && !last_lines.is_empty() {
                     self.revise(|deployment| deployment.last_lines.clone_from(last_lines));
@@ -77,6 +88,7 @@ impl Draft {
             Purpose::Deployment => self.end_step("drain", outcome, detail),
             // A clearing waits for no one for ever.
             Purpose::Clearing(environment) => self.cleared_to(environment, Clearing::Unrouting),
+            Purpose::Leaving(environment) => self.left_to(environment, Clearing::Retiring),
             Purpose::Upkeep => {}
         }
     }
@@ -100,7 +112,11 @@ impl Draft {
                 _ => {}
             }
         }
+        if self.deployment_at(Stage::Exchanging).is_some() {
+            self.revise(|deployment| deployment.receipts.push(receipt.clone()));
+        }
         self.unrouted();
+        self.unrouted_what_leaves();
     }
 
     fn failed(&mut self, pending: &PendingEffect, reason: &str) {
@@ -121,6 +137,9 @@ impl Draft {
             (Effect::Retire { environment, .. }, Purpose::Clearing(_)) => {
                 self.clearing_failed(*environment, reason);
             }
+            (Effect::Retire { .. }, Purpose::Leaving(environment)) => {
+                self.leaving_failed(environment, reason);
+            }
             // Priorities are a kindness, strays are looked for again at the next start, and workers have an answer
             // of their own.
             (
@@ -134,12 +153,14 @@ impl Draft {
     }
 
     fn shift_failed(&mut self, purpose: Purpose, reason: &str) {
+        self.unrouting_failed(reason);
         match purpose {
             Purpose::Deployment if self.deployment_at(Stage::ShiftingBack).is_some() => {
                 self.get_stuck("traffic could not be moved back", reason);
             }
             Purpose::Deployment => self.undo(reason.to_owned(), Cause::Failure),
             Purpose::Clearing(environment) => self.clearing_failed(environment, reason),
+            Purpose::Leaving(_) => {}
             Purpose::Upkeep => self.state.republish_at = Some(self.now + RETRY_PAUSE),
         }
     }

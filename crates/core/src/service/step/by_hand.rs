@@ -123,6 +123,9 @@ impl Draft {
         slot.trouble = None;
         slot.retry_at = None;
         slot.tries = 0;
+        if self.slot(environment).leaving.is_some() {
+            self.go_on_leaving(environment);
+        }
         self.trusted = Some(environment);
     }
 }

@@ -21,6 +21,7 @@ impl Draft {
         let restoring =
             |effect: &Effect| matches!(effect, Effect::Provision { environment: e, .. } if *e == environment);
         self.forget(|pending| pending.purpose == Purpose::Upkeep && restoring(&pending.effect));
+        self.leave_with_the_slot(environment);
         let slot = self.slot_mut(environment);
         slot.clearing = Some(match (slot.passed_gates, slot.rolled_back) {
             (true, _) => Clearing::Draining,
@@ -54,7 +55,8 @@ impl Draft {
         slot.retry_at = None;
         match slot.clearing {
             Some(Clearing::Draining) => {
-                let instances = self.ids(environment);
+                let mut instances = self.ids(environment);
+                instances.extend(self.leaving_ids(environment));
                 self.ask(purpose, Effect::Drain { environment, instances });
             }
             Some(Clearing::Unrouting) => {
@@ -66,7 +68,8 @@ impl Draft {
             Some(Clearing::Retiring) => {
                 // Also those that were asked for and never answered.
                 let mut instances = self.ids(environment);
-                let asked = self.state.asked_for(environment);
+                let mut asked = self.state.asked_for(environment);
+                asked.extend(self.leaving_ids(environment));
                 instances.extend(asked.into_iter().filter(|id| !instances.contains(id)).collect::<Vec<_>>());
                 self.ask(purpose, Effect::Retire { environment, instances });
             }
@@ -99,6 +102,7 @@ impl Draft {
     pub(super) fn cleared(&mut self, environment: Environment) {
         let slot = self.slot_mut(environment);
         slot.instances.clear();
+        slot.leaving = None;
         slot.clearing = None;
         slot.trouble = None;
         slot.retry_at = None;

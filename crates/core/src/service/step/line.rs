@@ -22,7 +22,7 @@ impl Draft {
         let incoming = Some(Box::new(release.clone()));
         self.state.deployment = Some(Deployment { status: Status::Deploying, incoming, ..deployment });
         let slot = self.slot(environment);
-        if slot.instances.is_empty() && slot.clearing.is_none() {
+        if slot.instances.is_empty() && slot.clearing.is_none() && slot.leaving.is_none() {
             self.provision();
         } else {
             self.begin_step("vacate");
@@ -40,13 +40,21 @@ impl Draft {
         };
         let (environment, id) = (deployment.environment, deployment.id.clone());
         let slot = &mut self.state.environments[environment];
-        let taken =
-            Slot { release: Some((*release).clone()), deployed_by: Some(id.clone()), ..Slot::default() };
+        // Brought back it has as many instances as it had.
+        let same = deployment.kind == DeploymentKind::Rollback
+            && slot.release.as_ref().is_some_and(|former| former.id == release.id);
+        let taken = Slot {
+            release: Some((*release).clone()),
+            deployed_by: Some(id.clone()),
+            scaled_to: slot.scaled_to.filter(|_| same),
+            ..Slot::default()
+        };
+        let count = taken.count();
         deployment.displaced = Some(std::mem::replace(slot, taken)).filter(|slot| slot.release.is_some());
         deployment.stage = Stage::Provisioning;
         self.state.standby_until = None;
         self.begin_step("provision");
-        let instances = instance_ids(&self.state.name, environment, &id, &release);
+        let instances = instance_ids(&self.state.name, environment, &id, count);
         self.ask(Purpose::Deployment, Effect::Provision { environment, release, instances, if_room: false });
     }
 
@@ -155,6 +163,7 @@ impl Draft {
     pub(super) fn go_live(&mut self, environment: Environment) {
         let now = self.now;
         self.state.live = environment;
+        self.state.stopped = None;
         self.state.standby_until = None;
         let slot = self.slot_mut(environment);
         slot.last_deployed = Some(now);
@@ -185,7 +194,7 @@ impl Draft {
         };
         self.end_bake_early();
         let idle = self.state.idle();
-        if self.slot(idle).instances.is_empty() {
+        if self.slot(idle).instances.is_empty() && self.slot(idle).leaving.is_none() {
             return;
         }
         if standby.is_zero() {
@@ -208,7 +217,7 @@ impl ServiceState {
     pub(crate) fn asked_for(&self, environment: Environment) -> Vec<InstanceId> {
         let slot = &self.environments[environment];
         match (&slot.deployed_by, &slot.release) {
-            (Some(deployment), Some(release)) => instance_ids(&self.name, environment, deployment, release),
+            (Some(deployment), Some(_)) => instance_ids(&self.name, environment, deployment, slot.count()),
             _ => Vec::new(),
         }
     }
@@ -219,13 +228,32 @@ fn instance_ids(
     service: &ServiceName,
     environment: Environment,
     deployment: &DeploymentId,
-    release: &Release,
+    count: u32,
 ) -> Vec<InstanceId> {
-    let id = |n| {
-        InstanceId::try_from(format!("{service}-{environment}-{deployment}-{n}"))
-            .unwrap_or_else(|_| unreachable!("a label each and a number are printable and short"))
-    };
-    (1..=release.configuration.run.instances.max(1)).map(id).collect()
+    (1..=count).map(|n| instance_id(service, environment, deployment, n)).collect()
+}
+
+/// The id of the n-th instance that a deployment starts in a slot.
+pub(super) fn instance_id(
+    service: &ServiceName,
+    environment: Environment,
+    deployment: &DeploymentId,
+    n: u32,
+) -> InstanceId {
+    InstanceId::try_from(format!("{service}-{environment}-{deployment}-{n}"))
+        .unwrap_or_else(|_| unreachable!("a label each and a number are printable and short"))
+}
+
+impl Slot {
+    /// How many instances its release asks for by itself.
+    pub(super) fn configured(&self) -> Option<u32> {
+        self.release.as_ref().map(|release| release.configuration.run.instances.max(1))
+    }
+
+    /// How many instances it is to have when it is started.
+    pub(super) fn count(&self) -> u32 {
+        self.scaled_to.or(self.configured()).unwrap_or(1)
+    }
 }
 
 /// Whether these are the instances with these ids, in whatever order.

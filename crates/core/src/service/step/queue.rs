@@ -32,7 +32,7 @@ impl Draft {
         let baking = open.is_baking();
         // Nothing may wait behind what no one knows the end of, and nobody overtakes a rescue.
         let may_wait = open.status != Status::Stuck;
-        let may_replace = may_wait && open.kind == DeploymentKind::Deploy && open.taken_back_by.is_none();
+        let may_replace = may_wait && open.kind != DeploymentKind::Rollback && open.taken_back_by.is_none();
         match when_open {
             WhenOpen::Queue if may_wait && self.state.queue.len() >= LONGEST_QUEUE => {
                 Err(Refusal::QueueFull { length: self.state.queue.len() })
@@ -85,7 +85,7 @@ impl Draft {
                 environment: self.state.idle(),
                 ..queued
             };
-            if live.is_some_and(|live| live.id == release.id) {
+            if live.is_some_and(|live| live.id == release.id) && self.state.stopped.is_none() {
                 self.end_unstarted(deployment, Status::Live, "the identical release was live already");
                 continue;
             }

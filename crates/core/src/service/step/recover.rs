@@ -123,6 +123,11 @@ impl Draft {
         if found.releases.is_some_and(|present| !present.contains(&open.release)) {
             return Some(format!("release `{}` is no longer whole in the store", open.version));
         }
+        if open.stage == Stage::Proving {
+            let started = open.rounds.iter().flat_map(|round| &round.started);
+            let gone = started.into_iter().find(|instance| !found.running.contains(&instance.id));
+            return gone.map(|gone| format!("instance `{}` was gone", gone.id));
+        }
         if !matches!(open.stage, Stage::AwaitingHealth | Stage::AwaitingPromotion | Stage::Shifting) {
             return None;
         }
@@ -174,6 +179,9 @@ impl Draft {
         for environment in Environment::ALL {
             let slot = self.slot_mut(environment);
             slot.retry_at = slot.retry_at.map(|at| at.min(now + LONGEST_PAUSE));
+            if let Some(leaving) = &mut slot.leaving {
+                leaving.retry_at = leaving.retry_at.map(|at| at.min(now + LONGEST_PAUSE));
+            }
             let workers = &mut self.state.workers[environment];
             workers.retry_at = workers.retry_at.map(|at| at.min(now + LONGEST_PAUSE));
         }
@@ -202,6 +210,13 @@ impl Draft {
 
     /// Whether the state knows of an instance: it is in a slot, or part of the open attempt.
     fn is_known(&self, id: &InstanceId) -> bool {
+        let comes = |effect: &Effect| match effect {
+            Effect::Provision { instances, .. } => instances.contains(id),
+            _ => false,
+        };
+        if self.state.pending.iter().any(|pending| comes(&pending.effect)) {
+            return true;
+        }
         Environment::ALL.into_iter().any(|environment| {
             let workers = &self.state.workers[environment];
             if workers.asked.iter().any(|worker| worker.id == *id) {
@@ -210,7 +225,11 @@ impl Draft {
             let slot = self.slot(environment);
             let open = self.state.deployment.as_ref();
             let may_run = slot.clearing.is_some() || open.is_some_and(|open| open.has_provisioned(slot));
-            slot.instances.iter().any(|instance| instance.id == *id)
+            let comes = open.is_some_and(|open| open.rounds.iter().any(|round| round.coming.contains(id)));
+            let goes = slot.leaving.as_ref().is_some_and(|leaving| leaving.instances.contains(id));
+            comes
+                || goes
+                || slot.instances.iter().any(|instance| instance.id == *id)
                 || (may_run && self.state.asked_for(environment).contains(id))
         })
     }

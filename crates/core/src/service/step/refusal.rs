@@ -1,5 +1,6 @@
 //! Requests that are not granted, in words for the one who asked.
 
+use crate::environment::Environment;
 use crate::names::{DeploymentId, ReleaseId, Version};
 use crate::service::deployment::{Deployment, Stage, Status};
 use crate::service::freeze::Freeze;
@@ -50,6 +51,30 @@ pub enum Refusal {
     NothingToRollBackTo {
         /// Why not.
         why: String,
+    },
+    /// No release has ever been made live.
+    #[error("nothing is live")]
+    NothingIsLive,
+    /// A service without an instance is one that is stopped.
+    #[error("0 instances serve nobody")]
+    ScaledToNothing,
+    /// It was stopped, and has no instances that could be counted.
+    #[error("it was stopped by {by}")]
+    Stopped {
+        /// By whom.
+        by: String,
+    },
+    /// Instances of an earlier restart, scale or stop are still on their way out.
+    #[error("instances that leave {environment} are still being stopped")]
+    StillLeaving {
+        /// Where.
+        environment: Environment,
+    },
+    /// No instance runs.
+    #[error("there is nothing to stop: {what} has no instances")]
+    NothingToStop {
+        /// What was to be stopped.
+        what: String,
     },
     /// No deployment is open.
     #[error("there is nothing to abort: no deployment is open")]
@@ -146,6 +171,13 @@ impl Refusal {
             Self::NothingToRollBackTo { .. } => {
                 Some("deploy the version you want; it goes live once it has passed its gates".to_owned())
             }
+            Self::NothingIsLive => Some("`cutover deploy` makes a first release live".to_owned()),
+            Self::ScaledToNothing => Some("`cutover stop` stops the whole service".to_owned()),
+            Self::Stopped { .. } => Some("`cutover restart` starts it again".to_owned()),
+            Self::StillLeaving { .. } => {
+                Some("ask again in a moment; `cutover status` tells how far it is".to_owned())
+            }
+            Self::NothingToStop { .. } => None,
             Self::NothingToPromote { .. } => {
                 Some("`cutover status` tells what is open, and what it waits for".to_owned())
             }

@@ -1,7 +1,5 @@
 //! What people ask for: deploy, roll back, abort.
 
-use std::time::Duration;
-
 use crate::environment::Weights;
 use crate::names::DeploymentId;
 use crate::release::{Release, RolloutPolicy};
@@ -25,7 +23,8 @@ impl Draft {
         circumstances: &Circumstances,
     ) -> Result<(), Refusal> {
         let open = self.state.deployment.as_ref();
-        let settled = open.is_none_or(Deployment::is_baking) && self.state.queue.is_empty();
+        let settled = open.is_none_or(|open| open.is_baking() || open.kind.is_within_live());
+        let settled = settled && self.state.queue.is_empty() && self.state.stopped.is_none();
         let live = self.slot(self.state.live).release.as_ref();
         if let Some(live) = live.filter(|live| settled && live.id == release.id) {
             return Err(Refusal::AlreadyLive { version: live.version.clone(), release: live.id.clone() });
@@ -48,6 +47,12 @@ impl Draft {
         match &self.state.deployment {
             // Asking twice must not take back the taking back.
             Some(open) if open.kind == DeploymentKind::Rollback && open.status != Status::Stuck => Ok(()),
+            // What changes only the live slot is no reason to stay on it.
+            Some(open) if open.kind.is_within_live() => {
+                self.state.rollback_target().map_err(Refusal::from)?;
+                self.take_back("ended by a rollback", actor)?;
+                self.open_rollback(id, actor)
+            }
             Some(_) => self.take_back("rolled back by hand", actor),
             None => self.open_rollback(id, actor),
         }
@@ -96,8 +101,7 @@ impl Draft {
             return Ok(());
         };
         // A rollback ends when traffic is back: it has no bake, and what it leaves behind is not kept warm.
-        let rollout =
-            RolloutPolicy { bake: Duration::ZERO, standby: Duration::ZERO, auto_rollback: true, hold: None };
+        let rollout = RolloutPolicy::at_once();
         let deployment = self.new_deployment(id, actor, DeploymentKind::Rollback, &release, &rollout);
         if !warm && self.trusted != Some(environment) {
             self.open(deployment, &release);
@@ -110,7 +114,7 @@ impl Draft {
         Ok(())
     }
 
-    fn new_deployment(
+    pub(super) fn new_deployment(
         &self,
         id: &DeploymentId,
         actor: &str,
@@ -140,6 +144,7 @@ impl Draft {
             receipts: Vec::new(),
             last_lines: Vec::new(),
             taken_back_by: None,
+            rounds: Vec::new(),
             incoming: None,
             displaced: None,
             undo: None,

@@ -79,8 +79,13 @@ impl Draft {
     /// What should have been there is there again; the router has to know if it is somewhere else now.
     pub(super) fn restored(&mut self, environment: Environment, instances: &[Instance]) {
         let slot = self.slot_mut(environment);
-        let moved = instances.iter().any(|instance| !slot.instances.contains(instance));
-        slot.instances = instances.to_vec();
+        // What has left the slot meanwhile is none of its own any more.
+        let mut moved = false;
+        for own in &mut slot.instances {
+            if let Some(found) = instances.iter().find(|found| found.id == own.id && *found != own) {
+                (*own, moved) = (found.clone(), true);
+            }
+        }
         slot.trouble = None;
         slot.retry_at = None;
         slot.tries = 0;

@@ -25,10 +25,15 @@ impl Draft {
             _ => None,
         });
         match (pending, purpose) {
-            (Some((Purpose::Deployment, to)), Purpose::Clearing(_) | Purpose::Upkeep) => {
+            (
+                Some((Purpose::Deployment, to)),
+                Purpose::Clearing(_) | Purpose::Leaving(_) | Purpose::Upkeep,
+            ) => {
                 (purpose, weights) = (Purpose::Deployment, to);
             }
-            (Some((clearing @ Purpose::Clearing(_), _)), Purpose::Upkeep) => purpose = clearing,
+            (Some((held @ (Purpose::Clearing(_) | Purpose::Leaving(_)), to)), Purpose::Upkeep) => {
+                (purpose, weights) = (held, to);
+            }
             _ => {}
         }
         self.forget(|pending| matches!(pending.effect, Effect::Shift { .. }));

@@ -16,6 +16,7 @@ enum Alarm {
     Republish,
     Retry(Environment),
     Workers(Environment),
+    LeaveAgain(Environment),
 }
 
 impl Draft {
@@ -43,6 +44,7 @@ impl Draft {
                 let weights = self.state.weights;
                 self.publish(Purpose::Upkeep, weights);
             }
+            Alarm::LeaveAgain(environment) => self.go_on_leaving(environment),
             Alarm::Retry(environment) if self.slot(environment).clearing.is_some() => {
                 self.go_on_clearing(environment);
             }
@@ -75,6 +77,12 @@ impl ServiceState {
         let workers = self.workers.iter().filter_map(|(environment, workers)| {
             workers.retry_at.map(|at| (Alarm::Workers(environment), at))
         });
-        hold.into_iter().chain(bake).chain(standby).chain(republish).chain(retries).chain(workers).collect()
+        // A slot that is emptied takes with it what was leaving it.
+        let leave = |(environment, slot): (_, &Slot)| {
+            let leaving = slot.leaving.as_ref().filter(|_| slot.clearing.is_none());
+            Some((Alarm::LeaveAgain(environment), leaving?.retry_at?))
+        };
+        let leaves = self.environments.iter().filter_map(leave);
+        hold.into_iter().chain(bake).chain(standby).chain(republish).chain(retries).chain(workers).chain(leaves).collect()
     }
 }

@@ -37,6 +37,7 @@ impl Draft {
             deployment.undo = Some(Undo { reason, ends_as });
         });
         match stage {
+            Stage::Adding | Stage::Proving | Stage::Exchanging => self.end_rounds(),
             // Nothing of its own was done. The slot goes on being emptied: half of it cannot be taken back.
             Stage::Vacating => self.close(ends_as),
             Stage::AwaitingHealth | Stage::AwaitingPromotion if ends_as == Status::Failed => {
@@ -96,7 +97,13 @@ impl Draft {
         self.slot_mut(environment).retry_at = None;
         self.end_step("revive", Outcome::Failed, "begun again");
         self.begin_step("revive");
-        let instances = self.ids(environment);
+        let mut instances = self.ids(environment);
+        if instances.is_empty() {
+            // It was stopped when the other went live. Its former instances may still be on their way out.
+            let count = self.slot(environment).count();
+            let open = self.state.deployment.as_ref().map(|open| open.id.clone());
+            instances = open.map(|id| self.fresh_ids(environment, &id, count)).unwrap_or_default();
+        }
         self.ask(Purpose::Deployment, Effect::Provision { environment, release, instances, if_room: false });
     }
 

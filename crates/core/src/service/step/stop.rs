@@ -1,0 +1,62 @@
+//! Instances stopped on a person's word: what is warm, or the whole service.
+
+use crate::environment::Environment;
+use crate::service::effect::{Effect, Purpose};
+use crate::service::event::StopScope;
+use crate::service::state::{Clearing, Health, Stopped};
+use crate::service::step::draft::Draft;
+use crate::service::step::refusal::Refusal;
+
+impl Draft {
+    pub(super) fn stop_requested(&mut self, actor: &str, scope: StopScope) -> Result<(), Refusal> {
+        if let Some(open) = &self.state.deployment {
+            return Err(Refusal::open(&self.state, open));
+        }
+        match scope {
+            StopScope::Idle => self.stop_the_idle(),
+            StopScope::Service => self.stop_everything(actor),
+        }
+    }
+
+    fn stop_the_idle(&mut self) -> Result<(), Refusal> {
+        let idle = self.state.idle();
+        if self.slot(idle).instances.is_empty() {
+            return Err(Refusal::NothingToStop { what: format!("{idle} is idle and") });
+        }
+        self.clear_now(idle);
+        Ok(())
+    }
+
+    fn stop_everything(&mut self, actor: &str) -> Result<(), Refusal> {
+        let live = self.state.live;
+        let cold = self.slot(live).instances.is_empty();
+        if cold && self.slot(live.other()).instances.is_empty() {
+            return Err(Refusal::NothingToStop { what: format!("`{}`", self.state.name) });
+        }
+        self.state.stopped = Some(Stopped { by: actor.to_owned(), at: self.now });
+        if !cold {
+            self.empty_the_live_slot(live);
+        }
+        let idle = live.other();
+        if !self.slot(idle).instances.is_empty() {
+            self.clear_now(idle);
+        }
+        Ok(())
+    }
+
+    /// Its release stays: a restart starts it again.
+    fn empty_the_live_slot(&mut self, live: Environment) {
+        let starts =
+            |effect: &Effect| matches!(effect, Effect::Provision { environment, .. } if *environment == live);
+        self.forget(|pending| pending.purpose == Purpose::Upkeep && starts(&pending.effect));
+        let instances = self.ids(live);
+        let slot = self.slot_mut(live);
+        // A restart brings back as many.
+        let count = u32::try_from(instances.len()).ok();
+        slot.scaled_to = count.filter(|count| Some(*count) != slot.configured()).or(slot.scaled_to);
+        slot.instances.clear();
+        slot.health = Health::Unknown;
+        (slot.retry_at, slot.trouble, slot.tries) = (None, None, 0);
+        self.leave(live, instances, Clearing::Unrouting);
+    }
+}

@@ -1,0 +1,229 @@
+//! Restart, scale and stop: what changes within the live slot.
+
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
+
+mod service_world;
+
+use cutover_core::Environment;
+use cutover_core::service::{DeploymentKind, Event, Refusal, Stage, Status, StopScope, WhenOpen};
+use service_world::{World, unhealthy};
+
+/// `v1` on blue is live with so many instances and nothing is open.
+fn running(instances: u32) -> World {
+    let mut world = World::settled(&["v1"]);
+    world.scale(instances).unwrap();
+    world.go_well();
+    assert_eq!(world.last_closed().status, Status::Live);
+    world
+}
+
+fn ids(world: &World) -> Vec<String> {
+    world.slot(world.state.live).instances.iter().map(|instance| instance.id.to_string()).collect()
+}
+
+#[test]
+fn a_restart_exchanges_one_instance_at_a_time_and_never_serves_with_fewer() {
+    let mut world = running(3);
+    let before = ids(&world);
+    world.restart_instances().unwrap();
+    let mut most = 0;
+    while !world.state.pending.is_empty() {
+        assert_eq!(ids(&world).len(), 3);
+        most = most.max(world.outside.running.len());
+        let pending = world.state.pending.first().cloned().unwrap();
+        let answer = world.outside.perform(&pending);
+        world.answer(&pending, answer);
+        assert_eq!(world.outside.check(), Ok(()));
+    }
+    assert_eq!(most, 4, "a surge of one");
+    assert_eq!(world.outside.running.len(), 3);
+    assert!(ids(&world).iter().all(|id| !before.contains(id)), "{:?}", ids(&world));
+    let closed = world.last_closed();
+    assert_eq!(
+        (closed.kind, closed.status, closed.receipts.len()),
+        (DeploymentKind::Restart, Status::Live, 3)
+    );
+    assert_eq!(world.state.weights.of(Environment::Blue), 100);
+}
+
+#[test]
+fn a_replacement_that_does_not_become_healthy_ends_the_restart_with_what_serves_as_it_is() {
+    let mut world = running(2);
+    let before = ids(&world);
+    world.restart_instances().unwrap();
+    world.goes_well("provision");
+    world.fails("healthy");
+    world.go_well();
+    assert_eq!((ids(&world), world.outside.running.len()), (before, 2));
+    assert_eq!(world.last_closed().status, Status::RolledBack);
+    assert_eq!(world.last_closed().reason.as_deref(), Some("it broke"));
+}
+
+#[test]
+fn an_abort_while_the_table_is_being_told_takes_the_new_one_out_again_before_it_is_stopped() {
+    let mut world = running(1);
+    let before = ids(&world);
+    world.restart_instances().unwrap();
+    world.goes_well("provision");
+    world.goes_well("healthy");
+    // Published, but the answer is not here yet.
+    let shift = world.pending("shift");
+    world.outside.perform(&shift);
+    world.abort().unwrap();
+    world.go_well();
+    assert_eq!((ids(&world), world.outside.running.len()), (before, 1));
+    assert_eq!(world.outside.check(), Ok(()));
+}
+
+#[test]
+fn a_rollback_does_not_wait_for_the_end_of_a_restart() {
+    let mut world = World::settled(&["v1", "v2"]);
+    world.restart_instances().unwrap();
+    assert!(world.state.rollback_readiness(world.now).ready);
+    world.rollback().unwrap();
+    world.go_well();
+    assert_eq!(world.live_version(), Some("v1"));
+    assert_eq!(world.outside.running.len(), 1, "{:?}", world.outside.running);
+}
+
+#[test]
+fn a_restart_goes_on_after_a_restart_of_the_controller_wherever_that_was() {
+    for steps in 0..12 {
+        let mut world = running(2);
+        let before = ids(&world);
+        world.restart_instances().unwrap();
+        for _ in 0..steps {
+            let Some(pending) = world.state.pending.first().cloned() else { break };
+            let answer = world.outside.perform(&pending);
+            world.answer(&pending, answer);
+        }
+        world.restart_in_term(2, None);
+        world.go_well();
+        assert!(ids(&world).iter().all(|id| !before.contains(id)), "after {steps} steps: {:?}", ids(&world));
+        assert_eq!(world.outside.running.len(), 2, "after {steps} steps");
+        assert_eq!(world.last_closed().status, Status::Live, "after {steps} steps");
+    }
+}
+
+#[test]
+fn a_scale_holds_until_a_deploy_brings_its_own_number() {
+    let mut world = running(3);
+    world.scale(2).unwrap();
+    world.go_well();
+    assert_eq!((ids(&world).len(), world.outside.running.len()), (2, 2));
+    // A reboot: nothing runs any more.
+    world.outside.running.clear();
+    world.restart();
+    world.go_well();
+    assert_eq!(world.outside.running.len(), 2, "as many as before");
+    world.deploy("v2").unwrap();
+    world.go_well();
+    assert_eq!(ids(&world).len(), 1);
+    world.rollback().unwrap();
+    world.go_well();
+    assert_eq!(ids(&world).len(), 2);
+}
+
+#[test]
+fn a_cold_rollback_to_what_was_scaled_starts_as_many() {
+    let mut world = running(3);
+    world.deploy("v2").unwrap();
+    world.go_well();
+    world.end_bake();
+    world.wait();
+    world.go_well();
+    assert_eq!(world.outside.running.len(), 1, "v1 is cold");
+    world.rollback().unwrap();
+    world.go_well();
+    assert_eq!((world.live_version(), ids(&world).len()), (Some("v1"), 3));
+}
+
+#[test]
+fn a_scale_to_what_there_is_is_done_at_once_and_to_none_is_refused() {
+    let mut world = running(2);
+    world.scale(2).unwrap();
+    assert_eq!(world.last_closed().kind, DeploymentKind::Scale);
+    assert!(world.state.deployment.is_none());
+    assert_eq!(world.scale(0), Err(Refusal::ScaledToNothing));
+}
+
+#[test]
+fn a_stopped_service_is_started_by_nothing_but_a_person() {
+    let mut world = World::settled(&["v1", "v2"]);
+    world.stop(StopScope::Service).unwrap();
+    world.go_well();
+    assert!(world.outside.running.is_empty());
+    assert_eq!(world.outside.check(), Ok(()));
+    world.restart();
+    world.go_well();
+    world.pass(7200);
+    assert!(world.outside.running.is_empty(), "nothing heals it");
+    assert!(matches!(world.scale(2), Err(Refusal::Stopped { .. })));
+    world.restart_instances().unwrap();
+    world.go_well();
+    assert_eq!((world.live_version(), world.outside.running.len()), (Some("v2"), 1));
+    assert_eq!(world.state.stopped, None);
+}
+
+#[test]
+fn a_deploy_of_the_identical_release_starts_a_stopped_service() {
+    let mut world = World::settled(&["v1"]);
+    world.stop(StopScope::Service).unwrap();
+    world.go_well();
+    world.deploy("v1").unwrap();
+    world.go_well();
+    assert_eq!((world.live_version(), world.state.stopped.as_ref()), (Some("v1"), None));
+    assert_eq!(world.outside.running.len(), 1);
+    // In the bake the former, stopped one is brought back if somebody asks for it.
+    world.rollback().unwrap();
+    world.go_well();
+    assert_eq!((world.state.live, world.outside.running.len()), (Environment::Blue, 1));
+}
+
+#[test]
+fn the_warmth_can_be_ended_early_and_what_is_cold_is_not_stopped_again() {
+    let mut world = World::settled(&["v1", "v2"]);
+    world.stop(StopScope::Idle).unwrap();
+    world.go_well();
+    assert_eq!((world.outside.running.len(), world.state.standby_until), (1, None));
+    assert!(matches!(world.stop(StopScope::Idle), Err(Refusal::NothingToStop { .. })));
+    assert!(!world.state.rollback_readiness(world.now).warm);
+}
+
+#[test]
+fn while_a_deployment_is_open_only_the_end_of_its_bake_lets_a_restart_in() {
+    let mut world = World::with(&["v1", "v2"]);
+    assert!(matches!(world.restart_instances(), Err(Refusal::DeploymentOpen { baking: true, .. })));
+    assert!(matches!(world.stop(StopScope::Service), Err(Refusal::DeploymentOpen { .. })));
+    let deployment = "r1".parse().unwrap();
+    world.happens(&Event::RestartRequested { deployment, actor: "bob".to_owned(), end_bake: true }).unwrap();
+    assert_eq!(world.open().kind, DeploymentKind::Restart);
+    assert!(world.state.standby_until.is_some(), "the former release stays warm");
+    assert!(matches!(world.deploy("v3"), Err(Refusal::DeploymentOpen { .. })));
+    world.deploy_when_open("v3", WhenOpen::Queue).unwrap();
+    world.go_well();
+    assert_eq!(world.live_version(), Some("v3"));
+}
+
+#[test]
+fn an_instance_that_dies_during_a_restart_is_put_back_beside_it() {
+    let mut world = running(2);
+    world.restart_instances().unwrap();
+    world.goes_well("provision");
+    assert_eq!(world.open().stage, Stage::Proving);
+    world.health(Environment::Blue, unhealthy());
+    let dead = world.slot(Environment::Blue).instances[1].id.clone();
+    world.outside.running.remove(&dead);
+    world.restart();
+    world.go_well();
+    assert_eq!((world.outside.running.len(), world.last_closed().status), (2, Status::Live));
+}
+
+#[test]
+fn nothing_of_it_is_for_a_service_that_never_was_live() {
+    let mut world = World::new();
+    assert_eq!(world.restart_instances(), Err(Refusal::NothingIsLive));
+    assert_eq!(world.scale(2), Err(Refusal::NothingIsLive));
+    assert!(matches!(world.stop(StopScope::Service), Err(Refusal::NothingToStop { .. })));
+}
