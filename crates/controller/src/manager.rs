@@ -4,11 +4,13 @@ mod command;
 mod found;
 mod freeze;
 mod news;
+mod moves;
 mod promote;
 mod request;
 mod tidy;
 
 pub use freeze::Until;
+pub use moves::MoveOptions;
 pub use request::{RequestError, SubmitOptions, Submitted};
 pub use tidy::{Keep, Tidied};
 

@@ -7,6 +7,7 @@ pub(crate) mod environment;
 pub(crate) mod exec;
 pub(crate) mod limited;
 pub(crate) mod logs;
+pub(crate) mod moves;
 pub(crate) mod permission;
 pub(crate) mod server;
 pub(crate) mod views;

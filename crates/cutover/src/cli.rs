@@ -3,6 +3,7 @@
 mod abort;
 mod bring;
 mod config_check;
+mod confirm;
 mod console;
 #[cfg(feature = "crash-points")]
 mod crash_points;
@@ -25,14 +26,17 @@ mod progress;
 mod promote;
 mod proxy;
 mod resolve;
+mod restart;
 mod rollback;
 mod sample_application;
+mod scale;
 mod serve;
 mod setup;
 mod show;
 mod shutdown;
 mod ssh_entry;
 mod status;
+mod stop;
 mod terminal;
 
 use std::process::ExitCode;
@@ -75,6 +79,9 @@ Every day:
   exec [SERVICE] [ENV] -- CMD
                        Run a command with a release's environment, secrets, user and directory
   rollback [SERVICE]   Switch back to the former release
+  restart [SERVICE]    Fresh instances of what is live, one at a time; starts what was stopped
+  scale N [SERVICE]    Another number of instances of what is live
+  stop [SERVICE] [ENV] Stop what is warm (idle), or the whole service
 
 During a deployment:
   promote [SERVICE]    Let what waits for it (`deploy --hold-before-switch`) switch traffic
@@ -111,6 +118,9 @@ enum Verb {
     Promote(promote::Promote),
     Abort(abort::Abort),
     Resolve(resolve::Resolve),
+    Restart(restart::Restart),
+    Scale(scale::Scale),
+    Stop(stop::Stop),
     Freeze(freeze::Freeze),
     Unfreeze(freeze::Unfreeze),
     History(history::History),
@@ -165,6 +175,9 @@ pub(crate) fn run() -> ExitCode {
         Verb::Rollback(verb) => runtime(verb.run(&printer)),
         Verb::Promote(verb) => runtime(verb.run(&printer)),
         Verb::Abort(verb) => runtime(verb.run(&printer)),
+        Verb::Restart(verb) => runtime(verb.run(&printer)),
+        Verb::Scale(verb) => runtime(verb.run(&printer)),
+        Verb::Stop(verb) => runtime(verb.run(&printer)),
         Verb::Resolve(verb) => runtime(verb.run(&printer)),
         Verb::Freeze(verb) => runtime(verb.run(&printer)),
         Verb::Unfreeze(verb) => runtime(verb.run(&printer)),

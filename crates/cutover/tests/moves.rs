@@ -65,3 +65,117 @@ fn what_nobody_promotes_in_time_is_taken_back_and_says_so() {
     assert!(host.get("/").contains("x-version: v1"));
     host.run(&["deploy", "v3", "--hold-before-switch", "0s"]).exits(2);
 }
+
+const ROUNDS: &str = "[run]\ninstances = 2\n[rollout]\nbake = \"0s\"\n";
+
+fn instances(status: &serde_json::Value, color: &str) -> Vec<String> {
+    let instances = status["environments"][color]["instances"].as_array().unwrap();
+    instances.iter().map(|instance| instance["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_exchanges_every_instance_and_fails_no_request_also_of_one_instance_alone() {
+    let host = Host::start();
+    for (version, count) in [("v1", 2), ("v2", 1)] {
+        let rollout = if count == 2 { ROUNDS } else { "[rollout]\nbake = \"0s\"\n" };
+        good(&host, version, rollout);
+        host.run(&["deploy", version]).exits(0);
+        let load = load(&host);
+        let status = host.status();
+        let live = status["live"].as_str().unwrap().to_owned();
+        let (before, pids) = (instances(&status, &live), host.pids("program.json"));
+        let said = host.run(&["restart"]).exits(0);
+        assert!(said.out.contains(&format!("{version} was restarted on {live}")), "{said:#?}");
+        let after = instances(&host.status(), &live);
+        assert_eq!(after.len(), count);
+        assert!(after.iter().all(|id| !before.contains(id)), "{before:?} {after:?}");
+        assert!(host.get("/").contains(&format!("x-version: {version}")));
+        assert_eq!(host.pids("program.json").len(), pids.len(), "nothing of the old ones is left");
+        let history = host.run(&["--json", "history", "shop"]).exits(0).json();
+        assert_eq!(
+            (&history["deployments"][0]["kind"], &history["deployments"][0]["status"]),
+            (&"restart".into(), &"live".into())
+        );
+        let report = load.finish().await;
+        assert!(report.is_clean(), "{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_goes_on_under_the_next_controller_and_its_end_by_a_person_leaves_what_serves() {
+    let mut host = Host::start();
+    good(&host, "one", ROUNDS);
+    host.run(&["deploy", "v1"]).exits(0);
+    let load = load(&host);
+    let before = instances(&host.status(), "blue");
+    let mut restart = host.command(&["restart"]).spawn().unwrap();
+    host.eventually("it has begun", |status| status["deployment"]["kind"] == "restart");
+    host.kill_controller();
+    host.serve();
+    let status = host.eventually("it ends", |status| {
+        status["deployment"]["kind"] == "restart" && status["deployment"]["ended_at"].is_string()
+    });
+    assert!(restart.wait().unwrap().success());
+    assert_eq!(status["deployment"]["status"], "live", "{status:#}");
+    assert!(instances(&status, "blue").iter().all(|id| !before.contains(id)));
+    let report = load.finish().await;
+    assert!(report.is_clean(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scale_adds_and_takes_away_without_a_failed_request_and_holds_until_a_deploy() {
+    let mut host = Host::start();
+    good(&host, "one", "[rollout]\nbake = \"0s\"\n");
+    host.run(&["deploy", "v1"]).exits(0);
+    let load = load(&host);
+    for count in [3, 2] {
+        host.run(&["scale", &count.to_string()]).exits(0);
+        let status = host.eventually("all are there", |status| instances(status, "blue").len() == count);
+        assert_eq!(status["deployment"]["kind"], "scale");
+    }
+    host.run(&["scale", "0"]).exits(2);
+    let report = load.finish().await;
+    assert!(report.is_clean(), "{report}");
+    host.shut_down();
+    host.serve();
+    host.eventually("they are back", |status| {
+        status["environments"]["blue"]["health"] == "healthy" && instances(status, "blue").len() == 2
+    });
+    good(&host, "two", "[rollout]\nbake = \"0s\"\n");
+    host.run(&["deploy", "v2"]).exits(0);
+    assert_eq!(instances(&host.status(), "green").len(), 1, "a deploy brings its own number");
+}
+
+#[test]
+fn a_stopped_service_answers_503_until_somebody_starts_it_and_nothing_heals_it() {
+    let mut host = Host::start();
+    good(&host, "one", "[rollout]\nbake = \"0s\"\n");
+    host.run(&["deploy", "v1"]).exits(0);
+    good(&host, "two", "[rollout]\nbake = \"0s\"\n");
+    host.run(&["deploy", "v2"]).exits(0);
+    let said = host.run(&["stop", "shop", "idle", "--yes"]).exits(0);
+    assert!(
+        said.err.contains("a rollback to v1 is possible after that, but has to start it first"),
+        "{said:#?}"
+    );
+    host.run(&["stop", "live", "--yes"]).exits(2);
+    let asks = host.run(&["stop"]).exits(2);
+    assert!(asks.err.contains("nobody is here to say yes") && asks.err.contains("`--yes`"), "{asks:#?}");
+    host.run(&["stop", "--yes"]).exits(0);
+    assert!(host.get("/").starts_with("HTTP/1.1 503"), "{}", host.get("/"));
+    assert_eq!(host.pids("program.json"), Vec::<u32>::new());
+    let text = host.run(&["status", "shop"]).exits(0).out;
+    assert!(text.contains("v2 stopped by "), "{text}");
+    host.run(&["stop", "--yes"]).exits(4);
+    let refused = host.run(&["scale", "2"]).exits(4);
+    assert!(refused.err.contains("`cutover restart` starts it again"), "{refused:#?}");
+
+    host.terminate_controller();
+    host.serve();
+    assert!(host.get("/").starts_with("HTTP/1.1 503"));
+    host.run(&["restart"]).exits(0);
+    assert!(host.get("/").contains("x-version: v2"));
+    host.run(&["stop", "--yes"]).exits(0);
+    host.run(&["deploy", "v2"]).exits(0);
+    assert!(host.get("/").contains("x-version: v2"), "the identical release is no reason to stay down");
+}

@@ -5,7 +5,8 @@
 use std::fmt;
 
 use cutover_core::service::{
-    Answer, Deployment, DeploymentKind, Event, Health, PendingEffect, ServiceState, Status, Transition,
+    Answer, Deployment, DeploymentKind, Event, Health, PendingEffect, ServiceState, Status, StopScope,
+    Transition,
 };
 use cutover_core::{DeploymentId, Timestamp};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};

@@ -92,13 +92,21 @@ fn news_of(service: &ServiceName, deployment: &Deployment) -> Vec<News> {
         // What people want to hear of a rollback is that it was one.
         let kind = match deployment.kind {
             DeploymentKind::Deploy => NewsKind::Live,
-            DeploymentKind::Rollback => NewsKind::RolledBack,
+            DeploymentKind::Rollback | DeploymentKind::Restart | DeploymentKind::Scale => {
+                NewsKind::RolledBack
+            }
         };
         all.push(news(kind, at, "live".to_owned()));
     }
     let last = deployment.steps.iter().filter_map(|step| step.ended_at).max();
     let last = deployment.ended_at.or(last).unwrap_or(deployment.started_at);
     match deployment.status {
+        // The release is where it was: what failed is the restart, and what a person ended is no news.
+        Status::RolledBack if deployment.kind.is_within_live() => {
+            if deployment.taken_back_by.is_none() {
+                all.push(news(NewsKind::Failed, last, "failed".to_owned()));
+            }
+        }
         Status::RolledBack => all.push(news(NewsKind::RolledBack, last, "rolled_back".to_owned())),
         Status::Failed => all.push(news(NewsKind::Failed, last, "failed".to_owned())),
         // It can be stuck again after somebody has tried a way out.

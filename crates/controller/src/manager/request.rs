@@ -155,7 +155,8 @@ impl DeploymentManager {
         {
             return Ok(Submitted::Following { deployment });
         }
-        let live_already = state.is_some_and(|state| live_release(state) == Some(&release.id));
+        let live_already =
+            state.is_some_and(|state| live_release(state) == Some(&release.id) && state.stopped.is_none());
         if !live_already {
             let inherited = self.inherited_freeze(state).await;
             let freeze = inherited.as_ref().or(state.and_then(|state| state.freeze.as_ref()));
@@ -266,7 +267,7 @@ impl DeploymentManager {
     async fn look_before_the_leap(&self, service: &ServiceName) -> Result<(), RequestError> {
         let snapshots = self.known(service).await?;
         let state = snapshots.borrow().state.clone();
-        if state.deployment.as_ref().is_some_and(|open| !open.is_baking()) {
+        if state.deployment.as_ref().is_some_and(|open| !open.is_baking() && !open.kind.is_within_live()) {
             // Traffic has not moved, or is on its way back: what is idle is what is being taken back, and however
             // sick it is, that is no reason to refuse a rescue.
             return Ok(());

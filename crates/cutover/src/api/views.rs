@@ -119,6 +119,9 @@ pub(crate) struct ServiceView {
     pub(crate) rollback: RollbackView,
     /// The newest deployment.
     pub(crate) deployment: Option<DeploymentView>,
+    /// Who stopped the whole service, and when; absent unless it is stopped.
+    #[serde(default)]
+    pub(crate) stopped: Option<StoppedView>,
     /// Deployments that wait for the end of the open one, the next one first.
     #[serde(default)]
     pub(crate) queue: Vec<QueuedView>,
@@ -140,6 +143,13 @@ pub(crate) struct ServiceView {
     /// Commands that people run now.
     #[serde(default)]
     pub(crate) commands: Vec<CommandView>,
+}
+
+/// A person's stop of the whole service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoppedView {
+    pub(crate) by: String,
+    pub(crate) at: String,
 }
 
 /// A deployment that waits for its turn.
@@ -173,6 +183,9 @@ pub(crate) struct EnvironmentView {
     pub(crate) weight: u8,
     pub(crate) last_deployed: Option<String>,
     pub(crate) instances: Vec<InstanceView>,
+    /// Instances that are on their way out and still run.
+    #[serde(default)]
+    pub(crate) leaving: usize,
     /// Why emptying or restoring it did not work.
     pub(crate) trouble: Option<String>,
     pub(crate) rolled_back: bool,
@@ -357,6 +370,10 @@ impl ServiceView {
                 warm_until: state.standby_until.filter(|_| readiness.warm).map(moment),
             },
             deployment: newest,
+            stopped: state
+                .stopped
+                .as_ref()
+                .map(|stopped| StoppedView { by: stopped.by.clone(), at: moment(stopped.at) }),
             queue: state.queue.iter().map(QueuedView::new).collect(),
             recovery: state.recovery.as_ref().map(RecoveryView::new),
             clock_ahead_seconds: None,
@@ -411,7 +428,8 @@ impl EnvironmentView {
             weight: state.weights.of(color),
             last_deployed: slot.last_deployed.map(moment),
             instances: slot.instances.iter().map(instance).collect(),
-            trouble: slot.trouble.clone(),
+            leaving: slot.leaving.as_ref().map_or(0, |leaving| leaving.instances.len()),
+            trouble: slot.trouble.clone().or_else(|| slot.leaving.as_ref()?.trouble.clone()),
             rolled_back: slot.rolled_back,
             traffic: None,
         }

@@ -184,6 +184,17 @@ fn conclusion(view: &DeploymentView, until: Until) -> Option<(Exit, String)> {
         (Status::Live | Status::RolledBack | Status::Failed, Until::Settled) if ended => {
             Some((Exit::Done, format!("deployment {} has ended as {}", view.deployment, view.status.label())))
         }
+        (Status::Live, Until::Live | Until::Done) if view.kind.is_within_live() => {
+            ended.then(|| (Exit::Done, within_live(view)))
+        }
+        (Status::RolledBack, _) if ended && view.kind.is_within_live() => {
+            let asked = matches!(until, Until::TakenBack);
+            let exit = if asked { Exit::Done } else { Exit::TakenBack };
+            Some((
+                exit,
+                format!("the {} of {version} was ended: {reason}; what serves goes on", view.kind.label()),
+            ))
+        }
         (Status::Live, Until::Live | Until::Done) if ended || until == Until::Live => {
             Some((Exit::Done, format!("{version} is live")))
         }
@@ -213,6 +224,15 @@ fn conclusion(view: &DeploymentView, until: Until) -> Option<(Exit, String)> {
             Some((Exit::Refused, format!("{version} is live: its bake ended before it could be taken back")))
         }
         _ => None,
+    }
+}
+
+/// What a restart or a scale has done.
+fn within_live(view: &DeploymentView) -> String {
+    let version = &view.version;
+    match view.kind {
+        DeploymentKind::Restart => format!("{version} was restarted on {}", view.environment),
+        _ => format!("{version} has the instances that were asked for"),
     }
 }
 

@@ -38,10 +38,7 @@ impl History {
 }
 
 fn line(view: &DeploymentView) -> String {
-    let kind = match view.kind {
-        cutover_core::service::DeploymentKind::Deploy => "deploy",
-        cutover_core::service::DeploymentKind::Rollback => "rollback",
-    };
+    let kind = view.kind.label();
     let started = view.started_at.get(..19).unwrap_or(&view.started_at).replace('T', " ");
     let status = view.status.label();
     let mut text = format!(

@@ -157,6 +157,8 @@ fn introduction(view: &DeploymentView) -> String {
             format!("{from} on {other} → back to {version} on {environment}")
         }
         (Some(from), DeploymentKind::Deploy) => format!("{from} on {other} → {version} on {environment}"),
+        (_, DeploymentKind::Restart) => format!("{version} on {environment} is restarted"),
+        (_, DeploymentKind::Scale) => format!("{version} on {environment} gets another number of instances"),
         (None, _) => format!("first release {version} on {environment}"),
     };
     format!("{:<50} deployment {deployment}", format!("{service}   {way}"))

@@ -88,7 +88,10 @@ fn services_text(view: &ServicesView) -> String {
 pub(crate) fn service_text(view: &ServiceView) -> String {
     let mut text = String::new();
     let live = &view.environments[view.live];
+    let stopped =
+        view.stopped.as_ref().map(|stopped| format!("stopped by {} {} ago", stopped.by, age(&stopped.at)));
     let headline = match &live.version {
+        Some(version) if stopped.is_some() => format!("{version} {}", stopped.unwrap_or_default()),
         Some(version) => {
             let since = live.last_deployed.as_deref().map(|moment| format!(" for {}", age(moment)));
             format!("{version} live on {}{}", view.live, since.unwrap_or_default())

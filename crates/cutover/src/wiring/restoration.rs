@@ -59,7 +59,8 @@ impl Restoration {
                 Err(error) => return Err(error),
             };
             let live = &latest.state.environments[latest.state.live];
-            if live.release.is_some() {
+            // What somebody stopped is not waited for.
+            if !live.instances.is_empty() {
                 // One that runs has clients served; the proxy passes over the others.
                 let runs = live.instances.iter().any(|instance| ids.contains(&instance.id));
                 needed.serves |= runs;

@@ -135,6 +135,12 @@ impl Host {
         assert!(child.wait().unwrap().success());
     }
 
+    /// Ends everything in order.
+    pub fn shut_down(&mut self) {
+        self.run(&["shutdown"]).exits(0);
+        assert!(self.serve.take().unwrap().wait().unwrap().success());
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("serve.log")).unwrap_or_default()
     }

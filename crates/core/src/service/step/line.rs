@@ -251,7 +251,8 @@ impl Slot {
     }
 
     /// How many instances it is to have when it is started.
-    pub(super) fn count(&self) -> u32 {
+    #[must_use]
+    pub fn count(&self) -> u32 {
         self.scaled_to.or(self.configured()).unwrap_or(1)
     }
 }

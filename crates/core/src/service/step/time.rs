@@ -83,6 +83,13 @@ impl ServiceState {
             Some((Alarm::LeaveAgain(environment), leaving?.retry_at?))
         };
         let leaves = self.environments.iter().filter_map(leave);
-        hold.into_iter().chain(bake).chain(standby).chain(republish).chain(retries).chain(workers).chain(leaves).collect()
+        hold.into_iter()
+            .chain(bake)
+            .chain(standby)
+            .chain(republish)
+            .chain(retries)
+            .chain(workers)
+            .chain(leaves)
+            .collect()
     }
 }

@@ -1,0 +1,106 @@
+//! Restart, scale and stop over the API.
+
+use axum::extract::connect_info::ConnectInfo;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::{Json, Router};
+use cutover_controller::MoveOptions;
+use cutover_core::DeploymentId;
+use cutover_core::service::StopScope;
+use serde::{Deserialize, Serialize};
+
+use crate::api::peer::Peer;
+use crate::api::problem::Problem;
+use crate::api::server::{Served, service_name};
+use crate::api::views::Accepted;
+
+/// How a restart is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RestartRequest {
+    #[serde(default)]
+    pub(crate) end_bake: bool,
+    #[serde(default)]
+    pub(crate) force: bool,
+}
+
+/// How many instances are wanted.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ScaleRequest {
+    pub(crate) instances: u32,
+    #[serde(default)]
+    pub(crate) end_bake: bool,
+    #[serde(default)]
+    pub(crate) force: bool,
+}
+
+/// What is to be stopped.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StopRequest {
+    pub(crate) scope: StopScope,
+}
+
+/// Whether it is recorded; it goes on from there.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Recorded {
+    pub(crate) success: bool,
+}
+
+pub(super) fn routes() -> Router<Served> {
+    Router::new()
+        .route("/v1/services/{service}/restart", post(restart))
+        .route("/v1/services/{service}/scale", post(scale))
+        .route("/v1/services/{service}/stop", post(stop))
+}
+
+type Answer<T> = Result<Json<T>, Problem>;
+type Body<T> = Result<Json<T>, axum::extract::rejection::JsonRejection>;
+
+fn body<T>(request: Body<T>) -> Result<T, Problem> {
+    request.map(|Json(request)| request).map_err(|error| Problem::new(error.status(), error.body_text()))
+}
+
+fn accepted(deployment: DeploymentId) -> Answer<Accepted> {
+    Ok(Json(Accepted { deployment }))
+}
+
+async fn restart(
+    State(served): State<Served>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    UrlPath(name): UrlPath<String>,
+    request: Body<RestartRequest>,
+) -> Answer<Accepted> {
+    let RestartRequest { end_bake, force } = body(request)?;
+    let options = MoveOptions { end_bake, force };
+    accepted(served.manager.restart(&service_name(name)?, &peer.actor, options).await?)
+}
+
+async fn scale(
+    State(served): State<Served>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    UrlPath(name): UrlPath<String>,
+    request: Body<ScaleRequest>,
+) -> Answer<Accepted> {
+    const MOST: u32 = 1000;
+    let ScaleRequest { instances, end_bake, force } = body(request)?;
+    if instances > MOST {
+        let reason = format!("{instances} instances are more than the {MOST} that a service may have");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, reason));
+    }
+    let options = MoveOptions { end_bake, force };
+    accepted(served.manager.scale(&service_name(name)?, &peer.actor, instances, options).await?)
+}
+
+async fn stop(
+    State(served): State<Served>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    UrlPath(name): UrlPath<String>,
+    request: Body<StopRequest>,
+) -> Answer<Recorded> {
+    let StopRequest { scope } = body(request)?;
+    served.manager.stop(&service_name(name)?, &peer.actor, scope).await?;
+    Ok(Json(Recorded { success: true }))
+}

@@ -1,0 +1,122 @@
+//! `cutover stop`: the end of what is warm, or of every instance of a service.
+
+use std::time::Duration;
+
+use clap::Args;
+use cutover_core::Environment;
+use cutover_core::service::StopScope;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::api::VERSION;
+use crate::api::client::Client;
+use crate::api::moves::{Recorded, StopRequest};
+use crate::api::views::ServiceView;
+use crate::cli::confirm::confirm;
+use crate::cli::environment::Target;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::place::Place;
+use crate::cli::printer::Printer;
+
+const POLL: Duration = Duration::from_millis(100);
+
+/// Stop what is kept warm (ENV `idle`), or every instance of the service
+///
+/// Requests in flight are waited for. A stopped service answers 503, and nothing but `cutover restart` or
+/// `cutover deploy` starts it again.
+#[derive(Args)]
+pub(crate) struct Stop {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    target: Target,
+    /// Do not ask whether it is meant; needed where nobody can be asked
+    #[arg(long)]
+    yes: bool,
+    /// Stop waiting for the end of it after this time; it goes on
+    #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+impl Stop {
+    pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
+        let (service, environment) = self.target.resolve()?;
+        let client = self.place.client()?;
+        let path = format!("/v1/services/{service}");
+        let view: ServiceView = client.get(&path).await?;
+        let idle = view.live.other();
+        let scope = match environment {
+            None => StopScope::Service,
+            Some(environment) if environment.resolve(view.live) == idle => StopScope::Idle,
+            Some(_) => {
+                let reason = format!("{} is live: it is not stopped without the service", view.live);
+                return Err(Failure::usage(reason).hint(format!(
+                    "`cutover stop {service}` stops the whole service, `cutover stop {service} idle` what is warm"
+                )));
+            }
+        };
+        let said = what_is_lost(&view, scope);
+        if self.yes {
+            printer.talk(&said);
+        } else {
+            confirm(printer, &said, "nothing was stopped")?;
+        }
+        let _: Recorded = client.post(&format!("{path}/stop"), Some(&StopRequest { scope })).await?;
+        let message = match scope {
+            StopScope::Idle => format!("{service}   {idle} is stopped"),
+            StopScope::Service => {
+                format!("{service}   stopped; `cutover restart {service}` starts it again")
+            }
+        };
+        let exit = ended(&client, &path, scope, self.timeout).await?;
+        let message = match exit {
+            Exit::Done => message,
+            _ => {
+                format!("{service}   instances are still being stopped; `cutover status` tells how far it is")
+            }
+        };
+        let object =
+            json!({ "v": VERSION, "success": exit == Exit::Done, "service": service, "message": message });
+        printer.result(&object, || message.clone());
+        Ok(exit)
+    }
+}
+
+/// What it means, before it is done.
+fn what_is_lost(view: &ServiceView, scope: StopScope) -> String {
+    let (service, idle) = (&view.service, view.live.other());
+    match (scope, &view.rollback.to) {
+        (StopScope::Idle, Some(to)) if view.rollback.ready => format!(
+            "{service}   stopping {idle}: a rollback to {to} is possible after that, but has to start it first"
+        ),
+        (StopScope::Idle, _) => format!("{service}   stopping {idle}"),
+        (StopScope::Service, _) => {
+            let count: usize =
+                Environment::ALL.iter().map(|color| view.environments[*color].instances.len()).sum();
+            let noun = if count == 1 { "instance" } else { "instances" };
+            format!(
+                "{service}   stopping all of it, {count} {noun}: its clients get 503 until it is started again"
+            )
+        }
+    }
+}
+
+/// Waits until nothing of it runs any more.
+async fn ended(client: &Client, path: &str, scope: StopScope, timeout: Duration) -> Result<Exit, Failure> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let view: ServiceView = client.get(path).await?;
+        let over = |color: Environment| {
+            let environment = &view.environments[color];
+            environment.instances.is_empty() && environment.leaving == 0
+        };
+        let is_over = match scope {
+            StopScope::Idle => over(view.live.other()),
+            StopScope::Service => Environment::ALL.into_iter().all(over),
+        };
+        if is_over || Instant::now() >= deadline {
+            return Ok(if is_over { Exit::Done } else { Exit::Unfinished });
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
