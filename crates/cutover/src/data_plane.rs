@@ -146,6 +146,8 @@ impl DataPlane {
             .arg(self.state.proxy_seed())
             .arg("--admin")
             .arg(self.state.proxy_socket())
+            .arg("--live")
+            .arg(self.state.live_directory())
             .args(self.hold.arguments())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -64,6 +64,11 @@ impl StateDirectory {
         self.0.join("proxy.env")
     }
 
+    /// Where the proxy says to instances which environment is live.
+    pub(crate) fn live_directory(&self) -> PathBuf {
+        self.0.join("live")
+    }
+
     pub(crate) fn proxy_log(&self) -> PathBuf {
         self.proxy_directory().join("proxy.log")
     }

@@ -116,6 +116,7 @@ impl World {
         let mut processes = ProcessSettings::new(state.path().to_owned(), settings.program.clone());
         processes.ports = settings.instance_ports;
         processes.parent = settings.parent;
+        processes.live = state.live_directory();
         let executor = ProcessExecutor::new(processes, lock.clone()).map_err(|error| refused(&error))?;
         let restoration = Restoration::needed(&journal, &executor).await.map_err(|error| refused(&error))?;
         let mut data_plane = DataPlane::new(state.clone(), settings.program, settings.workers, settings.proxy_unit);

@@ -243,3 +243,75 @@ async fn a_recovery_amid_the_cutover_survives_a_kill_at_every_point() {
 async fn a_recovery_of_an_undo_survives_a_kill_at_every_point() {
     play(RollbackInBake, with_one_release(NO_BAKE), Some("before effect shift#1"), 10).await;
 }
+
+/// A new release whose worker takes over from that of the release that was live.
+struct Workers;
+
+const WORKER: &str = "[rollout]\nbake = \"0s\"\nstandby = \"0s\"\n[worker.mail]\ncommand = \"./work.sh\"\n";
+
+impl Workers {
+    fn events(world: &World) -> String {
+        std::fs::read_to_string(world.host.path("events")).unwrap_or_default()
+    }
+
+    /// By the order in which they noted it, no two versions have ever worked at once.
+    fn never_two(world: &World) -> Result<(), String> {
+        let mut working = None;
+        for line in Self::events(world).lines() {
+            let (what, version) = line.split_once(' ').unwrap();
+            match (what, working) {
+                ("start", Some(other)) if other != version => {
+                    return Err(format!("{version} works beside {other}: {}", Self::events(world)));
+                }
+                ("start", _) => working = Some(version),
+                _ => working = None,
+            }
+        }
+        match working {
+            Some(version) if version == world.version() => Ok(()),
+            _ => Err(format!("{working:?} works at last")),
+        }
+    }
+}
+
+impl Scenario for Workers {
+    fn prepare(&self, world: &mut World) {
+        world.release(WORKER);
+    }
+
+    fn act(&self, world: &mut World) -> Vec<Child> {
+        vec![world.spawn(&["deploy", &world.version()])]
+    }
+
+    fn outcome(&self, world: &World, newest: &Value) -> Result<(), String> {
+        is(world, newest, ("deploy", &world.version(), "live"), &world.version())?;
+        Self::never_two(world)
+    }
+
+    /// The instance and the worker.
+    fn instances(&self) -> usize {
+        2
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_workers_survives_a_kill_at_every_point() {
+    let mut world = World::new();
+    let events = world.host.path("events");
+    // No child of its own: what runs is counted.
+    let script = format!(
+        "#!/usr/bin/env python3\nimport os, signal\n\
+         def note(what): open({events:?}, 'a').write(what + ' ' + os.environ['CUTOVER_VERSION'] + '\\n')\n\
+         signal.signal(signal.SIGTERM, lambda *_: (note('stop'), os._exit(0)))\nnote('start')\n\
+         while True: signal.pause()\n"
+    );
+    world.host.write("work.sh", &script);
+    std::process::Command::new("chmod")
+        .arg("+x")
+        .arg(world.host.path("application/work.sh"))
+        .status()
+        .unwrap();
+    world.release(WORKER);
+    world.deploy();
+    play(Workers, world, None, 30).await;
+}

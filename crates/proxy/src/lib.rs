@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`settings`] and [`run()`] put it together; `listen` and `worker` accept clients; `server` reads
 //! requests, `forward` carries one, `upstream` holds connections to instances; `plane` is the table with its one
-//! writer, `admin` lets others change it, `saved` keeps it, `probe` keeps instances honest.
+//! writer, `admin` lets others change it, `saved` keeps it, `live` tells instances of it, `probe` keeps them honest.
 
 pub mod settings;
 
@@ -16,6 +16,7 @@ mod exchange;
 mod forward;
 mod headers;
 mod listen;
+mod live;
 mod plane;
 mod probe;
 mod run;

@@ -19,7 +19,7 @@ use crate::plane::Plane;
 use crate::saved::{SavedTable, Seed, SeedError};
 use crate::settings::ProxySettings;
 use crate::worker::{self, Phase};
-use crate::{admin, probe};
+use crate::{admin, live, probe};
 
 /// Why a data plane did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +94,7 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
     let (end, mut ends) = mpsc::channel(1);
     let administration = tokio::spawn(administer(socket, settings.admin.clone(), Arc::clone(&plane), end));
     let probes = tokio::spawn(probe::follow(Arc::clone(&plane)));
+    let telling = settings.live.as_deref().map(|directory| tell_what_is_live(&plane, directory));
     tracing::info!(listen = ?addresses, workers = settings.workers, admin = %settings.admin.display(), "routing");
 
     let working = async {
@@ -123,9 +124,29 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
     while workers.join_next().await.is_some() {}
     probes.abort();
     administration.abort();
+    drop(telling);
     let _ = fs::remove_file(&settings.admin);
     drop(lock);
     ended
+}
+
+/// Says to instances what is live until the set is dropped. Without it requests go on, so that trouble with it ends
+/// nothing.
+fn tell_what_is_live(plane: &Arc<Plane>, directory: &Path) -> JoinSet<()> {
+    let mut telling = JoinSet::new();
+    telling.spawn(live::follow(Arc::clone(plane), directory.to_owned()));
+    let plane = Arc::clone(plane);
+    match live::bind(directory) {
+        Ok(listener) => {
+            telling.spawn(async move {
+                if let Err(error) = live::serve(plane, listener).await {
+                    tracing::error!(%error, "instances cannot ask what is live any more");
+                }
+            });
+        }
+        Err(error) => tracing::error!(%error, "instances cannot ask what is live"),
+    }
+    telling
 }
 
 /// Accepts clients, with a thread for each member of the group.

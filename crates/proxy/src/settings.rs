@@ -16,4 +16,6 @@ pub struct ProxySettings {
     pub drain: Duration,
     /// How long clients are refused at most until somebody says that they may come; `None` accepts them at once.
     pub hold_listeners: Option<Duration>,
+    /// Where it is said to instances which environment is live; `None` says it nowhere.
+    pub live: Option<PathBuf>,
 }

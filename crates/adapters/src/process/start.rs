@@ -97,9 +97,9 @@ impl Instances {
         directory.forget::<StartFailure>().map_err(refused)?;
         // How it ended before it was asked for anew says nothing of what starts now.
         directory.forget::<ExitRecord>().map_err(refused)?;
+        let _choosing = self.choosing.lock().unwrap_or_else(PoisonError::into_inner);
         live::begin(&self.settings.live, &wanted.service, wanted.environment)
             .map_err(|error| failed("say whether its environment is live", error))?;
-        let _choosing = self.choosing.lock().unwrap_or_else(PoisonError::into_inner);
         let former = directory.read::<InstanceRecord>().ok().flatten().map(|record| record.port);
         let record = match former.filter(|&port| port_choice::is_free(port)) {
             _ if wanted.worker.is_some() => self.plan_worker(wanted)?,

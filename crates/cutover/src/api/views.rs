@@ -4,11 +4,12 @@ use cutover_controller::{Snapshot, Submitted};
 use cutover_core::receipt::Receipt;
 use cutover_core::release::{DeploymentSpec, Origin};
 use cutover_core::service::{
-    Deployment, DeploymentKind, Health, Recovery, ServiceState, Slot, Status, StepReport, Way, WayOut,
-    WhenOpen,
+    Deployment, DeploymentKind, Effect, Health, Recovery, ServiceState, Slot, Status, StepReport, Way,
+    WayOut, WhenOpen,
 };
 use cutover_core::{
     DeploymentId, Environment, InstanceId, PerEnvironment, ReleaseId, ServiceName, Timestamp, Version,
+    WorkerName,
 };
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -186,10 +187,34 @@ pub(crate) struct EnvironmentView {
     /// Instances that are on their way out and still run.
     #[serde(default)]
     pub(crate) leaving: usize,
+    /// Its workers, if it has any: what is live, and what was live while they stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) workers: Option<WorkersView>,
     /// Why emptying or restoring it did not work.
     pub(crate) trouble: Option<String>,
     pub(crate) rolled_back: bool,
     pub(crate) traffic: Option<TrafficView>,
+}
+
+/// The workers of one slot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct WorkersView {
+    pub(crate) instances: Vec<WorkerView>,
+    /// `unknown`, `healthy` or `unhealthy`.
+    pub(crate) health: String,
+    /// Why they are not healthy, or cannot be stopped.
+    pub(crate) reason: Option<String>,
+    /// The last lines of the one that keeps ending, or could not be started.
+    pub(crate) last_lines: Vec<String>,
+}
+
+/// One running copy of a worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct WorkerView {
+    pub(crate) worker: WorkerName,
+    pub(crate) id: InstanceId,
+    /// `starting`, `running` or `stopping`.
+    pub(crate) state: String,
 }
 
 /// One instance.
@@ -402,16 +427,51 @@ impl RecoveryView {
     }
 }
 
+impl WorkersView {
+    fn new(state: &ServiceState, color: Environment) -> Option<Self> {
+        let workers = &state.workers[color];
+        if workers.asked.is_empty() {
+            return None;
+        }
+        let leaves = |id: &InstanceId| {
+            state.pending.iter().any(|pending| match &pending.effect {
+                Effect::StopWorkers { workers, .. } => workers.iter().any(|worker| worker.id == *id),
+                _ => false,
+            })
+        };
+        let instances = workers.asked.iter().map(|worker| WorkerView {
+            worker: worker.worker.clone(),
+            id: worker.id.clone(),
+            state: match &worker.id {
+                id if leaves(id) => "stopping",
+                id if workers.started.contains(id) => "running",
+                _ => "starting",
+            }
+            .to_owned(),
+        });
+        let (health, reason, last_lines) = told(&workers.health);
+        Some(Self {
+            instances: instances.collect(),
+            health: health.to_owned(),
+            reason: workers.trouble.clone().or(reason),
+            last_lines,
+        })
+    }
+}
+
+/// The word for a health, why it is not good, and the last lines that were written.
+fn told(health: &Health) -> (&'static str, Option<String>, Vec<String>) {
+    match health {
+        Health::Unknown => ("unknown", None, Vec::new()),
+        Health::Healthy => ("healthy", None, Vec::new()),
+        Health::Unhealthy { reason, last_lines } => ("unhealthy", Some(reason.clone()), last_lines.clone()),
+    }
+}
+
 impl EnvironmentView {
     fn new(state: &ServiceState, color: Environment) -> Self {
         let slot: &Slot = &state.environments[color];
-        let (health, health_reason, last_lines) = match &slot.health {
-            Health::Unknown => ("unknown", None, Vec::new()),
-            Health::Healthy => ("healthy", None, Vec::new()),
-            Health::Unhealthy { reason, last_lines } => {
-                ("unhealthy", Some(reason.clone()), last_lines.clone())
-            }
-        };
+        let (health, health_reason, last_lines) = told(&slot.health);
         let instance = |instance: &cutover_core::service::Instance| InstanceView {
             id: instance.id.clone(),
             address: instance.address,
@@ -430,6 +490,7 @@ impl EnvironmentView {
             instances: slot.instances.iter().map(instance).collect(),
             leaving: slot.leaving.as_ref().map_or(0, |leaving| leaving.instances.len()),
             trouble: slot.trouble.clone().or_else(|| slot.leaving.as_ref()?.trouble.clone()),
+            workers: WorkersView::new(state, color),
             rolled_back: slot.rolled_back,
             traffic: None,
         }

@@ -30,6 +30,9 @@ pub(crate) struct Proxy {
     /// getting errors. Ports that are taken are found at the start all the same.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     hold_listeners: Option<Duration>,
+    /// Where to say which environment of each service is live, in files and by a loopback address
+    #[arg(long, value_name = "DIR")]
+    live: Option<PathBuf>,
     /// Leave the session of whoever started it
     #[arg(long, hide = true)]
     own_session: bool,
@@ -48,6 +51,7 @@ impl Proxy {
             workers,
             drain: self.drain,
             hold_listeners: self.hold_listeners,
+            live: self.live,
         };
         let asked =
             ended_by_signal().map_err(|error| Failure::bug(format!("cannot take signals: {error}")))?;

@@ -1,17 +1,20 @@
 //! `cutover status`: what is live, what is idle, whether a rollback is possible.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use cutover_core::service::Status as DeploymentStatus;
-use cutover_core::{Environment, ServiceName};
+use cutover_core::{Environment, ServiceName, WorkerName};
 use hyper::StatusCode;
 use serde_json::json;
 
 use crate::api::VERSION;
 use crate::api::calendar::NotifyTroubleView;
-use crate::api::views::{DeploymentView, EnvironmentView, RecoveryView, ServiceView, ServicesView};
+use crate::api::views::{
+    DeploymentView, EnvironmentView, RecoveryView, ServiceView, ServicesView, WorkersView,
+};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::freeze::here;
 use crate::cli::place::{self, Place};
@@ -263,7 +266,29 @@ fn environment_text(view: &EnvironmentView) -> String {
     for line in view.last_lines.iter().rev().take(LAST_LINES).rev() {
         let _ = write!(text, "\n          | {line}");
     }
+    if let Some(workers) = &view.workers {
+        text.push_str(&workers_text(workers));
+    }
     text.trim_end().to_owned()
+}
+
+/// A line for each worker and what its copies do, then what is wrong with them.
+fn workers_text(view: &WorkersView) -> String {
+    let mut counts: BTreeMap<(&WorkerName, &str), usize> = BTreeMap::new();
+    for instance in &view.instances {
+        *counts.entry((&instance.worker, instance.state.as_str())).or_default() += 1;
+    }
+    let mut text = String::new();
+    for ((worker, state), count) in counts {
+        let _ = write!(text, "\n          worker {worker}: {count} {state}");
+    }
+    if let Some(reason) = &view.reason {
+        let _ = write!(text, "\n          {reason}");
+    }
+    for line in view.last_lines.iter().rev().take(LAST_LINES).rev() {
+        let _ = write!(text, "\n          | {line}");
+    }
+    text
 }
 
 /// What was decided within the last hour is worth a line.
@@ -322,6 +347,20 @@ mod tests {
         assert!(baking.contains("(live, baking, ") && baking.contains(" left)"), "{baking}");
         let text = service_text(&view(|view| view["deployment"]["status"] = json!("rolling_back")));
         assert!(text.contains("(being taken back)"), "{text}");
+    }
+
+    #[test]
+    fn workers_are_told_by_name_with_what_they_do_and_what_is_wrong() {
+        let worker = |worker: &str, state: &str| json!({ "worker": worker, "id": "x", "state": state });
+        let text = service_text(&view(|view| {
+            view["environments"]["green"]["workers"] = json!({
+                "instances": [worker("mail", "running"), worker("mail", "running"), worker("report", "starting")],
+                "health": "unhealthy", "reason": "worker `x` keeps ending", "last_lines": ["no queue"],
+            });
+        }));
+        let expected = "\n          worker mail: 2 running\n          worker report: 1 starting\
+                        \n          worker `x` keeps ending\n          | no queue\n";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -68,7 +68,9 @@ pub(super) fn has_directories(layout: &Layout) -> bool {
             found.is_dir() && (found.uid(), found.gid(), found.mode() & 0o7777) == (owner, group, mode)
         })
     };
-    is(&layout.state, 0, 0o711) && is(&layout.state.join("proxy"), user, 0o700)
+    is(&layout.state, 0, 0o711)
+        && is(&layout.state.join("proxy"), user, 0o700)
+        && is(&layout.state.join("live"), user, 0o755)
 }
 
 /// What `systemctl` answers to a question by its exit code.

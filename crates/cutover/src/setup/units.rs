@@ -37,8 +37,8 @@ pub(super) fn proxy(layout: &Layout) -> String {
     let state = StateDirectory::new(layout.state.clone());
     let (seed, arguments, socket) = (state.unit_seed(), state.unit_arguments(), state.proxy_socket());
     let (seed, arguments, socket) = (seed.display(), arguments.display(), socket.display());
-    let writable = state.proxy_directory();
-    let writable = writable.display();
+    let (writable, live) = (state.proxy_directory(), state.live_directory());
+    let (writable, live) = (writable.display(), live.display());
     let places = places(&layout.state);
     format!(
         "\
@@ -55,7 +55,7 @@ StartLimitIntervalSec=0
 [Service]
 Type=exec
 EnvironmentFile=-{arguments}
-ExecStart=/usr/local/bin/cutover proxy --table {seed} --admin {socket} ${ARGUMENTS}
+ExecStart=/usr/local/bin/cutover proxy --table {seed} --admin {socket} --live {live} ${ARGUMENTS}
 User={USER}
 Group={USER}
 Restart=on-failure
@@ -69,7 +69,7 @@ OOMScoreAdjust=-900
 AmbientCapabilities=CAP_NET_BIND_SERVICE
 CapabilityBoundingSet=CAP_NET_BIND_SERVICE
 ProtectSystem=strict
-ReadWritePaths={writable}
+ReadWritePaths={writable} {live}
 {places}ProtectKernelTunables=yes
 ProtectControlGroups=yes
 ProtectProc=invisible
@@ -150,6 +150,8 @@ pub(super) fn tmpfiles(layout: &Layout) -> String {
         "# Written by `cutover setup`.\n\
          d {state} 0711 root {USER} -\n\
          d {state}/proxy 0700 {USER} {USER} -\n\
-         Z {state}/proxy - {USER} {USER} -\n"
+         Z {state}/proxy - {USER} {USER} -\n\
+         d {state}/live 0755 {USER} {USER} -\n\
+         Z {state}/live - {USER} {USER} -\n"
     )
 }

@@ -8,6 +8,7 @@ pub mod disk;
 pub mod journal;
 pub mod machine;
 pub mod matrix;
+pub mod postgres;
 pub mod processes;
 pub mod ssh;
 pub mod talker;

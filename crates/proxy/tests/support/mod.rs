@@ -49,7 +49,14 @@ impl Proxy {
     pub fn settings(&self) -> ProxySettings {
         let admin = self.directory.path().join("admin.sock");
         let drain = Duration::from_secs(5);
-        ProxySettings { table: self.seed(), admin, workers: 2, drain, hold_listeners: self.hold_listeners }
+        ProxySettings {
+            table: self.seed(),
+            admin,
+            workers: 2,
+            drain,
+            hold_listeners: self.hold_listeners,
+            live: Some(self.directory.path().join("live")),
+        }
     }
 
     /// Ends what runs and starts again from the same files.
