@@ -128,7 +128,11 @@ fn assert_all_done(host: &Host, postgres: &Postgres, produced: u64) {
     let jobs: Vec<&str> =
         events.iter().filter_map(|event| event.strip_prefix("job:")?.split(' ').next()).collect();
     let distinct: BTreeSet<&str> = jobs.iter().copied().collect();
-    assert_eq!((jobs.len(), distinct.len() as u64), (distinct.len(), produced), "a job was lost or done twice");
+    assert_eq!(
+        (jobs.len(), distinct.len() as u64),
+        (distinct.len(), produced),
+        "a job was lost or done twice"
+    );
 }
 
 #[test]
@@ -199,7 +203,8 @@ fn workers_run_for_what_is_live_and_are_told_by_status() {
 #[test]
 fn a_worker_that_ignores_the_stop_signal_is_killed_and_does_not_block() {
     let host = Host::start();
-    let deaf = "#!/bin/sh\ntrap '' TERM\necho start $CUTOVER_VERSION >> $EVENTS\nwhile :; do sleep 0.02; done\n";
+    let deaf =
+        "#!/bin/sh\ntrap '' TERM\necho start $CUTOVER_VERSION >> $EVENTS\nwhile :; do sleep 0.02; done\n";
     host.configure_worker(deaf, "stop_timeout = \"300ms\"\n");
     host.deploy("v1");
     host.notes(&["start v1"]);
@@ -234,7 +239,10 @@ fn a_worker_that_cannot_be_started_takes_the_release_back_and_one_that_is_no_pro
     host.notes(&["start v1"]);
     host.configure_worker("#!/no/such/interpreter\n", "");
     let said = host.run(&["deploy", "v2", "--wait", "done"]).exits(1);
-    assert!(said.err.contains("a worker failed in the bake") && said.err.contains("interpreter"), "{said:#?}");
+    assert!(
+        said.err.contains("a worker failed in the bake") && said.err.contains("interpreter"),
+        "{said:#?}"
+    );
     host.notes(&["start v1", "stop v1", "start v1"]);
     host.configure(&format!("{QUICK}[worker.mail]\ncommand = \"no-such-program\"\n"));
     let said = host.run(&["deploy", "v3"]).exits(4);
@@ -312,7 +320,8 @@ while :; do sleep 0.02; done
     let (other_file, other_url) = (file.replace("blue", "green"), url.replace("blue", "green"));
     assert_eq!((word(file), ask(url)), ("live".to_owned(), (200, "live".to_owned())));
     assert_eq!(ask(&other_url), (503, "idle".to_owned()));
-    let curl = |url: &str| Command::new("curl").args(["-fsS", url]).output().map(|said| said.status.success());
+    let curl =
+        |url: &str| Command::new("curl").args(["-fsS", url]).output().map(|said| said.status.success());
     assert!(curl(url).is_ok_and(|live| live) && curl(&other_url).is_ok_and(|live| !live));
 
     host.deploy("v2");
