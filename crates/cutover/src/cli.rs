@@ -32,6 +32,7 @@ mod sample_application;
 mod scale;
 mod serve;
 mod setup;
+mod several;
 mod show;
 mod shutdown;
 mod ssh_entry;

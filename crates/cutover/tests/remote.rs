@@ -3,6 +3,9 @@
 
 mod support;
 
+use std::process::Stdio;
+
+use serde_json::Value;
 use support::ssh::Hosts;
 
 const NO_BAKE: &str =
@@ -109,4 +112,146 @@ fn a_limited_key_does_what_it_is_for_and_nothing_else() {
     hosts.run(&["status", "shop", "--host", "alpha"]).exits(0);
     let said = hosts.there("alpha", "cutover ssh-entry --allow reboot").output().unwrap();
     assert!(String::from_utf8_lossy(&said.stderr).contains("`reboot` is no verb"), "{said:?}");
+}
+
+fn two_hosts(more: &str) -> String {
+    format!("{NO_BAKE}\n[deploy]\nhosts = [\"alpha\", \"beta\"]\nhold = \"1m\"\n{more}")
+}
+
+#[test]
+fn two_hosts_switch_together_or_not_at_all() {
+    let (hosts, [alpha, beta]) = Hosts::with_controllers();
+    hosts.configure(&two_hosts(""));
+    hosts.change("one");
+    hosts.run(&["deploy", "v1"]).exits(0);
+    assert_eq!([hosts.live(alpha), hosts.live(beta)], ["v1", "v1"]);
+    // One cannot start it: nobody switches.
+    hosts.change("two");
+    hosts.break_host("beta", true);
+    let said = hosts.run(&["--json", "deploy", "v2"]).exits(1);
+    let answer = said.json();
+    assert_eq!(answer["success"], false);
+    assert_eq!(answer["hosts"][0]["stand"], "taken_back", "{answer:#}");
+    assert_eq!(answer["hosts"][1]["stand"], "failed", "{answer:#}");
+    assert_eq!([hosts.live(alpha), hosts.live(beta)], ["v1", "v1"]);
+    let steps = hosts.status("alpha")["deployment"]["receipts"].clone();
+    assert_eq!(steps.as_array().map(Vec::len), Some(0), "nothing was switched on alpha: {steps:#}");
+    // It is mended: the same command does it.
+    hosts.break_host("beta", false);
+    let said = hosts.run(&["deploy", "v2"]).exits(0);
+    assert!(said.out.contains("v2 is live on all 2 hosts"), "{said:#?}");
+    assert!(said.err.contains("alpha: validated: it waits for the others"), "{said:#?}");
+    assert_eq!([hosts.live(alpha), hosts.live(beta)], ["v2", "v2"]);
+    hosts.run(&["rollback"]).exits(0);
+    assert_eq!([hosts.live(alpha), hosts.live(beta)], ["v1", "v1"]);
+    let status = hosts.run(&["--json", "status"]).exits(0).json();
+    assert_eq!(status["agree"], true, "{status:#}");
+    assert_eq!(status["hosts"][1]["result"]["service"], "shop");
+    // One is ahead of the other: that is told, and mended by the same command for both.
+    hosts.change("three");
+    hosts.run(&["deploy", "v3", "--host", "alpha"]).exits(0);
+    let status = hosts.run(&["status"]).exits(0);
+    assert!(status.out.contains("the hosts disagree about what is live: v1 on beta"), "{status:#?}");
+    let said = hosts.run(&["deploy", "v3"]).exits(0);
+    assert!(said.err.contains("the hosts disagree"), "{said:#?}");
+    assert!(said.out.contains("was live already"), "{said:#?}");
+    assert_eq!([hosts.live(alpha), hosts.live(beta)], ["v3", "v3"]);
+    // A host that cannot be reached is shown as such, and nothing is done to the others.
+    hosts.change("four");
+    let said = hosts.run(&["deploy", "v4", "--host", "alpha", "--host", "gone"]).exits(3);
+    assert!(said.err.contains("nothing was done, because `gone` cannot be asked"), "{said:#?}");
+    assert_eq!(hosts.live(alpha), "v3");
+    let said = hosts.run(&["status", "--host", "alpha", "--host", "gone"]).exits(3);
+    assert!(said.out.contains("v3 live on") && said.out.contains("Connection refused"), "{said:#?}");
+}
+
+#[test]
+fn what_becomes_of_hosts_that_have_switched_is_the_users_choice() {
+    let (hosts, [alpha, beta]) = Hosts::with_controllers();
+    for (choice, kept) in [("rollback", "v1"), ("keep", "v2")] {
+        let health = "[health]\ninterval = \"50ms\"\nrise = 1\nfall = 2\ndeadline = \"60s\"\n";
+        hosts.configure(&format!(
+            "[rollout]\nbake = \"60s\"\n{health}[deploy]\nhosts = [\"alpha\", \"beta\"]\non_partial = \"{choice}\"\n"
+        ));
+        hosts.change("one");
+        hosts.run(&["deploy", "v1"]).exits(0);
+        hosts.change(choice);
+        let mut deploy = hosts.command(&["--json", "deploy", "v2", "--wait", "done"]);
+        let deploy = deploy.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        support::wait_until("both have switched", || {
+            hosts.live(alpha) == "v2" && hosts.status("beta")["status"] == "live" && hosts.live(beta) == "v2"
+        });
+        // In its bake the program of one host ends, and cannot be started again.
+        hosts.break_host("beta", true);
+        for program in hosts.programs("beta") {
+            support::signal(program, "KILL");
+        }
+        let said: support::Said = deploy.wait_with_output().unwrap().into();
+        let said = said.exits(1);
+        assert!(said.err.contains("v2 is live on alpha, and not on beta"), "{choice}: {said:#?}");
+        assert_eq!(hosts.live(alpha), kept, "{choice}: {said:#?}");
+        hosts.break_host("beta", false);
+        support::wait_until("beta is back", || hosts.status("beta")["status"] == "rolled_back");
+    }
+}
+
+#[test]
+fn a_connection_that_drops_while_a_deployment_is_followed_is_made_again() {
+    let (hosts, [alpha, _]) = Hosts::with_controllers();
+    hosts.configure(NO_BAKE);
+    std::fs::write(hosts.path("slow"), "").unwrap();
+    let mut deploy = hosts.command(&["--json", "deploy", "v1", "--host", "alpha"]);
+    let deploy = deploy.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let validating = |status: &Value| status["deployment"]["status"] == "validating";
+    support::wait_until("it is validated", || {
+        let said = hosts.run(&["--json", "status", "shop", "--host", "alpha"]);
+        said.exit == 0 && validating(&said.json())
+    });
+    let ssh = child_of(deploy.id(), "ssh");
+    support::signal(ssh, "KILL");
+    support::wait_until("another ssh", || {
+        children_of(deploy.id()).into_iter().any(|(pid, name)| name == "ssh" && pid != ssh)
+    });
+    // A second job with the same release follows the same deployment.
+    let mut again = hosts.command(&["--json", "deploy", "v1", "--host", "alpha"]);
+    let again = again.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::fs::remove_file(hosts.path("slow")).unwrap();
+    let said: support::Said = deploy.wait_with_output().unwrap().into();
+    let said = said.exits(0);
+    assert!(said.err.contains("the connection was lost: trying to follow again"), "{said:#?}");
+    let other: support::Said = again.wait_with_output().unwrap().into();
+    let other = other.exits(0);
+    assert!(other.json()["deployment"].is_null() || other.json()["deployment"] == said.json()["deployment"]);
+    assert_eq!(hosts.live(alpha), "v1");
+    let history = hosts.run(&["--json", "history", "shop", "--host", "alpha"]).exits(0).json();
+    assert_eq!(history["deployments"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn what_needs_the_host_itself_runs_over_there() {
+    let (hosts, [alpha, _]) = Hosts::with_controllers();
+    hosts.configure(NO_BAKE);
+    for version in ["v1", "v2"] {
+        hosts.change(version);
+        hosts.run(&["deploy", version, "--host", "alpha"]).exits(0);
+    }
+    let said = hosts.run(&["rollback", "--break-glass", "--yes", "--host", "alpha"]).exits(4);
+    assert!(said.err.contains("there is no need to break the glass"), "{said:#?}");
+    hosts.run(&["rollback", "--break-glass", "--yes", "--force", "--host", "alpha"]).exits(0);
+    assert_eq!(hosts.live(alpha), "v1");
+    let said = hosts.run(&["--json", "shutdown", "--host", "alpha"]).exits(0);
+    assert_eq!(said.json()["success"], true);
+    hosts.run(&["status", "shop", "--host", "alpha"]).exits(3);
+}
+
+fn children_of(pid: u32) -> Vec<(u32, String)> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let name = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let pids = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+    pids.map(|pid| (pid, name(pid).trim().to_owned())).collect()
+}
+
+fn child_of(pid: u32, name: &str) -> u32 {
+    let children = children_of(pid);
+    children.iter().find(|(_, known)| known == name).unwrap_or_else(|| panic!("{children:?}")).0
 }

@@ -68,6 +68,11 @@ impl Client {
         self.0.tunnel().is_some()
     }
 
+    /// Whether another host has been reached before, so that to reach it again is not in vain.
+    pub(crate) fn was_reached(&self) -> bool {
+        self.0.tunnel().is_some_and(|tunnel| tunnel.peer_version().is_some())
+    }
+
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         match self.try_get(path).await {
             // A connection that was idle may have been lost long ago; to ask again changes nothing over there.

@@ -8,9 +8,10 @@ use serde_json::json;
 use crate::api::VERSION;
 use crate::api::views::{AbortRequest, Accepted};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::place::{self, Place};
+use crate::cli::place::{self, Controller, Place};
 use crate::cli::printer::Printer;
 use crate::cli::rollback::take_back;
+use crate::cli::several::on_each;
 
 /// End the open deployment and undo it
 #[derive(Args)]
@@ -39,10 +40,14 @@ impl Abort {
 async fn drop_queue(place: &Place, service: Option<String>, printer: &Printer) -> Result<Exit, Failure> {
     let service = place::service(service)?;
     let path = format!("/v1/services/{service}/abort");
-    let accepted: Accepted = place.client()?.post(&path, Some(&AbortRequest { only_queue: true })).await?;
-    let open = &accepted.deployment;
-    printer.result(&json!({ "v": VERSION, "success": true, "open": open }), || {
-        format!("{service}   nothing waits any more; deployment {open} goes on")
-    });
-    Ok(Exit::Done)
+    let drop = async |controller: &Controller, printer: &Printer| {
+        let request = AbortRequest { only_queue: true };
+        let accepted: Accepted = controller.client.post(&path, Some(&request)).await?;
+        let open = &accepted.deployment;
+        printer.result(&json!({ "v": VERSION, "success": true, "open": open }), || {
+            format!("{service}   nothing waits any more; deployment {open} goes on")
+        });
+        Ok(Exit::Done)
+    };
+    on_each(&place.controllers()?, printer, drop).await
 }

@@ -1,9 +1,13 @@
 //! `cutover deploy`: a release to the idle environment, and traffic to it.
 
+mod everywhere;
+mod submit;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use cutover_core::ServiceName;
 use cutover_core::service::WhenOpen;
 
 use crate::api::client::Client;
@@ -11,9 +15,12 @@ use crate::api::views::{DeployAnswer, DeployRequest, ServiceView};
 use crate::cli::bring::bring;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Ended, Following, Until};
-use crate::cli::place::{Host, Place};
+use crate::cli::place::Place;
 use crate::cli::printer::Printer;
 use crate::config;
+
+use everywhere::Everywhere;
+use submit::submit;
 
 /// Bring a release to the idle environment, validate it there, switch traffic to it
 #[derive(Args)]
@@ -87,14 +94,13 @@ fn hold(text: &str) -> Result<Duration, String> {
 impl Deploy {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
         let loaded = config::load(&self.file)?;
-        let host = self.place.host_beside(&self.file)?;
-        let elsewhere = matches!(host, Host::There(_));
+        let controllers = self.place.controllers_beside(&self.file)?;
+        let elsewhere = controllers.iter().any(|controller| controller.host.is_elsewhere());
         let mut resolved = config::resolve(&loaded, config::Overrides { version: self.version, elsewhere })?;
         for warning in &resolved.warnings {
             printer.talk(&format!("warning: {warning}"));
         }
         resolved.spec.rollout.hold = self.hold_before_switch;
-        let client = host.client();
         let service = resolved.spec.service.clone();
         if elsewhere || self.upload {
             resolved.spec.artifact = bring(&client, &service, &resolved.spec.artifact, printer).await?;
@@ -111,10 +117,29 @@ impl Deploy {
             force: self.force,
             override_freeze: self.override_freeze,
         };
-        let path = format!("/v1/services/{service}/deployments");
         let until = Wait::until(self.wait, printer);
-        let deployment = match client.post(&path, Some(&request)).await? {
-            DeployAnswer::AlreadyLive { version, baking: Some(deployment) } if until == Until::Done => {
+        let order = Order { service, request, until, timeout: self.timeout };
+        match controllers.as_slice() {
+            [only] => order.on(&only.client, printer).await,
+            several => Everywhere { order, across: resolved.across, controllers: several, printer }.run().await,
+        }
+    }
+}
+
+/// What is to be deployed, and how far it is followed.
+struct Order {
+    service: ServiceName,
+    request: DeployRequest,
+    until: Until,
+    timeout: Duration,
+}
+
+impl Order {
+    /// Deploys on one host.
+    async fn on(&self, client: &Client, printer: &Printer) -> Result<Exit, Failure> {
+        let Self { service, request, until, timeout } = self;
+        let deployment = match submit(client, printer, request).await? {
+            DeployAnswer::AlreadyLive { version, baking: Some(deployment) } if *until == Until::Done => {
                 printer.talk(&format!(
                     "{service}   {version} is live with identical content: following its bake"
                 ));
@@ -142,9 +167,9 @@ impl Deploy {
                 deployment
             }
         };
-        let following = Following { client: &client, printer, service: &service, timeout: self.timeout };
-        let ended = following.follow(deployment.as_str(), until).await?;
-        tell(&client, printer, service.as_str(), deployment.as_str(), ended).await
+        let following = Following { client, printer, service, timeout: *timeout };
+        let ended = following.follow(deployment.as_str(), *until).await?;
+        tell(client, printer, service.as_str(), deployment.as_str(), ended).await
     }
 }
 

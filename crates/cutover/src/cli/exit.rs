@@ -46,6 +46,21 @@ impl Exit {
         }
     }
 
+    /// The one that a person has to know first.
+    pub(crate) fn worse(self, other: Self) -> Self {
+        let gravity = |exit: Self| match exit {
+            Self::Done => 0,
+            Self::Unfinished => 1,
+            Self::TakenBack => 2,
+            Self::Refused => 3,
+            Self::Usage => 4,
+            Self::Unreachable => 5,
+            Self::Stuck => 6,
+            Self::Bug => 7,
+        };
+        if gravity(other) > gravity(self) { other } else { self }
+    }
+
     /// What a verb that ran on another host ended with.
     pub(crate) fn of(status: std::process::ExitStatus) -> Self {
         let all = [

@@ -15,6 +15,9 @@ use crate::cli::proxy::ended_by_signal;
 /// A controller that restarts is waited for this long before the user is told that it is gone.
 const RECONNECT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
+/// The same for another host, which may have to be reached anew.
+const RECONNECT_FROM_AFAR: Duration = Duration::from_secs(60);
+const POLL_FROM_AFAR: Duration = Duration::from_secs(1);
 
 /// Where following ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +91,12 @@ impl Following<'_> {
     fn farewell(&self, why: &Interruption, deployment: &str, last: Option<&DeploymentView>) -> String {
         let service = self.service;
         let why = match why {
+            Interruption::Lost(error) if self.client.is_elsewhere() => {
+                return format!(
+                    "following ended: {error}; the deployment goes on over there\n  hint: the same command follows it \
+                     again, `cutover abort {service}` takes it back, both once the host can be reached"
+                );
+            }
             Interruption::Lost(error) => {
                 return format!(
                     "following ended: {error}; requests go on, but nobody watches the deployment until a controller \
@@ -162,9 +171,17 @@ impl Following<'_> {
     }
 
     async fn reconnect(&self, deployment: &str) -> Result<crate::api::client::Follow, ClientError> {
-        let deadline = tokio::time::Instant::now() + RECONNECT;
+        let (patience, poll) = match self.client.is_elsewhere() {
+            true => (RECONNECT_FROM_AFAR, POLL_FROM_AFAR),
+            false => (RECONNECT, POLL),
+        };
+        if self.client.is_elsewhere() {
+            let patience = patience.as_secs();
+            self.printer.talk(&format!("the connection was lost: trying to follow again for {patience} s"));
+        }
+        let deadline = tokio::time::Instant::now() + patience;
         loop {
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(poll).await;
             match self.client.follow(self.service.as_str(), deployment).await {
                 Err(error)
                     if !matches!(error, ClientError::Refused(_))

@@ -6,8 +6,9 @@ use clap::Args;
 
 use crate::api::views::{DeploymentView, HistoryView};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::place::{self, Place};
+use crate::cli::place::{self, Controller, Place};
 use crate::cli::printer::Printer;
+use crate::cli::several::on_each;
 
 /// The deployments of a service
 #[derive(Args)]
@@ -25,15 +26,18 @@ impl History {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
         let service = place::service(self.service)?;
         let path = format!("/v1/services/{service}/deployments");
-        let mut history: HistoryView = self.place.client()?.get(&path).await?;
-        history.deployments.truncate(usize::from(self.limit));
-        printer.result(&history, || {
-            if history.deployments.is_empty() {
-                return format!("{service} has no deployment yet");
-            }
-            history.deployments.iter().map(line).collect::<Vec<_>>().join("\n")
-        });
-        Ok(Exit::Done)
+        let look = async |controller: &Controller, printer: &Printer| {
+            let mut history: HistoryView = controller.client.get(&path).await?;
+            history.deployments.truncate(usize::from(self.limit));
+            printer.result(&history, || {
+                if history.deployments.is_empty() {
+                    return format!("{service} has no deployment yet");
+                }
+                history.deployments.iter().map(line).collect::<Vec<_>>().join("\n")
+            });
+            Ok(Exit::Done)
+        };
+        on_each(&self.place.controllers()?, printer, look).await
     }
 }
 

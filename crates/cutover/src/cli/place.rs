@@ -28,6 +28,13 @@ pub(crate) struct Place {
     host: Vec<Remote>,
 }
 
+/// A controller, and how it is asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Controller {
+    pub(crate) host: Host,
+    pub(crate) client: Client,
+}
+
 /// A host with a controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Host {
@@ -45,12 +52,7 @@ impl Place {
 
     /// The host, where there can only be one.
     pub(crate) fn host(&self) -> Result<Host, Failure> {
-        self.host_beside(Path::new("cutover.toml"))
-    }
-
-    /// The same for a configuration that lies elsewhere.
-    pub(crate) fn host_beside(&self, file: &Path) -> Result<Host, Failure> {
-        let mut hosts = self.hosts_beside(file)?;
+        let mut hosts = self.hosts_beside(Path::new("cutover.toml"))?;
         match (hosts.pop(), hosts.is_empty()) {
             (Some(only), true) => Ok(only),
             (Some(last), false) => {
@@ -61,15 +63,19 @@ impl Place {
         }
     }
 
-    /// Every host that is meant: at least one.
-    pub(crate) fn hosts(&self) -> Result<Vec<Host>, Failure> {
-        self.hosts_beside(Path::new("cutover.toml"))
+    /// The controllers of every host that is meant: at least one.
+    pub(crate) fn controllers(&self) -> Result<Vec<Controller>, Failure> {
+        self.controllers_beside(Path::new("cutover.toml"))
     }
 
     /// The same for a configuration that lies elsewhere.
-    ///
+    pub(crate) fn controllers_beside(&self, file: &Path) -> Result<Vec<Controller>, Failure> {
+        let controller = |host: Host| Controller { client: host.client(), host };
+        Ok(self.hosts_beside(file)?.into_iter().map(controller).collect())
+    }
+
     /// What is said on the command line goes before the variables, and these before the file.
-    pub(crate) fn hosts_beside(&self, file: &Path) -> Result<Vec<Host>, Failure> {
+    fn hosts_beside(&self, file: &Path) -> Result<Vec<Host>, Failure> {
         if !self.host.is_empty() {
             return Ok(self.there(self.host.clone()));
         }
@@ -136,6 +142,10 @@ impl Place {
 }
 
 impl Host {
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::There(_))
+    }
+
     pub(crate) fn client(&self) -> Client {
         match self {
             Self::Here(directory) => Client::new(&StateDirectory::new(directory.clone()).api_socket()),

@@ -2,9 +2,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the printer")]
 
 use std::io::{IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api::VERSION;
 use crate::cli::exit::Failure;
@@ -12,11 +13,35 @@ use crate::cli::exit::Failure;
 /// Prints as the user wants it.
 pub(crate) struct Printer {
     json: bool,
+    /// What is said is about one host of several.
+    part: Option<Part>,
+}
+
+/// One host of several: its talk bears its name, its result is kept for the block it gets in the end.
+struct Part {
+    host: String,
+    told: Mutex<Option<Told>>,
+}
+
+/// A result that was not printed yet.
+pub(crate) struct Told {
+    pub(crate) object: Value,
+    pub(crate) text: String,
 }
 
 impl Printer {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json }
+        Self { json, part: None }
+    }
+
+    /// For what is said about one host of several. Nothing moves there, and nobody is asked.
+    pub(crate) fn for_host(&self, host: &str) -> Self {
+        Self { json: self.json, part: Some(Part { host: host.to_owned(), told: Mutex::default() }) }
+    }
+
+    /// The result of that host, if there was one.
+    pub(crate) fn take_result(&self) -> Option<Told> {
+        self.part.as_ref()?.told.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(crate) fn is_json(&self) -> bool {
@@ -25,12 +50,16 @@ impl Printer {
 
     /// Whether a person watches the talk.
     pub(crate) fn is_terminal(&self) -> bool {
-        !self.json && std::io::stderr().is_terminal()
+        !self.json && self.part.is_none() && std::io::stderr().is_terminal()
     }
 
     /// The result: one object for machines, or the text for people.
     pub(crate) fn result(&self, object: &impl Serialize, text: impl FnOnce() -> String) {
-        if self.json {
+        if let Some(part) = &self.part {
+            let object = serde_json::to_value(object).unwrap_or_default();
+            let told = Told { object, text: text() };
+            *part.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+        } else if self.json {
             match serde_json::to_string(object) {
                 Ok(line) => self.data(&line),
                 Err(error) => self.talk(&format!("error: the answer cannot be written as JSON: {error}")),
@@ -52,7 +81,15 @@ impl Printer {
 
     /// A line of talk.
     pub(crate) fn talk(&self, line: &str) {
-        let _ = writeln!(std::io::stderr(), "{line}");
+        let mut stderr = std::io::stderr().lock();
+        match &self.part {
+            None => drop(writeln!(stderr, "{line}")),
+            Some(Part { host, .. }) => {
+                for line in line.lines() {
+                    let _ = writeln!(stderr, "{host}: {line}");
+                }
+            }
+        }
     }
 
     /// What went wrong and what to do.

@@ -9,8 +9,9 @@ use crate::api::views::{Accepted, PromoteRequest};
 use crate::cli::deploy::{Wait, tell};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::Following;
-use crate::cli::place::{self, Place};
+use crate::cli::place::{self, Controller, Place};
 use crate::cli::printer::Printer;
+use crate::cli::several::on_each;
 
 /// Let the deployment that waits for it switch traffic to its release
 #[derive(Args)]
@@ -33,12 +34,21 @@ pub(crate) struct Promote {
 impl Promote {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
         let service = place::service(self.service)?;
-        let client = self.place.client()?;
+        let controllers = self.place.controllers()?;
+        if controllers.len() > 1 && self.deployment.is_some() {
+            return Err(Failure::usage("a deployment has its id on one host alone")
+                .hint("name that host with `--host`, or leave `--deployment` out"));
+        }
         let request = PromoteRequest { deployment: self.deployment };
         let path = format!("/v1/services/{service}/promote");
-        let Accepted { deployment } = client.post(&path, Some(&request)).await?;
-        let following = Following { client: &client, printer, service: &service, timeout: self.timeout };
-        let ended = following.follow(deployment.as_str(), Wait::until(self.wait, printer)).await?;
-        tell(&client, printer, service.as_str(), deployment.as_str(), ended).await
+        let until = Wait::until(self.wait, printer);
+        let promote = async |controller: &Controller, printer: &Printer| {
+            let client = &controller.client;
+            let Accepted { deployment } = client.post(&path, Some(&request)).await?;
+            let following = Following { client, printer, service: &service, timeout: self.timeout };
+            let ended = following.follow(deployment.as_str(), until).await?;
+            tell(client, printer, service.as_str(), deployment.as_str(), ended).await
+        };
+        on_each(&controllers, printer, promote).await
     }
 }

@@ -6,13 +6,16 @@ mod plan;
 use std::time::Duration;
 
 use clap::Args;
+use cutover_core::ServiceName;
 
+use crate::api::client::Client;
 use crate::api::views::Accepted;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Ended, Following, Until};
-use crate::cli::place::{self, Place};
+use crate::cli::place::{self, Controller, Place};
 use crate::cli::printer::Printer;
 use crate::cli::rollback::break_glass::BreakGlass;
+use crate::cli::several::on_each;
 
 /// Switch back to the former release
 #[derive(Args)]
@@ -61,10 +64,23 @@ pub(crate) async fn take_back(
     printer: &Printer,
 ) -> Result<Exit, Failure> {
     let service = place::service(service)?;
-    let client = place.client()?;
+    let take_back = async |controller: &Controller, printer: &Printer| {
+        take_back_on(&controller.client, &service, timeout, verb, printer).await
+    };
+    on_each(&place.controllers()?, printer, take_back).await
+}
+
+/// The same on one host.
+pub(crate) async fn take_back_on(
+    client: &Client,
+    service: &ServiceName,
+    timeout: Duration,
+    verb: &str,
+    printer: &Printer,
+) -> Result<Exit, Failure> {
     let Accepted { deployment } =
         client.post::<(), _>(&format!("/v1/services/{service}/{verb}"), None).await?;
-    let following = Following { client: &client, printer, service: &service, timeout };
+    let following = Following { client, printer, service, timeout };
     let Ended { exit, view, message } = following.follow(deployment.as_str(), Until::TakenBack).await?;
     let object = serde_json::json!({
         "v": crate::api::VERSION, "success": exit == Exit::Done,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
@@ -12,14 +13,17 @@ use serde_json::json;
 
 use crate::api::VERSION;
 use crate::api::calendar::NotifyTroubleView;
+use crate::api::client::Client;
 use crate::api::views::{
     DeploymentView, EnvironmentView, RecoveryView, ServiceView, ServicesView, WorkersView,
 };
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::freeze::here;
-use crate::cli::place::{self, Place};
+use crate::cli::place::{self, Controller, Place};
 use crate::cli::printer::Printer;
+use crate::cli::several;
 
+const HOME_AND_CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 /// Lines shown of an instance whose program keeps ending.
 const LAST_LINES: usize = 5;
 
@@ -37,32 +41,55 @@ pub(crate) struct Status {
 
 impl Status {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
-        let client = self.place.client()?;
+        let controllers = self.place.controllers()?;
         let named = self.service.is_some();
         let one = named || std::path::Path::new("cutover.toml").exists();
         let service = if one { Some(place::service(self.service)?) } else { None };
         loop {
-            match &service {
-                Some(service) => match client.get::<ServiceView>(&format!("/v1/services/{service}")).await {
-                    Err(error) if !named && error.status() == Some(StatusCode::NOT_FOUND) => {
-                        return Ok(never_deployed(printer, service));
-                    }
-                    view => {
-                        let view = view?;
-                        show(printer, self.watch, &view, || service_text(&view));
-                    }
-                },
-                None => {
-                    let view: ServicesView = client.get("/v1/services").await?;
-                    show(printer, self.watch, &view, || services_text(&view));
+            let look = async |controller: &Controller, printer: &Printer| {
+                look(&controller.client, service.as_ref(), named, self.watch, printer).await
+            };
+            let exit = match controllers.as_slice() {
+                [only] => look(only, printer).await?,
+                several => {
+                    let parts = several::all(several, printer, look).await;
+                    let disagreement = several::disagreement(&parts);
+                    let clear = if self.watch && printer.is_terminal() { HOME_AND_CLEAR } else { "" };
+                    printer.stream().write_all(clear.as_bytes()).ok();
+                    let about = json!({ "agree": disagreement.is_none() });
+                    several::show(printer, &parts, about, disagreement.as_deref())
                 }
-            }
+            };
             if !self.watch {
-                return Ok(Exit::Done);
+                return Ok(exit);
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
+}
+
+async fn look(
+    client: &Client,
+    service: Option<&ServiceName>,
+    named: bool,
+    watch: bool,
+    printer: &Printer,
+) -> Result<Exit, Failure> {
+    let Some(service) = service else {
+        let view: ServicesView = client.get("/v1/services").await?;
+        show(printer, watch, &view, || services_text(&view));
+        return Ok(Exit::Done);
+    };
+    match client.get::<ServiceView>(&format!("/v1/services/{service}")).await {
+        Err(error) if !named && error.status() == Some(StatusCode::NOT_FOUND) => {
+            return Ok(never_deployed(printer, service));
+        }
+        view => {
+            let view = view?;
+            show(printer, watch, &view, || service_text(&view));
+        }
+    }
+    Ok(Exit::Done)
 }
 
 /// The service of the cutover.toml here is not known yet: that is no mistake.
@@ -75,7 +102,6 @@ fn never_deployed(printer: &Printer, service: &ServiceName) -> Exit {
 }
 
 fn show(printer: &Printer, watch: bool, view: &impl serde::Serialize, text: impl FnOnce() -> String) {
-    const HOME_AND_CLEAR: &str = "\u{1b}[H\u{1b}[2J";
     let clear = if watch && printer.is_terminal() { HOME_AND_CLEAR } else { "" };
     printer.result(view, || format!("{clear}{}", text()));
 }

@@ -204,7 +204,8 @@ impl Hosts {
     pub fn configure(&self, more: &str) {
         let directory = self.directory.path().display();
         let script = format!(
-            "#!/bin/sh\n[ -e {directory}/broken-$(id -un) ] && exit 1\nexec {directory}/bin/cutover sample-application\n"
+            "#!/bin/sh\n[ -e {directory}/broken-$(id -un) ] && exit 1\n\
+             while [ -e {directory}/slow ]; do sleep 0.05; done\nexec {directory}/bin/cutover sample-application\n"
         );
         let run = self.write("application/dist/run", &script);
         std::fs::set_permissions(run, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -225,6 +226,22 @@ impl Hosts {
         } else {
             let _ = std::fs::remove_file(flag);
         }
+    }
+
+    /// The programs of a host's instances.
+    pub fn programs(&self, host: &str) -> Vec<u32> {
+        let uid = USERS.iter().find(|(user, _)| *user == host).unwrap().1;
+        let program = self.path("bin/cutover").display().to_string();
+        let is_one = |pid: &u32| {
+            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let owner = std::fs::metadata(format!("/proc/{pid}")).map(|of| std::os::unix::fs::MetadataExt::uid(&of));
+            let mut words = words.split(|byte| *byte == 0);
+            owner.is_ok_and(|owner| owner == uid)
+                && words.next() == Some(program.as_bytes())
+                && words.next() == Some(b"sample-application")
+        };
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_one).collect()
     }
 
     /// A verb on the laptop, beside the application; nobody can be asked there.

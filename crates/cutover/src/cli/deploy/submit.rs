@@ -1,0 +1,50 @@
+//! From a checked request to a deployment that is open: over there too, and although the way there breaks meanwhile.
+
+use std::time::Duration;
+
+use crate::api::client::{Client, ClientError};
+use crate::api::views::{DeployAnswer, DeployRequest};
+use crate::cli::exit::Failure;
+use crate::cli::printer::Printer;
+
+/// Seconds before each further attempt to reach a host that was reached before.
+const AGAIN_AFTER: [u64; 5] = [1, 2, 4, 8, 15];
+
+/// Has a deployment opened, or finds the one that is open already.
+///
+/// To ask again is harmless: what was begun by a request whose answer was lost is found and followed.
+pub(super) async fn submit(
+    client: &Client,
+    printer: &Printer,
+    request: &DeployRequest,
+) -> Result<DeployAnswer, Failure> {
+    let path = format!("/v1/services/{}/deployments", request.spec.service);
+    again(client, printer, async || client.post(&path, Some(request)).await).await
+}
+
+/// Tries until it works, is refused, or has been tried often enough.
+async fn again<T>(
+    client: &Client,
+    printer: &Printer,
+    attempt: impl AsyncFn() -> Result<T, ClientError>,
+) -> Result<T, Failure> {
+    for seconds in AGAIN_AFTER {
+        match attempt().await {
+            Err(error) if client.was_reached() && may_pass(&error) => {
+                printer.talk(&format!("{error}; trying again in {seconds} s"));
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+            }
+            result => return Ok(result?),
+        }
+    }
+    Ok(attempt().await?)
+}
+
+/// Whether the way there may be open again soon.
+fn may_pass(error: &ClientError) -> bool {
+    match error {
+        ClientError::Lost(_) => true,
+        ClientError::NoWay(way) => !way.refused,
+        ClientError::Unreachable(_) | ClientError::Hangs { .. } | ClientError::Refused(_) => false,
+    }
+}
