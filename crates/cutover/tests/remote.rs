@@ -183,7 +183,7 @@ fn what_becomes_of_hosts_that_have_switched_is_the_users_choice() {
         });
         // In its bake the program of one host ends, and cannot be started again.
         hosts.break_host("beta", true);
-        for program in hosts.programs("beta") {
+        for program in hosts.programs("beta", "v2") {
             support::signal(program, "KILL");
         }
         let said: support::Said = deploy.wait_with_output().unwrap().into();

@@ -26,7 +26,7 @@ pub(crate) fn moment(timestamp: Timestamp) -> String {
 }
 
 /// What is sent to open a deployment.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeployRequest {
     pub(crate) spec: DeploymentSpec,

@@ -12,7 +12,6 @@ use cutover_core::service::WhenOpen;
 
 use crate::api::client::Client;
 use crate::api::views::{DeployAnswer, DeployRequest, ServiceView};
-use crate::cli::bring::bring;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Ended, Following, Until};
 use crate::cli::place::Place;
@@ -102,9 +101,6 @@ impl Deploy {
         }
         resolved.spec.rollout.hold = self.hold_before_switch;
         let service = resolved.spec.service.clone();
-        if elsewhere || self.upload {
-            resolved.spec.artifact = bring(&client, &service, &resolved.spec.artifact, printer).await?;
-        }
         let when_open = match (self.queue, self.supersede, self.end_bake) {
             (true, ..) => WhenOpen::Queue,
             (_, true, _) => WhenOpen::Supersede,
@@ -118,10 +114,13 @@ impl Deploy {
             override_freeze: self.override_freeze,
         };
         let until = Wait::until(self.wait, printer);
-        let order = Order { service, request, until, timeout: self.timeout };
+        let upload = elsewhere || self.upload;
+        let order = Order { service, request, upload, until, timeout: self.timeout };
         match controllers.as_slice() {
             [only] => order.on(&only.client, printer).await,
-            several => Everywhere { order, across: resolved.across, controllers: several, printer }.run().await,
+            several => {
+                Everywhere { order, across: resolved.across, controllers: several, printer }.run().await
+            }
         }
     }
 }
@@ -130,6 +129,8 @@ impl Deploy {
 struct Order {
     service: ServiceName,
     request: DeployRequest,
+    /// The controller cannot read the artifact where it lies.
+    upload: bool,
     until: Until,
     timeout: Duration,
 }
@@ -137,8 +138,8 @@ struct Order {
 impl Order {
     /// Deploys on one host.
     async fn on(&self, client: &Client, printer: &Printer) -> Result<Exit, Failure> {
-        let Self { service, request, until, timeout } = self;
-        let deployment = match submit(client, printer, request).await? {
+        let Self { service, request, until, timeout, .. } = self;
+        let deployment = match submit(client, printer, self).await? {
             DeployAnswer::AlreadyLive { version, baking: Some(deployment) } if *until == Until::Done => {
                 printer.talk(&format!(
                     "{service}   {version} is live with identical content: following its bake"

@@ -56,7 +56,7 @@ impl Exit {
             Self::Usage => 4,
             Self::Unreachable => 5,
             Self::Stuck => 6,
-            Self::Bug => 7,
+            Self::Bug | Self::OfCommand(_) => 7,
         };
         if gravity(other) > gravity(self) { other } else { self }
     }

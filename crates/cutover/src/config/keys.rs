@@ -237,7 +237,8 @@ pub(super) fn every_name() -> Vec<&'static str> {
 mod tests {
     use super::*;
     use crate::config::raw::{
-        RawDeploy, RawFile, RawHealth, RawNotify, RawRollout, RawRun, RawSecret, RawWebhook, RawWindows, RawWorker,
+        RawDeploy, RawFile, RawHealth, RawNotify, RawRollout, RawRun, RawSecret, RawWebhook, RawWindows,
+        RawWorker,
     };
 
     /// The keys that serde knows, read from its complaint about one that it does not know.

@@ -228,15 +228,20 @@ impl Hosts {
         }
     }
 
-    /// The programs of a host's instances.
-    pub fn programs(&self, host: &str) -> Vec<u32> {
+    /// The programs of a host's instances of one version.
+    pub fn programs(&self, host: &str, version: &str) -> Vec<u32> {
+        let version = format!("CUTOVER_VERSION={version}");
         let uid = USERS.iter().find(|(user, _)| *user == host).unwrap().1;
         let program = self.path("bin/cutover").display().to_string();
         let is_one = |pid: &u32| {
             let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let owner = std::fs::metadata(format!("/proc/{pid}")).map(|of| std::os::unix::fs::MetadataExt::uid(&of));
+            let owner =
+                std::fs::metadata(format!("/proc/{pid}")).map(|of| std::os::unix::fs::MetadataExt::uid(&of));
             let mut words = words.split(|byte| *byte == 0);
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let is_version = environment.split(|byte| *byte == 0).any(|entry| entry == version.as_bytes());
             owner.is_ok_and(|owner| owner == uid)
+                && is_version
                 && words.next() == Some(program.as_bytes())
                 && words.next() == Some(b"sample-application")
         };

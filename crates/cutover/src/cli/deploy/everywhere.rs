@@ -18,7 +18,9 @@ use serde_json::{Value, json};
 use super::{Order, submit};
 use crate::api::VERSION;
 use crate::api::client::ClientError;
-use crate::api::views::{Accepted, ControllerView, DeployAnswer, DeploymentView, PromoteRequest, ServiceView};
+use crate::api::views::{
+    Accepted, ControllerView, DeployAnswer, DeploymentView, PromoteRequest, ServiceView,
+};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Following, Until};
 use crate::cli::place::Controller;
@@ -90,7 +92,10 @@ impl Everywhere<'_> {
             return Ok(self.conclude(&members, "failed before any host was switched: taken back everywhere"));
         }
         if held_for_a_person {
-            let how = format!("validated everywhere; `cutover promote {}` switches all of them", self.order.service);
+            let how = format!(
+                "validated everywhere; `cutover promote {}` switches all of them",
+                self.order.service
+            );
             self.conclude(&members, &how);
             return Ok(Exit::Unfinished);
         }
@@ -137,7 +142,11 @@ impl Everywhere<'_> {
     }
 
     /// Does something for each host at the same time.
-    async fn each<'m>(&self, members: &mut [Member<'m>], deed: impl AsyncFn(&mut Member<'m>) -> Result<(), Failure>) {
+    async fn each<'m>(
+        &self,
+        members: &mut [Member<'m>],
+        deed: impl AsyncFn(&mut Member<'m>) -> Result<(), Failure>,
+    ) {
         let deed = &deed;
         join_all(members.iter_mut().map(async |member| {
             if let Err(failure) = deed(member).await {
@@ -150,7 +159,7 @@ impl Everywhere<'_> {
 
     async fn open(&self, member: &mut Member<'_>) -> Result<(), Failure> {
         let (client, printer) = (&member.controller.client, &member.printer);
-        (member.stand, member.deployment) = match submit(client, printer, &self.order.request).await? {
+        (member.stand, member.deployment) = match submit(client, printer, &self.order).await? {
             DeployAnswer::AlreadyLive { version, .. } => {
                 printer.talk(&format!("{version} is live there already, with identical content"));
                 (Stand::WasLive, None)
@@ -252,15 +261,22 @@ impl Everywhere<'_> {
                 return;
             }
             let client = &member.controller.client;
-            member.stand =
-                match take_back_on(client, &self.order.service, UNDONE_WITHIN, "abort", &member.printer).await {
-                    Ok(Exit::Done) => Stand::TakenBack("taken back, because another host has failed".to_owned()),
-                    Ok(exit) => Stand::Failed(Failure::new(exit, "it could not be taken back yet")),
-                    Err(failure) => {
-                        member.complain(&failure);
-                        Stand::Failed(failure)
-                    }
-                };
+            member.stand = match take_back_on(
+                client,
+                &self.order.service,
+                UNDONE_WITHIN,
+                "abort",
+                &member.printer,
+            )
+            .await
+            {
+                Ok(Exit::Done) => Stand::TakenBack("taken back, because another host has failed".to_owned()),
+                Ok(exit) => Stand::Failed(Failure::new(exit, "it could not be taken back yet")),
+                Err(failure) => {
+                    member.complain(&failure);
+                    Stand::Failed(failure)
+                }
+            };
         }))
         .await;
     }

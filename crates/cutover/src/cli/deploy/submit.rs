@@ -3,23 +3,30 @@
 use std::time::Duration;
 
 use crate::api::client::{Client, ClientError};
-use crate::api::views::{DeployAnswer, DeployRequest};
+use crate::api::views::DeployAnswer;
+use crate::cli::bring::bring;
+use crate::cli::deploy::Order;
 use crate::cli::exit::Failure;
 use crate::cli::printer::Printer;
 
 /// Seconds before each further attempt to reach a host that was reached before.
 const AGAIN_AFTER: [u64; 5] = [1, 2, 4, 8, 15];
 
-/// Has a deployment opened, or finds the one that is open already.
+/// Brings the artifact if need be, and has a deployment opened, or finds the one that is open already.
 ///
 /// To ask again is harmless: what was begun by a request whose answer was lost is found and followed.
 pub(super) async fn submit(
     client: &Client,
     printer: &Printer,
-    request: &DeployRequest,
+    order: &Order,
 ) -> Result<DeployAnswer, Failure> {
-    let path = format!("/v1/services/{}/deployments", request.spec.service);
-    again(client, printer, async || client.post(&path, Some(request)).await).await
+    let Order { service, request, .. } = order;
+    let mut request = request.clone();
+    if order.upload {
+        request.spec.artifact = bring(client, service, &request.spec.artifact, printer).await?;
+    }
+    let path = format!("/v1/services/{service}/deployments");
+    again(client, printer, async || client.post(&path, Some(&request)).await).await
 }
 
 /// Tries until it works, is refused, or has been tried often enough.

@@ -20,24 +20,29 @@ impl Everywhere<'_> {
         let told = format!("{version} is live on {switched}, and not on {failed}");
         self.printer.talk(&told);
         if !self.goes_back(&switched) {
-            let hint = format!("the same command tries {failed} again; `cutover rollback` takes {switched} back");
+            let hint =
+                format!("the same command tries {failed} again; `cutover rollback` takes {switched} back");
             self.printer.talk(&format!("  hint: {hint}"));
             return Ok(self.conclude(&members, &format!("{told}; it stays so")));
         }
-        join_all(members.iter_mut().filter(|member| matches!(member.stand, Stand::Live)).map(async |member| {
-            let client = &member.controller.client;
-            let done = take_back_on(client, &self.order.service, UNDONE_WITHIN, "rollback", &member.printer).await;
-            member.stand = match done {
-                Ok(Exit::Done) => {
-                    Stand::TakenBack("rolled back, because another host could not switch".to_owned())
-                }
-                Ok(exit) => Stand::Failed(Failure::new(exit, "it could not be rolled back yet")),
-                Err(failure) => {
-                    member.complain(&failure);
-                    Stand::Failed(failure)
-                }
-            };
-        }))
+        join_all(members.iter_mut().filter(|member| matches!(member.stand, Stand::Live)).map(
+            async |member| {
+                let client = &member.controller.client;
+                let done =
+                    take_back_on(client, &self.order.service, UNDONE_WITHIN, "rollback", &member.printer)
+                        .await;
+                member.stand = match done {
+                    Ok(Exit::Done) => {
+                        Stand::TakenBack("rolled back, because another host could not switch".to_owned())
+                    }
+                    Ok(exit) => Stand::Failed(Failure::new(exit, "it could not be rolled back yet")),
+                    Err(failure) => {
+                        member.complain(&failure);
+                        Stand::Failed(failure)
+                    }
+                };
+            },
+        ))
         .await;
         Ok(self.conclude(&members, &format!("{version} could not be switched to everywhere: rolled back")))
     }
@@ -50,7 +55,8 @@ impl Everywhere<'_> {
             OnPartial::Keep => false,
             OnPartial::Ask if !asks => false,
             OnPartial::Ask => {
-                self.printer.talk(&format!("roll back {switched}? (`yes` does, anything else keeps it there)"));
+                self.printer
+                    .talk(&format!("roll back {switched}? (`yes` does, anything else keeps it there)"));
                 let mut answer = String::new();
                 let read = std::io::stdin().lock().read_line(&mut answer);
                 read.is_ok() && answer.trim() == "yes"
