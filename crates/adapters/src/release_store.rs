@@ -17,6 +17,7 @@ mod program;
 mod retention;
 mod room;
 mod secrets;
+mod shared;
 mod snapshot;
 mod tree;
 pub mod uploads;
@@ -104,6 +105,7 @@ impl DirectoryStore {
         let files = unfinished.path.join(FILES);
         let content = self.bring(&spec.artifact, &files)?;
         program::check(spec, &content, &files)?;
+        shared::link(spec, &content.manifest, &files, &self.state_directory)?;
         let references: Vec<_> = secrets.iter().map(|secret| self.key.reference(secret)).collect();
         let artifact = tree::hash(&content.manifest);
         let id = identity::of(artifact.as_str(), &spec.configuration, &references);

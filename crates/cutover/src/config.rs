@@ -24,6 +24,7 @@ mod rollout;
 mod route;
 mod run;
 mod secrets;
+mod shared;
 mod value;
 mod variables;
 mod version;

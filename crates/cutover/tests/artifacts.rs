@@ -4,9 +4,8 @@
 mod support;
 
 use std::path::Path;
-use std::process::Command;
 
-use support::{CUTOVER, Host, Said};
+use support::{CUTOVER, Host};
 
 const QUICK: &str = "[health]\ninterval = \"50ms\"\nrise = 1\ndeadline = \"20s\"\n[rollout]\nbake = \"0s\"\n";
 
@@ -23,12 +22,6 @@ fn application(host: &Host, artifact: &str, more: &str) {
 fn configure(host: &Host, artifact: &str, more: &str) {
     let text = format!("name = \"shop\"\ncommand = \"./shop\"\nartifact = {artifact}\n{more}\n{QUICK}");
     host.write("cutover.toml", &text);
-}
-
-fn tar(host: &Host, arguments: &[&str]) {
-    let mut tar = Command::new("tar");
-    let done: Said = tar.args(arguments).current_dir(host.path("application")).output().expect("tar").into();
-    assert_eq!(done.exit, 0, "{done:?}");
 }
 
 /// The release that is live, by its content.

@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use cutover_core::artifact::ArtifactSource;
+use indicatif::HumanBytes;
 use serde_json::json;
 
 use crate::api::VERSION;
+use crate::cli::bring::counted;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::printer::Printer;
 use crate::config;
@@ -33,9 +36,33 @@ impl Config {
             printer.talk(&format!("warning: {warning}"));
         }
         let service = &resolved.spec.service;
-        printer.result(&json!({ "v": VERSION, "success": true, "service": service }), || {
-            format!("{} is right: service {service}", file.display())
-        });
+        let size = size(&resolved.spec.artifact)?;
+        let artifact = size.map(|(bytes, files)| json!({ "bytes": bytes, "files": files }));
+        printer.result(
+            &json!({ "v": VERSION, "success": true, "service": service, "artifact": artifact }),
+            || {
+                let what = match (&resolved.spec.artifact, size) {
+                    (ArtifactSource::Directory(_), Some((bytes, files))) => {
+                        format!("{}, {}", counted(files), HumanBytes(bytes))
+                    }
+                    (_, Some((bytes, _))) => format!("an archive of {}", HumanBytes(bytes)),
+                    (source, None) => format!("fetched from {source}"),
+                };
+                format!("{} is right: service {service}, artifact: {what}", file.display())
+            },
+        );
         Ok(Exit::Done)
     }
+}
+
+/// Bytes and files of what would be deployed; nothing is known of what the controller fetches itself.
+fn size(artifact: &ArtifactSource) -> Result<Option<(u64, usize)>, Failure> {
+    Ok(match artifact {
+        ArtifactSource::Directory(directory) => Some(cutover_adapters::release_store::measure(directory)?),
+        ArtifactSource::Archive { path, .. } => {
+            let found = std::fs::metadata(path);
+            found.ok().map(|found| (found.len(), 1))
+        }
+        ArtifactSource::Url { .. } | ArtifactSource::Uploaded { .. } => None,
+    })
 }

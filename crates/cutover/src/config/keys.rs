@@ -12,6 +12,8 @@ pub(super) enum Kind {
     Texts,
     /// A text or a list of texts.
     Command,
+    /// A text, or a table with known keys.
+    TextOrTable(&'static [Key]),
     /// A table with known keys.
     Table(&'static [Key]),
     /// A table whose keys are the person's own; each value is like this.
@@ -36,7 +38,11 @@ pub(super) const FILE: &[Key] = &[
     key("name", Kind::Text, "text, such as \"shop\""),
     key("hosts", Kind::Texts, "a list of host names, such as [\"shop.example.com\"]"),
     key("path", Kind::Text, "a path, such as \"/\""),
-    key("artifact", Kind::Text, "the path of a directory, such as \"dist/\""),
+    key(
+        "artifact",
+        Kind::TextOrTable(ARTIFACT),
+        "the path of a directory or an archive, such as \"dist/\" or \"build/shop.tar.gz\", or a table such as { url = \"https://…\", sha256 = \"…\" }",
+    ),
     key(
         "command",
         Kind::Command,
@@ -69,6 +75,12 @@ pub(super) const FILE: &[Key] = &[
     ),
 ];
 
+const ARTIFACT: &[Key] = &[
+    key("path", Kind::Text, "the path of a tar archive, such as \"build/shop.tar.gz\""),
+    key("url", Kind::Text, "the address of a tar archive, such as \"https://example.com/shop.tar.gz\""),
+    key("sha256", Kind::Text, "the SHA-256 checksum of the archive, as `sha256sum` prints it"),
+];
+
 const VARIABLE: Key = key("", Kind::Text, "text, such as \"info\"");
 
 const SECRET: Key = key(
@@ -91,6 +103,7 @@ const RUN: &[Key] = &[
     key("instances", Kind::Whole, "a whole number, such as 2"),
     key("user", Kind::Text, "the name of a user, such as \"shop\""),
     key("workdir", Kind::Text, "a directory in the artifact, such as \".\""),
+    key("shared", Kind::Texts, "a list of directories that outlive releases, such as [\"uploads\"]"),
     key("stop_signal", Kind::Text, "the name of a signal, such as \"SIGTERM\""),
     key("stop_timeout", Kind::Duration, "a duration, such as \"30s\""),
 ];
@@ -175,6 +188,8 @@ const ANSWERS: &[(&str, &str)] = &[
     ),
     ("version", "the version is said at each deployment: `cutover deploy VERSION`"),
     ("cmd", "did you mean `command`?"),
+    ("checksum", "write `artifact = { url = \"…\", sha256 = \"…\" }`, or `{ path = \"…\", sha256 = \"…\" }`"),
+    ("sha256", "write `artifact = { url = \"…\", sha256 = \"…\" }`, or `{ path = \"…\", sha256 = \"…\" }`"),
     ("environment", "did you mean `[env]`?"),
     ("workers", "did you mean `[worker.NAME]`, a table for each?"),
     ("healthcheck", "did you mean `[health]`?"),
@@ -237,8 +252,8 @@ pub(super) fn every_name() -> Vec<&'static str> {
 mod tests {
     use super::*;
     use crate::config::raw::{
-        RawDeploy, RawFile, RawHealth, RawNotify, RawRollout, RawRun, RawSecret, RawWebhook, RawWindows,
-        RawWorker,
+        RawArtifact, RawDeploy, RawFile, RawHealth, RawNotify, RawRollout, RawRun, RawSecret, RawWebhook,
+        RawWindows, RawWorker,
     };
 
     /// The keys that serde knows, read from its complaint about one that it does not know.
@@ -251,6 +266,7 @@ mod tests {
     fn the_table_of_keys_and_the_types_agree() {
         let names = |keys: &[Key]| keys.iter().map(|key| key.name.to_owned()).collect::<Vec<_>>();
         assert_eq!(names(FILE), known::<RawFile>());
+        assert_eq!(names(ARTIFACT), known::<RawArtifact>());
         assert_eq!(names(SECRET_SOURCE), known::<RawSecret>());
         assert_eq!(names(RUN), known::<RawRun>());
         assert_eq!(names(WORKER_KEYS), known::<RawWorker>());

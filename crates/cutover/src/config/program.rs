@@ -17,7 +17,10 @@ use super::source::Source;
 pub(super) struct Place<'a> {
     /// The directory of the file.
     pub(super) directory: &'a Path,
+    /// The directory, or what stands for the archive.
     pub(super) artifact: &'a Path,
+    /// Whether it is an archive, which only the controller opens.
+    pub(super) packed: bool,
     /// Relative to the artifact; a program with a slash is relative to it, as in a shell.
     pub(super) workdir: &'a Path,
     pub(super) version: &'a Version,
@@ -64,8 +67,12 @@ fn in_artifact(program: &str, place: &Place<'_>) -> Result<(), (String, Option<S
     let file = base.join(program);
     let artifact = place.artifact.display();
     let leaves = file.canonicalize().is_ok_and(|found| !found.starts_with(place.artifact));
+    if place.packed && !climbs_out(&place.workdir.join(program)) {
+        return Ok(());
+    }
     if leaves || climbs_out(&place.workdir.join(program)) {
-        let message = format!("`{program}` leaves the artifact directory `{artifact}`");
+        let what = if place.packed { "archive" } else { "artifact directory" };
+        let message = format!("`{program}` leaves the {what} `{artifact}`");
         return Err((message, Some("only what is in the artifact becomes part of the release".to_owned())));
     }
     let whose = match place.workdir == Path::new(".") {

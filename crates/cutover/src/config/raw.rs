@@ -15,7 +15,7 @@ pub(super) struct RawFile {
     pub(super) name: Option<Text>,
     pub(super) hosts: Option<Spanned<Vec<Text>>>,
     pub(super) path: Option<Text>,
-    pub(super) artifact: Option<Text>,
+    pub(super) artifact: Option<Spanned<RawArtifactOrPath>>,
     pub(super) command: Option<Spanned<RawCommand>>,
     pub(super) env: BTreeMap<Text, Text>,
     pub(super) secrets: BTreeMap<Text, Spanned<RawSecret>>,
@@ -26,6 +26,23 @@ pub(super) struct RawFile {
     pub(super) deploy: RawDeploy,
     pub(super) windows: Option<Spanned<RawWindows>>,
     pub(super) notify: Option<Spanned<RawNotify>>,
+}
+
+/// An artifact by its path, or with more to say.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RawArtifactOrPath {
+    Path(String),
+    More(RawArtifact),
+}
+
+/// `artifact = { … }`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawArtifact {
+    pub(super) path: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) sha256: Option<String>,
 }
 
 /// A command as a list of words, or as one text that is split into words.
@@ -52,6 +69,7 @@ pub(super) struct RawRun {
     pub(super) instances: Option<Spanned<i64>>,
     pub(super) user: Option<Text>,
     pub(super) workdir: Option<Text>,
+    pub(super) shared: Option<Vec<Text>>,
     pub(super) stop_signal: Option<Text>,
     pub(super) stop_timeout: Option<Text>,
 }

@@ -60,7 +60,7 @@ pub(super) fn resolve_with(
     let mut warnings = Vec::new();
 
     let route = route::resolve(source, raw)?;
-    let artifact = artifact::directory(source, raw.artifact.as_ref(), directory)?;
+    let artifact = artifact::resolve(source, raw.artifact.as_ref(), directory)?;
     let run = run::resolve(source, &raw.run, &artifact)?;
     let (health, health_deadline) = health::resolve(source, &raw.health)?;
     let rollout = rollout::resolve(source, &raw.rollout)?;
@@ -76,7 +76,8 @@ pub(super) fn resolve_with(
     };
     let place = program::Place {
         directory,
-        artifact: &artifact,
+        artifact: &artifact.place,
+        packed: artifact.packed(),
         workdir: &run.workdir,
         version: &version,
         path: env.get("PATH").map(OsString::from).or_else(|| variable("PATH")),
@@ -93,7 +94,7 @@ pub(super) fn resolve_with(
     let spec = DeploymentSpec {
         service: service.clone(),
         version,
-        artifact: artifact.into(),
+        artifact: artifact.source,
         configuration,
         secrets,
         rollout,

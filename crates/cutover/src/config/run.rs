@@ -1,19 +1,19 @@
 //! `[run]`: how many instances, as whom, where, and how they are stopped.
 
-use std::path::Path;
 use std::time::Duration;
 
 use cutover_core::release::RunPolicy;
 use nix::sys::signal::Signal;
 
+use super::artifact::Artifact;
 use super::error::ConfigError;
 use super::raw::{RawRun, Text};
 use super::source::Source;
-use super::{artifact, keys, value};
+use super::{artifact, keys, shared, value};
 
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub(super) fn resolve(source: &Source, raw: &RawRun, artifact: &Path) -> Result<RunPolicy, ConfigError> {
+pub(super) fn resolve(source: &Source, raw: &RawRun, artifact: &Artifact) -> Result<RunPolicy, ConfigError> {
     let stop_timeout = raw.stop_timeout.as_ref();
     let half_a_minute = Duration::from_secs(30);
     Ok(RunPolicy {
@@ -28,7 +28,7 @@ pub(super) fn resolve(source: &Source, raw: &RawRun, artifact: &Path) -> Result<
             half_a_minute,
             Duration::ZERO..=DAY,
         )?,
-        shared: Vec::new(),
+        shared: shared::resolve(source, raw.shared.as_deref())?,
     })
 }
 

@@ -45,6 +45,7 @@ impl Walk<'_> {
 
     fn value(&mut self, name: &str, value: &toml::Spanned<DeValue<'_>>, key: &Key) {
         match (key.kind, value.get_ref()) {
+            (Kind::TextOrTable(known), DeValue::Table(table)) => self.table(table, known, name),
             (Kind::Table(known), DeValue::Table(table)) => {
                 let section = match key.name {
                     "" => name.to_owned(),
@@ -76,7 +77,7 @@ fn fits(kind: Kind, value: &DeValue<'_>) -> bool {
         value.as_array().is_some_and(|list| list.iter().all(|one| one.get_ref().is_str()))
     };
     match kind {
-        Kind::Text | Kind::Duration => value.is_str(),
+        Kind::Text | Kind::Duration | Kind::TextOrTable(_) => value.is_str(),
         Kind::Whole => value.as_integer().is_some_and(|number| whole(number).is_some()),
         Kind::Flag => value.is_bool(),
         Kind::Texts => texts(value),
@@ -178,7 +179,7 @@ mod tests {
 
     #[test]
     fn what_works_only_later_is_not_accepted_now() {
-        for text in ["[[smoke]]\npath = \"/\"", "[docker]\nimage = \"x\"", "[run]\nshared = [\"uploads\"]"] {
+        for text in ["[[smoke]]\npath = \"/\"", "[docker]\nimage = \"x\""] {
             assert!(Fixture::empty().error(text).contains(": unknown "), "{text}");
         }
     }

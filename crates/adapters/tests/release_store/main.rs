@@ -1,6 +1,11 @@
 //! The release store on a real file system.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
 
+mod archives;
+mod fetching;
+mod shared;
+mod uploads;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
