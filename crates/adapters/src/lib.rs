@@ -5,9 +5,11 @@
 
 pub mod embedded;
 pub mod http_health;
+pub mod notify;
 pub mod process;
 pub mod release_store;
 pub mod ssh;
 pub mod unix_http;
 
 mod durable_file;
+mod secret_source;

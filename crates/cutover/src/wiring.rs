@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cutover_adapters::embedded::EmbeddedRouter;
 use cutover_adapters::http_health::HttpHealth;
+use cutover_adapters::notify::Receivers;
 use cutover_adapters::process::{Parent, ProcessExecutor, ProcessSettings};
 use cutover_adapters::release_store::DirectoryStore;
 use cutover_controller::ports::{DeploymentExecutor, Mandate};
@@ -126,6 +127,7 @@ impl World {
         let router = EmbeddedRouter::new(state.proxy_socket());
         let store = DirectoryStore::new(state.path(), lock.clone()).map_err(|error| refused(&error))?;
         let uploads = store.uploads();
+        let notifier = Receivers::new(state.path(), lock.clone()).map_err(|error| refused(&error))?;
         let ports = Ports {
             executor: executor.clone(),
             router: Arc::new(router.clone()),
@@ -133,7 +135,7 @@ impl World {
             releases: Arc::new(store),
             clock: Arc::new(clock),
             mandate: lock.clone(),
-            notifier: Arc::new(cutover_controller::ports::NobodyToTell),
+            notifier: Arc::new(notifier),
         };
         let manager =
             DeploymentManager::start(ports, Arc::new(journal)).await.map_err(|error| refused(&error))?;
@@ -201,6 +203,8 @@ impl World {
             }
         });
         let tidying = tokio::spawn(tidy_for_ever(Arc::clone(&manager), keep, tidy_every));
+        let telling = Arc::clone(&manager);
+        let telling = tokio::spawn(async move { telling.tell_for_ever().await });
         let ending = tokio::select! {
             () = stop => Ending::ControllerOnly,
             reason = manager.deposed() => Ending::Deposed { reason },
@@ -227,6 +231,7 @@ impl World {
         looking.abort();
         accepting.iter().for_each(tokio::task::JoinHandle::abort);
         api.abort();
+        telling.abort();
         tidying.abort();
         // The socket of a controller that was taken over from is the other's by now.
         if !matches!(ending, Ending::Deposed { .. }) {

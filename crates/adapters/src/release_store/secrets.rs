@@ -4,17 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
 
 use cutover_controller::ports::PrepareError;
 use cutover_core::release::SecretSource;
-use tokio::process::Command;
 
 use super::{host, wrong};
-use crate::durable_file;
-
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::{durable_file, secret_source};
 
 /// A secret with its value, on the way from its source to its file.
 #[derive(Clone)]
@@ -33,15 +28,7 @@ pub(super) async fn resolve(
             let hint = "use letters, digits and `_`, beginning with a letter or `_`";
             return Err(wrong(format!("the secret `{name}` cannot be an environment variable"), hint));
         }
-        let value = match source {
-            SecretSource::Value(value) => value.expose().as_bytes().to_vec(),
-            SecretSource::File(path) => from_file(name, path)?,
-            SecretSource::Command(words) => from_command(name, words).await?,
-        };
-        if value.contains(&0) {
-            let hint = "encode it, for example with base64";
-            return Err(wrong(format!("the secret `{name}` holds a zero byte"), hint));
-        }
+        let value = secret_source::value(name, source).await?;
         resolved.push(ResolvedSecret { name: name.clone(), value });
     }
     Ok(resolved)
@@ -50,48 +37,6 @@ pub(super) async fn resolve(
 fn is_variable_name(name: &str) -> bool {
     name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && name.starts_with(|c: char| !c.is_ascii_digit())
-}
-
-fn from_file(name: &str, path: &Path) -> Result<Vec<u8>, PrepareError> {
-    let read = fs::read(path).map_err(|error| {
-        let reason = format!("cannot read the secret `{name}` from `{}`: {error}", path.display());
-        wrong(reason, "the file has to be readable on the controller's host, by the controller's user")
-    });
-    read.map(without_newline)
-}
-
-/// Runs the command as the controller's user. What it writes is never shown: it may be, or quote, the value.
-async fn from_command(name: &str, words: &[String]) -> Result<Vec<u8>, PrepareError> {
-    let Some((program, arguments)) = words.split_first() else {
-        return Err(wrong(format!("the secret `{name}` has an empty command"), "give the command as a list"));
-    };
-    let source = |what: &str| format!("cannot get the secret `{name}` from the command `{program}`: {what}");
-    let hint = "run the command on the controller's host, as the controller's user";
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    let output = match tokio::time::timeout(COMMAND_TIMEOUT, command.output()).await {
-        Err(_) => {
-            let what = format!("it did not end within {} s", COMMAND_TIMEOUT.as_secs());
-            return Err(wrong(source(&what), hint));
-        }
-        Ok(Err(error)) => return Err(wrong(source(&error.to_string()), hint)),
-        Ok(Ok(output)) => output,
-    };
-    if !output.status.success() {
-        return Err(wrong(source(&format!("it ended with {}", output.status)), hint));
-    }
-    Ok(without_newline(output.stdout))
-}
-
-/// Takes away one newline at the end, as files and commands have it.
-fn without_newline(mut value: Vec<u8>) -> Vec<u8> {
-    if value.last() == Some(&b'\n') {
-        value.pop();
-        if value.last() == Some(&b'\r') {
-            value.pop();
-        }
-    }
-    value
 }
 
 /// Writes each value into a file of its name that only the controller's user can read.

@@ -48,6 +48,10 @@ const RULES: &[Rule] = &[
     rule(Method::POST, "/v1/services/{service}/stop", &["stop"]),
     rule(Method::GET, "/v1/services/{service}/resolve", &["resolve", "status"]),
     rule(Method::POST, "/v1/services/{service}/resolve", &["resolve"]),
+    rule(Method::POST, "/v1/services/{service}/freeze", &["freeze"]),
+    rule(Method::POST, "/v1/services/{service}/unfreeze", &["unfreeze"]),
+    rule(Method::POST, "/v1/freeze", &["freeze"]),
+    rule(Method::POST, "/v1/unfreeze", &["unfreeze"]),
     rule(Method::GET, "/v1/services/{service}/logs", &["logs"]),
     rule(Method::POST, "/v1/shutdown", &["shutdown"]),
 ];
