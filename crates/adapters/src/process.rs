@@ -38,7 +38,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use async_trait::async_trait;
 use cutover_controller::ports::{
-    DeploymentExecutor, Exit, Mandate, PortError, Provision, Running, StartWorkers,
+    DeploymentExecutor, Exit, Mandate, PortError, Provision, Running, Shortage, StartWorkers,
 };
 use cutover_core::release::Release;
 use cutover_core::service::{EffectId, Instance};
@@ -174,6 +174,15 @@ impl DeploymentExecutor for ProcessExecutor {
     async fn preflight(&self, service: &ServiceName, release: &Release) -> Result<(), PortError> {
         let (service, release) = (service.clone(), release.clone());
         self.blocking(move |instances| instances.preflight(&service, &release)).await
+    }
+
+    async fn shortage(
+        &self,
+        service: &ServiceName,
+        release: &Release,
+    ) -> Result<Option<Shortage>, PortError> {
+        let (service, release) = (service.clone(), release.clone());
+        self.blocking(move |instances| instances.shortage(&service, &release)).await
     }
 
     async fn provision(&self, _: &EffectId, wanted: Provision<'_>) -> Result<Vec<Instance>, PortError> {

@@ -7,6 +7,7 @@ mod news;
 mod moves;
 mod promote;
 mod request;
+mod room;
 mod tidy;
 
 pub use freeze::Until;

@@ -139,6 +139,19 @@ pub struct Exit {
     pub restarts: u32,
 }
 
+/// That memory does not hold what shall be started, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shortage {
+    /// What is needed, with its reserve.
+    pub needed: u64,
+    /// What is free.
+    pub free: u64,
+    /// How many of the wanted instances would fit, those that run already included.
+    pub fitting: u32,
+    /// What the instances in each place hold.
+    pub held: Vec<(ServiceName, Environment, u64)>,
+}
+
 /// Starts and stops instances.
 ///
 /// After a crash of the controller, instances go on; `observe` finds them again, and a repeated `provision` with
@@ -152,6 +165,18 @@ pub trait DeploymentExecutor: Send + Sync {
     /// # Errors
     /// With the figures, if it has not.
     async fn preflight(&self, service: &ServiceName, release: &Release) -> Result<(), PortError>;
+
+    /// What memory lacks for one environment of this release, and who holds some; `None` if it lacks nothing.
+    ///
+    /// # Errors
+    /// If that cannot be measured.
+    async fn shortage(
+        &self,
+        _service: &ServiceName,
+        _release: &Release,
+    ) -> Result<Option<Shortage>, PortError> {
+        Ok(None)
+    }
 
     /// Starts these instances. Returns when each program was started, not when it is healthy.
     ///

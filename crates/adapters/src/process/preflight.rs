@@ -7,14 +7,15 @@
 //! its live one after a restart of the host. Then the live instances should have become healthy first: before,
 //! they are smaller than they will be. Two questions at once get the same free memory as an answer.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use cutover_controller::ports::PortError;
+use cutover_controller::ports::{PortError, Shortage};
 use cutover_core::release::Release;
-use cutover_core::{ReleaseId, ServiceName};
+use cutover_core::{Environment, ReleaseId, ServiceName};
 
 use super::census::Census;
 use super::command::{self, Identity};
@@ -53,6 +54,31 @@ impl Instances {
         let free = free_memory().map_err(|error| failed("measure the free memory", error))?;
         let (largest, running) = self.running_of(service, &release.id)?;
         check_memory(free, largest, run.instances.saturating_sub(running)).map_err(PortError::new)
+    }
+
+    /// What memory lacks for the release, and which instances hold some of it.
+    pub(super) fn shortage(
+        &self,
+        service: &ServiceName,
+        release: &Release,
+    ) -> Result<Option<Shortage>, PortError> {
+        let free = free_memory().map_err(|error| failed("measure the free memory", error))?;
+        let (largest, running) = self.running_of(service, &release.id)?;
+        let missing = release.configuration.run.instances.saturating_sub(running);
+        if check_memory(free, largest, missing).is_ok() {
+            return Ok(None);
+        }
+        let mut held: BTreeMap<(ServiceName, Environment), u64> = BTreeMap::new();
+        for (_, record, census) in self.survey()? {
+            if census.is_running() {
+                *held.entry((record.service.clone(), record.environment)).or_default() += resident(&census);
+            }
+        }
+        let held = held.into_iter().map(|((service, environment), bytes)| (service, environment, bytes));
+        let fitting = (0..missing).rev().find(|count| check_memory(free, largest, *count).is_ok());
+        let needed = largest.saturating_mul(u64::from(missing));
+        let needed = needed.saturating_add(needed / 10);
+        Ok(Some(Shortage { needed, free, fitting: running + fitting.unwrap_or(0), held: held.collect() }))
     }
 
     /// The size of the largest instance of the service that runs now, zero if none does, and how many instances

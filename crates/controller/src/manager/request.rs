@@ -62,8 +62,13 @@ pub enum RequestError {
     #[error(transparent)]
     Prepare(#[from] PrepareError),
     /// The host lacks what it needs: room, a program, a user.
-    #[error("this host cannot run it: {0}")]
-    CannotRun(PortError),
+    #[error("this host cannot run it: {reason}")]
+    CannotRun {
+        /// What it lacks.
+        reason: PortError,
+        /// What could be done about it, each one true; empty where there is nothing to choose from.
+        choices: Vec<String>,
+    },
     /// Another service has the route.
     #[error("service `{other}` already answers {route}")]
     RouteTaken {
@@ -166,12 +171,7 @@ impl DeploymentManager {
             }
         }
         if !options.force && !live_already {
-            self.common
-                .ports
-                .executor
-                .preflight(&spec.service, &release)
-                .await
-                .map_err(RequestError::CannotRun)?;
+            self.check_room(&spec.service, &release).await?;
         }
         let notes = state.and_then(|state| same_version_other_content(state, &release)).into_iter().collect();
         let (deployment, submitted) = (Self::new_deployment_id(), release.id.clone());

@@ -41,10 +41,13 @@ impl From<RequestError> for Problem {
                 StatusCode::INSUFFICIENT_STORAGE,
                 Some("if its disk is full, make room there; rollback and abort still work".to_owned()),
             ),
-            RequestError::CannotRun(_) => (
+            RequestError::CannotRun { choices, .. } if choices.is_empty() => (
                 StatusCode::INSUFFICIENT_STORAGE,
                 Some("put that right, or deploy with `--force` if you know better".to_owned()),
             ),
+            RequestError::CannotRun { choices, .. } => {
+                (StatusCode::INSUFFICIENT_STORAGE, Some(format!("one of these helps: {}", choices.join("; "))))
+            }
             RequestError::RouteTaken { .. } => {
                 (StatusCode::CONFLICT, Some("give one of the two other `hosts` or another `path`".to_owned()))
             }
