@@ -119,7 +119,7 @@ impl Mailbox {
                 durable_file::write(&path, &serde_json::to_vec(&written)?, 0o600)?;
             }
             None => {
-                fs::remove_file(&path)?;
+                remove(&path)?;
                 durable_file::sync_directory(&self.directory)?;
             }
         }

@@ -85,8 +85,7 @@ impl DeploymentManager {
         let Some(live) = live.filter(|_| !options.force) else { return Ok(()) };
         let mut wanted: Release = live.clone();
         wanted.configuration.run.instances = instances;
-        let looked = self.common.ports.executor.preflight(service, &wanted).await;
-        looked.map_err(RequestError::CannotRun)
+        self.room_for(service, &wanted).await
     }
 }
 

@@ -171,7 +171,7 @@ impl DeploymentManager {
             }
         }
         if !options.force && !live_already {
-            self.check_room(&spec.service, &release).await?;
+            self.room_for(&spec.service, &release).await?;
         }
         let notes = state.and_then(|state| same_version_other_content(state, &release)).into_iter().collect();
         let (deployment, submitted) = (Self::new_deployment_id(), release.id.clone());

@@ -10,7 +10,7 @@ use crate::ports::Shortage;
 use crate::service_loop::Snapshot;
 
 impl DeploymentManager {
-    pub(super) async fn check_room(
+    pub(super) async fn room_for(
         &self,
         service: &ServiceName,
         release: &Release,
