@@ -6,7 +6,7 @@
 mod service_world;
 
 use cutover_core::Environment::{Blue, Green};
-use cutover_core::service::{Event, Health, Status};
+use cutover_core::service::{Event, Health, Status, StopScope};
 use service_world::World;
 
 impl World {
@@ -192,6 +192,24 @@ fn a_worker_that_nobody_knows_is_stopped() {
     world.restart_in_term(2, None);
     world.go_well();
     assert_eq!(world.outside.running.len(), 2, "{:?}", world.outside.running);
+}
+
+#[test]
+fn a_stopped_service_has_no_workers_and_a_restart_gives_it_fresh_ones() {
+    let mut world = World::settled(&["exclusive"]);
+    world.happens(&Event::StopRequested { actor: "bob".to_owned(), scope: StopScope::Service }).unwrap();
+    world.go_well();
+    assert_eq!(world.outside.working(), Vec::<&str>::new());
+    let restart = |id: &str| Event::RestartRequested {
+        deployment: id.parse().unwrap(),
+        actor: "bob".to_owned(),
+        end_bake: false,
+    };
+    world.happens(&restart("r1")).unwrap();
+    assert_eq!(world.watch_workers(), [("start workers", vec!["blue-d1-mail-1".to_owned()])]);
+    world.happens(&restart("r2")).unwrap();
+    let seen = world.watch_workers();
+    assert_eq!(seen, [("stop workers", vec![]), ("start workers", vec!["blue-d1-mail-1".to_owned()])]);
 }
 
 #[test]

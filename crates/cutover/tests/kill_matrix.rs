@@ -256,12 +256,12 @@ impl Workers {
 
     /// By the order in which they noted it, no two versions have ever worked at once.
     fn never_two(world: &World) -> Result<(), String> {
-        let mut working = None;
-        for line in Self::events(world).lines() {
+        let (events, mut working) = (Self::events(world), None);
+        for line in events.lines() {
             let (what, version) = line.split_once(' ').unwrap();
             match (what, working) {
                 ("start", Some(other)) if other != version => {
-                    return Err(format!("{version} works beside {other}: {}", Self::events(world)));
+                    return Err(format!("{version} works beside {other}: {events}"));
                 }
                 ("start", _) => working = Some(version),
                 _ => working = None,

@@ -346,6 +346,22 @@ while :; do sleep 0.02; done
 }
 
 #[test]
+fn a_restart_renews_the_workers_and_a_stopped_service_has_none() {
+    let host = Host::start();
+    host.configure_worker(WORKER, "[rollout]\nbake = \"0s\"\n");
+    host.deploy("v1");
+    host.notes(&["start v1"]);
+    host.run(&["restart"]).exits(0);
+    host.notes(&["start v1", "stop v1", "start v1"]);
+    host.eventually("it runs", |status| status["environments"]["blue"]["workers"]["health"] == "healthy");
+    host.run(&["stop", "--yes"]).exits(0);
+    host.notes(&["start v1", "stop v1", "start v1", "stop v1"]);
+    wait_until("everything has ended", || Processes::of(&host.state()).count() == (0, 0));
+    host.run(&["restart"]).exits(0);
+    host.notes(&["start v1", "stop v1", "start v1", "stop v1", "start v1"]);
+}
+
+#[test]
 fn a_rollback_stops_the_workers_of_the_release_that_is_taken_back_first() {
     let host = Host::start();
     host.configure_worker(WORKER, "");

@@ -117,6 +117,8 @@ impl Draft {
             let slot = self.slot_mut(environment);
             if kind == DeploymentKind::Scale {
                 slot.scaled_to = u32::try_from(slot.instances.len()).ok();
+            } else {
+                self.renew_workers();
             }
             return self.close(Status::Live);
         };

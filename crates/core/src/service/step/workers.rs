@@ -79,6 +79,17 @@ impl Draft {
         self.ask(Purpose::Upkeep, Effect::StartWorkers { environment, release, workers });
     }
 
+    /// Stops the workers of live, which has them started afresh.
+    pub(super) fn renew_workers(&mut self) {
+        let environment = self.state.live;
+        let workers = self.state.workers[environment].asked.clone();
+        if workers.is_empty() || self.state.workers_are_changing(environment) {
+            return;
+        }
+        self.state.workers[environment].started.clear();
+        self.ask(Purpose::Upkeep, Effect::StopWorkers { environment, workers });
+    }
+
     /// One change of a slot's workers at a time, and after a failure a pause.
     fn may_change_workers(&self, environment: Environment) -> bool {
         let waits = self.state.workers[environment].retry_at.is_some_and(|at| at > self.now);
