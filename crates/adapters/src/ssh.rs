@@ -116,8 +116,13 @@ impl Ssh {
             command.args(["-p", &port.to_string()]);
         }
         command.args(["--", &destination.login()]);
+        // Behind the verb: in front of it nobody knows the option, and behind `--` it would be a command's.
+        let verb =
+            words.iter().position(|word| !word.to_string_lossy().starts_with('-')).map_or(0, |at| at + 1);
+        let (front, rest) = words.split_at(verb);
         let state = state_directory.iter().flat_map(|path| [OsString::from("--state-dir"), path.into()]);
-        let said = remote_program.iter().map(OsString::from).chain(words.iter().cloned()).chain(state);
+        let front = remote_program.iter().map(OsString::from).chain(front.iter().cloned());
+        let said = front.chain(state).chain(rest.iter().cloned());
         for word in said {
             // A shell over there splits it again.
             let quoted = word.to_str().and_then(|word| shlex::try_quote(word).ok()).ok_or_else(|| {
@@ -291,5 +296,29 @@ mod stream {
         fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
             Pin::new(&mut self.stream).poll_shutdown(cx)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_over_there_is_quoted_and_the_state_directory_stands_behind_the_verb() {
+        let ssh = Ssh::new(SshSettings {
+            program: vec!["ssh".to_owned(), "-F".to_owned(), "config".to_owned()],
+            destination: "deploy@box:2222".parse().unwrap(),
+            remote_program: vec!["cutover".to_owned()],
+            state_directory: Some("/srv/a b".into()),
+            can_ask: false,
+            told: None,
+        });
+        let words = ["--json", "exec", "shop", "--", "echo", "$HOME; id"].map(OsString::from);
+        let command = ssh.command("-T", &words).unwrap();
+        let said: Vec<_> =
+            command.as_std().get_args().map(|word| word.to_string_lossy().into_owned()).collect();
+        let expected = "-F config -T -o ConnectTimeout=20 -o ServerAliveInterval=15 -o BatchMode=yes -p 2222 -- \
+                        deploy@box cutover --json exec --state-dir '/srv/a b' shop -- echo '$HOME; id'";
+        assert_eq!(said.join(" "), expected);
     }
 }

@@ -166,6 +166,30 @@ fn two_hosts_switch_together_or_not_at_all() {
 }
 
 #[test]
+fn the_same_command_goes_on_where_one_that_was_killed_has_left_the_hosts() {
+    let (hosts, [alpha, beta]) = Hosts::with_controllers();
+    hosts.configure(&two_hosts(""));
+    std::fs::write(hosts.path("slow-beta"), "").unwrap();
+    let mut deploy = hosts.command(&["deploy", "v1"]);
+    let mut deploy = deploy.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let on = |host: &str| hosts.run(&["--json", "status", "shop", "--host", host]);
+    support::wait_until("alpha waits for beta", || {
+        let said = on("alpha");
+        said.exit == 0 && said.json()["deployment"]["hold_until"].is_string()
+    });
+    deploy.kill().unwrap();
+    deploy.wait().unwrap();
+    std::fs::remove_file(hosts.path("slow-beta")).unwrap();
+    let said = hosts.run(&["deploy", "v1"]).exits(0);
+    assert!(said.err.contains("alpha: the same release is being deployed there already"), "{said:#?}");
+    assert_eq!([hosts.live(alpha), hosts.live(beta)], ["v1", "v1"]);
+    let history = hosts.run(&["--json", "history"]).exits(0).json();
+    for host in history["hosts"].as_array().unwrap() {
+        assert_eq!(host["result"]["deployments"].as_array().unwrap().len(), 1, "{history:#}");
+    }
+}
+
+#[test]
 fn what_becomes_of_hosts_that_have_switched_is_the_users_choice() {
     let (hosts, [alpha, beta]) = Hosts::with_controllers();
     for (choice, kept) in [("rollback", "v1"), ("keep", "v2")] {
@@ -235,6 +259,9 @@ fn what_needs_the_host_itself_runs_over_there() {
         hosts.change(version);
         hosts.run(&["deploy", version, "--host", "alpha"]).exits(0);
     }
+    let said =
+        hosts.run(&["exec", "--host", "alpha", "--", "sh", "-c", "echo $CUTOVER_VERSION; exit 7"]).exits(7);
+    assert_eq!(said.out.trim(), "v2", "{said:#?}");
     let said = hosts.run(&["rollback", "--break-glass", "--yes", "--host", "alpha"]).exits(4);
     assert!(said.err.contains("there is no need to break the glass"), "{said:#?}");
     hosts.run(&["rollback", "--break-glass", "--yes", "--force", "--host", "alpha"]).exits(0);
@@ -242,6 +269,55 @@ fn what_needs_the_host_itself_runs_over_there() {
     let said = hosts.run(&["--json", "shutdown", "--host", "alpha"]).exits(0);
     assert_eq!(said.json()["success"], true);
     hosts.run(&["status", "shop", "--host", "alpha"]).exits(3);
+}
+
+#[test]
+fn an_upload_that_is_cut_goes_on_where_it_was_cut() {
+    let (hosts, [alpha, _]) = Hosts::with_controllers();
+    hosts.configure(NO_BAKE);
+    // Nothing that compresses, so that what is sent is what is counted.
+    let mut state = 1_u64;
+    let random = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    });
+    let bytes: Vec<u8> = random.take(48 << 20).collect();
+    std::fs::write(hosts.path("application/dist/large"), &bytes).unwrap();
+    let mut deploy = hosts.command(&["--json", "deploy", "v1", "--host", "alpha"]);
+    let deploy = deploy.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // ssh has read more than a part of it, and not all.
+    let read_by_ssh = |pid: u32| {
+        let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+        io.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let mut ssh = 0;
+    support::wait_until("a part was sent", || {
+        let found = children_of(deploy.id()).into_iter().find(|(_, name)| name == "ssh");
+        ssh = found.map_or(0, |(pid, _)| pid);
+        ssh != 0 && read_by_ssh(ssh) > 8 << 20
+    });
+    support::signal(ssh, "KILL");
+    let said: support::Said = deploy.wait_with_output().unwrap().into();
+    let said = said.exits(0);
+    assert!(said.err.contains("the upload goes on where it was cut"), "{said:#?}");
+    assert_eq!(hosts.live(alpha), "v1");
+    let releases = hosts.path("home/alpha/.local/state/cutover/releases/shop");
+    let release = std::fs::read_dir(releases)
+        .unwrap()
+        .flatten()
+        .find(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
+    let large = walk(&release.unwrap().path()).into_iter().find(|path| path.ends_with("large")).unwrap();
+    assert!(std::fs::read(large).unwrap() == bytes, "what arrived is what was sent");
+}
+
+fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().flatten();
+    entries
+        .flat_map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => walk(&entry.path()),
+            _ => vec![entry.path()],
+        })
+        .collect()
 }
 
 fn children_of(pid: u32) -> Vec<(u32, String)> {

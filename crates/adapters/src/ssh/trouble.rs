@@ -92,7 +92,7 @@ fn advice(words: &str, login: &str, can_ask: bool) -> String {
 /// The last line that says something.
 fn last_line(words: &str) -> Option<String> {
     let lines = words.lines().map(str::trim).filter(|line| !line.is_empty());
-    let line = lines.filter(|line| !line.starts_with("Warning: Permanently added")).last()?;
+    let line = lines.rev().find(|line| !line.starts_with("Warning: Permanently added"))?;
     Some(line.trim_end_matches('.').chars().filter(|c| !c.is_control()).take(500).collect())
 }
 

@@ -84,7 +84,9 @@ impl Following<'_> {
         progress.finish();
         self.printer.talk(&self.farewell(&looked_away, deployment, last.as_ref()));
         let message = format!("deployment {deployment} is not finished");
-        Ok(Ended { exit: Exit::Unfinished, view: last, message })
+        let is_lost = matches!(looked_away, Interruption::Lost(_)) && self.client.is_elsewhere();
+        let exit = if is_lost { Exit::Unreachable } else { Exit::Unfinished };
+        Ok(Ended { exit, view: last, message })
     }
 
     /// What one who looks away has to know: whether it goes on without them, and how to come back to it or end it.

@@ -121,6 +121,14 @@ impl Place {
         }
     }
 
+    /// The same for a verb that ends more than one service: a file beside which it is typed does not lead it elsewhere.
+    pub(crate) fn named_elsewhere(&self) -> Result<Option<Remote>, Failure> {
+        if self.host.is_empty() && variable("CUTOVER_HOST").is_none() {
+            return Ok(None);
+        }
+        self.elsewhere()
+    }
+
     /// The state directory of this host, for a verb that needs its files and processes.
     pub(crate) fn here(&self, verb: &str) -> Result<StateDirectory, Failure> {
         if let Some(remote) = self.host.first() {

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::api::VERSION;
+use crate::api::client::Client;
 use crate::api::views::ControllerView;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::Place;
@@ -26,16 +27,16 @@ pub(crate) struct Shutdown {
 
 impl Shutdown {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
-        if let Some(remote) = self.place.elsewhere()? {
+        if let Some(remote) = self.place.named_elsewhere()? {
             // Whether everything has ended is seen by the files of that host.
             let timeout = humantime::format_duration(self.timeout).to_string().replace(' ', "");
             let words = ["shutdown", "--timeout", &timeout].map(Into::into).to_vec();
             return Ok(Exit::of(remote.run(words, printer, false).await?));
         }
-        let client = self.place.client()?;
+        let state = self.place.state_directory();
+        let client = Client::new(&state.api_socket());
         let before: ControllerView = client.get("/v1/controller").await?;
         client.tell("/v1/shutdown").await?;
-        let state = self.place.state_directory();
         let gone = async {
             // The lock is the last thing a controller lets go of.
             loop {

@@ -145,7 +145,7 @@ impl Hosts {
         );
     }
 
-    /// Lets a key in as a user; `options` as in authorized_keys(5).
+    /// Lets a key in as a user; `options` as in `authorized_keys`.
     pub fn allow(&self, user: &str, key: &str, options: &str) {
         let public = std::fs::read_to_string(self.path(&format!("{key}.pub"))).unwrap();
         std::fs::create_dir_all(self.path("keys")).unwrap();
@@ -205,7 +205,7 @@ impl Hosts {
         let directory = self.directory.path().display();
         let script = format!(
             "#!/bin/sh\n[ -e {directory}/broken-$(id -un) ] && exit 1\n\
-             while [ -e {directory}/slow ]; do sleep 0.05; done\nexec {directory}/bin/cutover sample-application\n"
+             while [ -e {directory}/slow ] || [ -e {directory}/slow-$(id -un) ]; do sleep 0.05; done\nexec {directory}/bin/cutover sample-application\n"
         );
         let run = self.write("application/dist/run", &script);
         std::fs::set_permissions(run, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -220,7 +220,7 @@ impl Hosts {
 
     /// Has the application of a host not start, or start again.
     pub fn break_host(&self, host: &str, broken: bool) {
-        let flag = self.path(&format!("broken-{}", host));
+        let flag = self.path(&format!("broken-{host}"));
         if broken {
             std::fs::write(flag, "").unwrap();
         } else {
