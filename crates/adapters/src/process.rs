@@ -172,7 +172,7 @@ impl ProcessExecutor {
 #[async_trait]
 impl DeploymentExecutor for ProcessExecutor {
     async fn preflight(&self, service: &ServiceName, release: &Release) -> Result<(), PortError> {
-        let (service, release) = (service.clone(), release.clone());
+        let (service, release) = (service.clone(), self.instances.located(release));
         self.blocking(move |instances| instances.preflight(&service, &release)).await
     }
 
@@ -186,7 +186,7 @@ impl DeploymentExecutor for ProcessExecutor {
     }
 
     async fn provision(&self, _: &EffectId, wanted: Provision<'_>) -> Result<Vec<Instance>, PortError> {
-        let release = Arc::new(wanted.release.clone());
+        let release = Arc::new(self.instances.located(wanted.release));
         let each = wanted.instances.iter().map(|id| Wanted {
             id: id.clone(),
             service: wanted.service.clone(),
@@ -198,7 +198,7 @@ impl DeploymentExecutor for ProcessExecutor {
     }
 
     async fn start_workers(&self, _: &EffectId, wanted: StartWorkers<'_>) -> Result<(), PortError> {
-        let release = Arc::new(wanted.release.clone());
+        let release = Arc::new(self.instances.located(wanted.release));
         let each = wanted.workers.iter().map(|worker| Wanted {
             id: worker.id.clone(),
             service: wanted.service.clone(),
@@ -279,6 +279,19 @@ impl DeploymentExecutor for ProcessExecutor {
 impl Instances {
     fn root(&self) -> PathBuf {
         self.settings.state_directory.join("instances")
+    }
+
+    /// A release as it lies here: a state directory that was restored from a backup, or moved, has it at the same place
+    /// within itself, whatever the record names.
+    fn located(&self, release: &Release) -> Release {
+        let parts: Vec<_> = release.directory.iter().collect();
+        let within = parts
+            .iter()
+            .rposition(|part| *part == "releases")
+            .map(|at| parts[at..].iter().collect::<PathBuf>());
+        let own = within.map(|within| self.settings.state_directory.join(within)).filter(|own| own.is_dir());
+        let directory = own.unwrap_or_else(|| release.directory.clone());
+        Release { directory, ..release.clone() }
     }
 
     /// What the plan of an instance says of its state directory.

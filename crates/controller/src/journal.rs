@@ -23,7 +23,7 @@ pub use memory::MemoryJournal;
 pub use record::{RECORD_FORMAT, Record};
 pub use retention::{Pruned, Retention};
 pub use sqlite::SqliteJournal;
-pub use sqlite::read::latest;
+pub use sqlite::read::{latest, services};
 pub use sqlite::transfer::{TransferError, Transferred, export, import};
 pub use sqlite::verify::{Fault, Verification, verify};
 

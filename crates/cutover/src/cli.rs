@@ -2,6 +2,7 @@
 
 mod abort;
 mod bring;
+mod backup;
 mod config_check;
 mod confirm;
 mod console;
@@ -9,6 +10,7 @@ mod console;
 mod crash_points;
 mod demo;
 mod deploy;
+mod doctor;
 mod environment;
 mod exec;
 pub(crate) mod exit;
@@ -20,6 +22,7 @@ mod init;
 mod instance;
 mod journal;
 mod logs;
+mod passphrase;
 mod place;
 mod printer;
 mod progress;
@@ -27,6 +30,7 @@ mod promote;
 mod proxy;
 mod resolve;
 mod restart;
+mod restore;
 mod rollback;
 mod sample_application;
 mod scale;
@@ -100,6 +104,9 @@ Administration:
   init                 Write a first cutover.toml here
   config check         Check a cutover.toml without deploying it
   journal              Check what was recorded (verify), take it elsewhere (export, import)
+  doctor               Look for what keeps cutover from working well on this host, with advice
+  backup FILE          Write journal, releases and, encrypted, secrets into one file
+  restore FILE         Bring a backup into an empty state directory; starts nothing before you say so
   demo                 Show it all on this machine, under load, in half a minute
 
 Options:
@@ -137,6 +144,9 @@ enum Verb {
     /// Check what was recorded, take it elsewhere, bring it back
     #[command(subcommand)]
     Journal(journal::Journal),
+    Doctor(doctor::Doctor),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     Demo(demo::Demo),
     #[command(hide = true)]
     Generate(generate::Generate),
@@ -192,6 +202,9 @@ pub(crate) fn run() -> ExitCode {
         Verb::Init(verb) => verb.run(&printer),
         Verb::Config(verb) => verb.run(&printer),
         Verb::Journal(verb) => verb.run(&printer),
+        Verb::Doctor(verb) => runtime(verb.run(&printer)),
+        Verb::Backup(verb) => verb.run(&printer),
+        Verb::Restore(verb) => verb.run(&printer),
         Verb::Demo(verb) => verb.run(&printer),
         Verb::Instance(verb) => verb.run(),
         Verb::Console(verb) => verb.run(),

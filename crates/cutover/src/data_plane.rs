@@ -68,12 +68,7 @@ pub(crate) enum DataPlaneError {
 
 impl DataPlane {
     /// With the name of a unit, systemd is asked to start that one instead.
-    pub(crate) fn new(
-        state: StateDirectory,
-        program: PathBuf,
-        workers: usize,
-        unit: Option<String>,
-    ) -> Self {
+    pub(crate) fn new(state: StateDirectory, program: PathBuf, workers: usize, unit: Option<String>) -> Self {
         let router = EmbeddedRouter::new(state.proxy_socket());
         let unit = unit.map(|name| ProxyUnit::new(name, &state));
         let hold = Hold { wanted: Arc::default(), router: router.clone(), workers, unit: unit.clone() };

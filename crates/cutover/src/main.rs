@@ -3,9 +3,11 @@
 //! Only this crate reads arguments and environment, prints and exits. `wiring` puts the rooms together.
 
 mod api;
+mod backup;
 mod cli;
 mod config;
 mod data_plane;
+mod doctor;
 mod setup;
 mod state_directory;
 mod upload;

@@ -120,7 +120,8 @@ impl World {
         processes.live = state.live_directory();
         let executor = ProcessExecutor::new(processes, lock.clone()).map_err(|error| refused(&error))?;
         let restoration = Restoration::needed(&journal, &executor).await.map_err(|error| refused(&error))?;
-        let mut data_plane = DataPlane::new(state.clone(), settings.program, settings.workers, settings.proxy_unit);
+        let mut data_plane =
+            DataPlane::new(state.clone(), settings.program, settings.workers, settings.proxy_unit);
         let http = data_plane.ensure(&settings.http, restoration.is_needed()).await?;
         warn_if_elsewhere(&settings.http, &http);
         let executor = Arc::new(executor);

@@ -112,7 +112,8 @@ fn the_image_of_a_host_gets_files_and_no_command_is_run() {
     let changed = std::fs::read_to_string(&unit).unwrap().replace("RestartSec=2s", "RestartSec=9s");
     std::fs::write(&unit, changed).unwrap();
     let found = setup(image.path(), &["--dry-run"]).exits(0).json();
-    let differs: Vec<_> = found["steps"].as_array().unwrap().iter().filter(|step| step["needed"] == true).collect();
+    let differs: Vec<_> =
+        found["steps"].as_array().unwrap().iter().filter(|step| step["needed"] == true).collect();
     assert_eq!(differs.len(), 1, "{found:#}");
     assert_eq!(differs[0]["differs"], "has `RestartSec=9s`, shall have `RestartSec=2s`");
     setup(image.path(), &["--yes"]).exits(0);
@@ -164,11 +165,16 @@ fn every_verb_that_help_tells_of_has_a_page_and_each_shell_its_completion() {
     assert!(verbs.len() >= 17 && verbs.contains(&"setup"), "{verbs:?}");
     for verb in &verbs {
         let page = directory.path().join(format!("share/man/man1/cutover-{verb}.1"));
-        let text = std::fs::read_to_string(&page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
+        let text =
+            std::fs::read_to_string(&page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
         let name = format!("cutover\\-{}", verb.replace('-', "\\-"));
         assert!(text.contains(&name) && text.contains(".SH OPTIONS"), "{text}");
     }
-    for file in ["bash-completion/completions/cutover", "zsh/site-functions/_cutover", "fish/vendor_completions.d/cutover.fish"] {
+    for file in [
+        "bash-completion/completions/cutover",
+        "zsh/site-functions/_cutover",
+        "fish/vendor_completions.d/cutover.fish",
+    ] {
         let text = std::fs::read_to_string(directory.path().join("share").join(file)).unwrap();
         assert!(verbs.iter().all(|verb| text.contains(verb)), "{file}");
     }

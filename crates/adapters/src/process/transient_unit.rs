@@ -90,7 +90,9 @@ mod tests {
         let unit = |words: &[String]| words.iter().find(|word| word.starts_with("--unit=")).cloned();
         assert!(unit(&first).unwrap().starts_with("--unit=cutover-instance-shop-1-"));
         assert_ne!(unit(&first), unit(&second));
-        assert!(first.contains(&"KillMode=process".to_owned()) && first.contains(&"TimeoutStopSec=11".to_owned()));
+        assert!(
+            first.contains(&"KillMode=process".to_owned()) && first.contains(&"TimeoutStopSec=11".to_owned())
+        );
         assert!(first.last().unwrap().ends_with("/a$$HOME"));
         assert_eq!(first[first.len() - 4..][..3], ["/usr/local/bin/cutover", "instance", "--directory"]);
     }

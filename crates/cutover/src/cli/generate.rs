@@ -61,8 +61,13 @@ fn pages(verb: &Command, name: &str, pages: &mut Vec<(PathBuf, Vec<u8>)>) -> Res
     // Its own name is `cutover-config-check` there; `cutover config check` is what one types.
     let described = verb.clone().display_name(name.to_owned()).help_template(PLAIN);
     let mut text = Vec::new();
-    let page = Man::new(described).title(name.to_uppercase()).manual("cutover").source(concat!("cutover ", env!("CARGO_PKG_VERSION"))).date("");
-    page.render(&mut text).map_err(|error| Failure::bug(format!("the page `{name}` cannot be made: {error}")))?;
+    let page = Man::new(described)
+        .title(name.to_uppercase())
+        .manual("cutover")
+        .source(concat!("cutover ", env!("CARGO_PKG_VERSION")))
+        .date("");
+    page.render(&mut text)
+        .map_err(|error| Failure::bug(format!("the page `{name}` cannot be made: {error}")))?;
     pages.push((Path::new("share/man/man1").join(format!("{name}.1")), text));
     let below = verb.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help");
     for verb in below {

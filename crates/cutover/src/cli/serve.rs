@@ -75,7 +75,8 @@ impl Instances {
 
     /// As a unit of the system's own manager, what it starts would be in the unit's control group and sandbox.
     fn here() -> Self {
-        let started = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+        let started =
+            std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
         if started && rustix::process::geteuid().is_root() { Self::Systemd } else { Self::Direct }
     }
 }
@@ -97,6 +98,7 @@ impl Serve {
     pub(crate) fn run(self, printer: &Printer) -> Result<Exit, Failure> {
         #[cfg(feature = "crash-points")]
         crate::cli::crash_points::arm()?;
+        crate::cli::restore::refuse_to_serve(&self.place.here("cutover serve")?)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.map_err(|error| Failure::bug(format!("cannot start a runtime: {error}")))?;
         let program = std::env::current_exe();

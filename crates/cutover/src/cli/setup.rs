@@ -47,9 +47,10 @@ impl From<SetupError> for Failure {
     fn from(error: SetupError) -> Self {
         let exit = match &error {
             SetupError::Path { .. } => Exit::Usage,
-            SetupError::NotRoot | SetupError::NoSystemd | SetupError::File { .. } | SetupError::Command { .. } => {
-                Exit::Refused
-            }
+            SetupError::NotRoot
+            | SetupError::NoSystemd
+            | SetupError::File { .. }
+            | SetupError::Command { .. } => Exit::Refused,
         };
         Self { exit, message: error.to_string(), hint: error.hint().map(Into::into) }
     }
@@ -64,7 +65,9 @@ impl Setup {
         }
         let plan = self.plan()?;
         if plan.is_done() {
-            printer.result(&object(&plan, false), || "everything is as it shall be; there is nothing to do".to_owned());
+            printer.result(&object(&plan, false), || {
+                "everything is as it shall be; there is nothing to do".to_owned()
+            });
             return Ok(Exit::Done);
         }
         if self.dry_run {
@@ -143,7 +146,9 @@ fn text(plan: &Plan) -> String {
 
 fn name(deed: &Deed) -> String {
     match deed {
-        Deed::Install { from, to } => format!("{:<9}  {} (from {})", kind(deed), to.display(), from.display()),
+        Deed::Install { from, to } => {
+            format!("{:<9}  {} (from {})", kind(deed), to.display(), from.display())
+        }
         Deed::Write { path, .. } | Deed::Remove { path } => format!("{:<9}  {}", kind(deed), path.display()),
         Deed::WriteAll { what, files } => {
             let paths = files.iter().map(|(path, _)| path);

@@ -12,7 +12,8 @@ use crate::setup::layout::{Layout, SetupError, USER};
 
 /// Whether it is there with this text and mode.
 pub(super) fn has_text(path: &Path, text: &[u8], mode: u32) -> bool {
-    let found = fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o7777 == mode);
+    let found =
+        fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o7777 == mode);
     found && fs::read(path).is_ok_and(|present| present == text)
 }
 

@@ -38,11 +38,15 @@ pub(crate) enum SetupError {
 impl SetupError {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NotRoot => Some("`sudo cutover setup` here, `cutover setup --host root@HOST` for another host"),
+            Self::NotRoot => {
+                Some("`sudo cutover setup` here, `cutover setup --host root@HOST` for another host")
+            }
             Self::NoSystemd => Some(
                 "have yours run `cutover serve`, which starts its own proxy; `--prefix DIR` writes the files for an image",
             ),
-            Self::Path { .. } => Some("choose one of letters, digits and `/ . _ -`, such as `/var/lib/cutover`"),
+            Self::Path { .. } => {
+                Some("choose one of letters, digits and `/ . _ -`, such as `/var/lib/cutover`")
+            }
             Self::File { .. } => None,
             Self::Command { .. } => Some("mend that and run `cutover setup` again: it goes on where it is"),
         }

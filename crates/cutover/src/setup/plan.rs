@@ -87,7 +87,8 @@ impl Plan {
             let link = Step { deed: Deed::Link { path, to }, need: Need::when(!is_there) };
             plan.steps.extend([binary, sysusers, tmpfiles, proxy, controller, link, pages, completions]);
             plan.remarks.push(
-                "user and directories are made by systemd when the image starts, and so is the controller".to_owned(),
+                "user and directories are made by systemd when the image starts, and so is the controller"
+                    .to_owned(),
             );
             return Ok(plan);
         }
@@ -144,7 +145,10 @@ fn install(layout: &Layout, from: PathBuf) -> Result<Step, SetupError> {
         _ if layout.prefix.is_some() => Need::Differs("is another build".to_owned()),
         _ => {
             let version = host::version_of(&to);
-            Need::Differs(format!("is {} in another build", version.as_deref().unwrap_or("something that is not cutover")))
+            Need::Differs(format!(
+                "is {} in another build",
+                version.as_deref().unwrap_or("something that is not cutover")
+            ))
         }
     };
     Ok(Step { deed: Deed::Install { from, to }, need })

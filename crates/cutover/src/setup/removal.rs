@@ -46,7 +46,10 @@ impl Plan {
         let former = layout.binary().with_extension("former");
         let programs = [former, layout.binary()].into_iter().filter(|path| is_there(path));
         steps.extend(programs.map(|path| open(Deed::Remove { path })));
-        let remarks = vec![format!("`{}` and the user `cutover` stay: they are yours to delete", layout.state.display())];
+        let remarks = vec![format!(
+            "`{}` and the user `cutover` stay: they are yours to delete",
+            layout.state.display()
+        )];
         Ok(Self { steps, remarks })
     }
 }

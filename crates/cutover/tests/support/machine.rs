@@ -71,7 +71,12 @@ impl Machine {
         let mut command = Command::new("nsenter");
         command.args(["--target", &first.to_string(), "--mount", "--uts", "--ipc", "--net", "--pid", "--"]);
         // Of this process's environment nothing is of use in there.
-        command.args(["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]);
+        command.args([
+            "env",
+            "-i",
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG=C.UTF-8",
+        ]);
         command.args(["sh", "-c", script]).stdin(Stdio::null()).current_dir("/");
         command.output().ok().map(Into::into)
     }

@@ -21,6 +21,18 @@ pub fn latest(path: &Path, service: &ServiceName) -> Result<Option<Latest>, Jour
     latest_of(&connection, path, service)
 }
 
+/// Every service of the journal `path`, by name, read from outside.
+///
+/// # Errors
+/// If it cannot be opened, or another version wrote it.
+pub fn services(path: &Path) -> Result<Vec<ServiceName>, JournalError> {
+    let connection = open::connect_read_only(path).map_err(|fault| fault.told(path))?;
+    let told = |error: rusqlite::Error| StoreFault::from(error).told(path);
+    let mut statement = connection.prepare("SELECT service FROM latest ORDER BY service").map_err(told)?;
+    let names = statement.query_map([], |row| row.get::<_, String>(0)).map_err(told)?;
+    names.map(|name| service_name(&name.map_err(told)?).map_err(|fault| fault.told(path))).collect()
+}
+
 fn latest_of(
     connection: &Connection,
     path: &Path,

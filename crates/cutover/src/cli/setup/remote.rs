@@ -21,7 +21,8 @@ umask 077 && mkdir "$2" && cat > "$2/cutover" && chmod 700 "$2/cutover"
 "#;
 
 /// Runs it and leaves nothing of it, however it ends.
-const RUN: &str = r#"directory="$1"; shift; "$directory/cutover" "$@"; code=$?; rm -rf "$directory"; exit $code"#;
+const RUN: &str =
+    r#"directory="$1"; shift; "$directory/cutover" "$@"; code=$?; rm -rf "$directory"; exit $code"#;
 
 impl Setup {
     pub(super) async fn run_there(&self, remote: &Remote, printer: &Printer) -> Result<Exit, Failure> {
