@@ -1,8 +1,8 @@
 //! The command line: one verb, one file.
 
 mod abort;
-mod bring;
 mod backup;
+mod bring;
 mod config_check;
 mod confirm;
 mod console;

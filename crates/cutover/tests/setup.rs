@@ -54,6 +54,9 @@ fn a_host_is_made_ready_and_restarts_of_units_and_of_the_host_lose_nothing() {
     machine.run("runuser -u daemon -- cutover status --state-dir /var/lib/cutover").exits(0);
     machine.run("runuser -u games -- cutover status --state-dir /var/lib/cutover").exits(3);
 
+    let said = machine.run("cd /srv/shop && cutover exec -- id -un").exits(0);
+    assert_eq!(said.out.trim(), "nobody");
+
     // Each instance has a unit of its own, and what is done to the controller's does not touch it.
     let program = machine.run("cat /var/lib/cutover/instances/*/program.json").exits(0).out;
     let unit = machine.run("systemctl list-units --plain --no-legend 'cutover-instance-*'").exits(0).out;
@@ -83,6 +86,15 @@ fn a_host_is_made_ready_and_restarts_of_units_and_of_the_host_lose_nothing() {
         });
         machine.eventually("curl -sf http://127.0.0.1:8080/", |said| said.out.contains("v2"));
     }
+    machine.run("systemctl start cutover.service").exits(0);
+    machine.eventually("cutover doctor", |said| said.out.contains("✓ units                cutover.service is active"));
+    // A killed supervisor is replaced, and its program goes on.
+    let program = machine.run("cat /var/lib/cutover/instances/*green*/program.json").exits(0).out;
+    let pid = "sed -n 's/.*\"pid\": \\([0-9]*\\).*/\\1/p' /var/lib/cutover/instances/*green*/supervisor.json";
+    let supervisor = machine.run(pid).exits(0).out;
+    machine.run(&format!("kill -KILL {}", supervisor.trim())).exits(0);
+    machine.eventually(pid, |said| said.exit == 0 && said.out != supervisor && !said.out.trim().is_empty());
+    assert_eq!(machine.run("cat /var/lib/cutover/instances/*green*/program.json").exits(0).out, program);
 
     // After a restart of the host what was live is, and no client ever got an error for an answer.
     machine.reboot();

@@ -3,7 +3,6 @@
 mod remote;
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -11,6 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::api::VERSION;
+use crate::cli::confirm::confirm;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::generate::extras;
 use crate::cli::place::Place;
@@ -76,7 +76,7 @@ impl Setup {
         }
         printer.talk(&text(&plan));
         if !self.yes {
-            confirm(printer)?;
+            confirm(printer, "that would be done", "nothing was done")?;
         }
         let open: Vec<&Step> = plan.steps.iter().filter(|step| step.need.is_open()).collect();
         for (number, step) in open.iter().enumerate() {
@@ -109,20 +109,6 @@ impl Setup {
                  root can do)"
             ),
         }
-    }
-}
-
-fn confirm(printer: &Printer) -> Result<(), Failure> {
-    if printer.is_json() || !printer.is_terminal() || !std::io::stdin().is_terminal() {
-        return Err(Failure::usage("nobody is here to say yes, so nothing was done")
-            .hint("`--yes` says that it is meant, `--dry-run` only shows it"));
-    }
-    printer.talk("type `yes` to do it, anything else leaves everything as it is:");
-    let mut answer = String::new();
-    let _ = std::io::stdin().read_line(&mut answer);
-    match answer.trim() {
-        "yes" => Ok(()),
-        _ => Err(Failure::new(Exit::Refused, "nothing was done")),
     }
 }
 
