@@ -17,6 +17,8 @@ set -e
 mount -t tmpfs tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
+# What systemd-nspawn keeps there it removes when the machine starts anew, and never from a disk.
+mount -t tmpfs tmpfs /run
 cd "$1/root"
 rm -rf etc/systemd/system/*.wants etc/fstab var/lib/cutover usr/local/bin/cutover
 exec systemd-nspawn --quiet --directory "$1/root" --boot --register=no --keep-unit --private-network \
