@@ -11,18 +11,24 @@ use std::time::Instant;
 
 use super::{CUTOVER, PATIENCE, Said, wait_until};
 
-/// Makes the root and becomes the container: scratch directory, directory of the binary.
+/// Makes the root and holds the container: scratch directory, directory of the binary.
 const BOOT: &str = r#"
 set -e
 mount -t tmpfs tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
-# What systemd-nspawn keeps there it removes when the machine starts anew, and never from a disk.
-mount -t tmpfs tmpfs /run
 cd "$1/root"
 rm -rf etc/systemd/system/*.wants etc/fstab var/lib/cutover usr/local/bin/cutover
-exec systemd-nspawn --quiet --directory "$1/root" --boot --register=no --keep-unit --private-network \
-    --machine cutover-test --console=read-only --link-journal=no --bind-ro="$2" systemd.unit=multi-user.target
+while :; do
+    systemd-nspawn --quiet --directory "$1/root" --boot --register=no --keep-unit --private-network \
+        --machine cutover-test --console=read-only --link-journal=no --bind-ro="$2" systemd.unit=multi-user.target &
+    trap "kill -TERM $!" TERM
+    while kill -0 $! 2>/dev/null; do
+        wait $! && code=0 || code=$?
+    done
+    # So it says that the machine wants to be started again.
+    [ "$code" -eq 133 ] || exit 0
+done
 "#;
 
 /// The host, until it is dropped.
@@ -63,9 +69,11 @@ impl Machine {
 
     /// The first process of the container; none while it starts.
     fn first_process(&self) -> Option<u32> {
-        let pid = self.container.id();
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-        children.split_whitespace().next()?.parse().ok()
+        let child = |pid: u32| {
+            let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+            children.split_whitespace().next()?.parse().ok()
+        };
+        child(child(self.container.id())?)
     }
 
     fn try_run(&self, script: &str) -> Option<Said> {
