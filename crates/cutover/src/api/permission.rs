@@ -54,10 +54,6 @@ const RULES: &[Rule] = &[
     rule(Method::POST, "/v1/unfreeze", &["unfreeze"]),
     rule(Method::GET, "/v1/services/{service}/logs", &["logs"]),
     rule(Method::GET, "/v1/services/{service}/commands", &["history"]),
-    rule(Method::POST, "/v1/services/{service}/freeze", &["freeze"]),
-    rule(Method::POST, "/v1/services/{service}/unfreeze", &["unfreeze"]),
-    rule(Method::POST, "/v1/freeze", &["freeze"]),
-    rule(Method::POST, "/v1/unfreeze", &["unfreeze"]),
     rule(Method::POST, "/v1/shutdown", &["shutdown"]),
 ];
 
