@@ -181,7 +181,8 @@ impl DeploymentManager {
             let event = found.event(self.term, &handle.snapshots.borrow().state);
             let (reply, answer) = oneshot::channel();
             // A loop that has ended has nothing to put right.
-            let request = Wish::Request(Request { event, seen: Some(seen), rescues: false, reply });
+            let request = Request { event, seen: Some(seen), rescues: false, reply };
+            let request = Wish::Request(Box::new(request));
             let Ok(()) = handle.wishes.send(request).await else { continue };
             if let Ok(Err(_)) = answer.await {
                 left.push(handle);

@@ -66,7 +66,7 @@ pub(crate) struct Request {
 /// What a loop is asked from outside.
 pub(crate) enum Wish {
     /// To decide.
-    Request(Request),
+    Request(Box<Request>),
     /// To end, once what it has started or stopped is done.
     End,
 }

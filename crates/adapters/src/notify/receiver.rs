@@ -114,6 +114,8 @@ fn post_now(url: &str, headers: &[(&'static str, String)], body: &str) -> Result
     match request.send(body) {
         Ok(answer) if answer.status().is_success() => Ok(()),
         Ok(answer) => Err(format!("it answered {}", answer.status())),
+        Err(ureq::Error::Io(error)) => Err(error.to_string()),
+        Err(ureq::Error::Timeout(_)) => Err(format!("it did not answer within {} s", HTTP_TIMEOUT.as_secs())),
         // The address may be a secret, and some errors quote it.
         Err(error) => Err(error.to_string().replace(url, "…")),
     }

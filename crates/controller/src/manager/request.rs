@@ -335,7 +335,8 @@ impl DeploymentManager {
             Some(reason) => RequestError::NoControl { service: service.clone(), reason: reason.clone() },
             None => RequestError::Ending,
         };
-        let sent = handle.wishes.send(Wish::Request(Request { event, seen: None, rescues, reply })).await;
+        let request = Box::new(Request { event, seen: None, rescues, reply });
+        let sent = handle.wishes.send(Wish::Request(request)).await;
         sent.map_err(|_| gone())?;
         match answer.await.map_err(|_| gone())? {
             Ok(snapshot) => Ok(snapshot),
