@@ -224,7 +224,8 @@ impl Outside {
         for one in &working {
             for other in &working {
                 let same = (&one.0, &one.1) == (&other.0, &other.1);
-                if !same && !(one.2 && other.2) {
+                let may_overlap = one.2 && other.2;
+                if !(same || may_overlap) {
                     return Err(format!("workers of two releases run: {working:?}"));
                 }
             }

@@ -1,4 +1,4 @@
-//! A PostgreSQL of the test's own: on a unix socket in a directory that goes away with it.
+//! A database server of the test's own: on a unix socket in a directory that goes away with it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,7 @@ impl Drop for Postgres {
     }
 }
 
-/// A program of the newest PostgreSQL that Debian's packages have installed.
+/// A program of the newest version that Debian's packages have installed.
 fn program(name: &str) -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let found = versions.map(|version| version.path().join("bin").join(name)).filter(|file| file.exists());
