@@ -65,7 +65,7 @@ impl Local {
         let reading = match source.clone() {
             ArtifactSource::Directory(root) => spawn_blocking(move || Self::tree(&root, &counting)),
             ArtifactSource::Archive { path, sha256 } => {
-                spawn_blocking(move || Self::archive(path, sha256.as_ref(), &counting))
+                spawn_blocking(move || Self::archive(&path, sha256.as_ref(), &counting))
             }
             ArtifactSource::Url { .. } | ArtifactSource::Uploaded { .. } => return Ok(None),
         };
@@ -104,12 +104,12 @@ impl Local {
         Ok(Self { offer: Offer::Tree { manifest }, places })
     }
 
-    fn archive(path: PathBuf, wanted: Option<&Checksum>, read: &AtomicU64) -> Result<Self, PrepareError> {
-        let place = Place::of(path.clone()).map_err(|error| host(&path, error))?;
-        let file = File::open(&path).map_err(|error| host(&path, error))?;
+    fn archive(path: &Path, wanted: Option<&Checksum>, read: &AtomicU64) -> Result<Self, PrepareError> {
+        let place = Place::of(path.to_owned()).map_err(|error| host(path, error))?;
+        let file = File::open(path).map_err(|error| host(path, error))?;
         let mut counted = Counted { file, read };
         let (size, sha256) =
-            cutover_adapters::release_store::checksum(&mut counted).map_err(|error| host(&path, error))?;
+            cutover_adapters::release_store::checksum(&mut counted).map_err(|error| host(path, error))?;
         if size != place.size || !place.is_as_it_was() {
             return Err(wrong(
                 format!("`{}` was changed while it was read", path.display()),
