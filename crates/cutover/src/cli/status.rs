@@ -56,7 +56,10 @@ impl Status {
                     let disagreement = several::disagreement(&parts);
                     let clear = if self.watch && printer.is_terminal() { HOME_AND_CLEAR } else { "" };
                     printer.stream().write_all(clear.as_bytes()).ok();
-                    let about = json!({ "agree": disagreement.is_none() });
+                    // Who has not answered has not agreed.
+                    let all_answered = parts.iter().all(|part| part.result.is_ok());
+                    let agree = (disagreement.is_some() || all_answered).then_some(disagreement.is_none());
+                    let about = json!({ "agree": agree });
                     several::show(printer, &parts, about, disagreement.as_deref())
                 }
             };
