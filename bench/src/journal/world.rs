@@ -122,6 +122,10 @@ impl TrafficRouter for World {
         Ok(Applied::Routed(receipt(route, Timestamp::default())))
     }
 
+    async fn forget(&self, _: &ServiceName) -> Result<(), RouterError> {
+        Ok(())
+    }
+
     async fn observe(&self) -> Result<Vec<Routed>, RouterError> {
         let routed =
             |present: &Present| Routed { service: present.service.clone(), route: present.route.clone() };
@@ -144,6 +148,10 @@ impl HealthValidator for World {
 impl ReleaseStore for World {
     async fn prepare(&self, _: &DeploymentSpec) -> Result<Release, PrepareError> {
         Err(PrepareError::Wrong { reason: "nothing is deployed here".to_owned(), hint: None })
+    }
+
+    async fn find(&self, _: &ServiceName, _: &ReleaseId) -> Result<Option<Release>, PortError> {
+        Ok(None)
     }
 
     async fn observe(&self) -> Result<Vec<ReleaseId>, PortError> {

@@ -9,7 +9,7 @@ use cutover_core::receipt::Receipt;
 use cutover_core::routing::{ServicePatch, ServiceRoute, TableDocument};
 use cutover_core::service::ObservedRoute;
 use cutover_core::statistics::Statistics;
-use cutover_core::{InstanceId, PerEnvironment};
+use cutover_core::{InstanceId, PerEnvironment, ServiceName};
 use hyper::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -147,6 +147,19 @@ impl TrafficRouter for EmbeddedRouter {
     async fn apply(&self, route: &ServiceRoute) -> Result<Applied, RouterError> {
         let receipts = self.change(Method::PUT, &[route]).await?;
         receipts.into_iter().next().map(Applied::Routed).ok_or_else(without_receipt)
+    }
+
+    async fn forget(&self, service: &ServiceName) -> Result<(), RouterError> {
+        within(async {
+            let path = format!("/v1/services/{service}");
+            let reply = self.0.send::<()>(Method::DELETE, &path, None).await?;
+            // One that it does not know is forgotten already.
+            if matches!(reply.status, StatusCode::OK | StatusCode::NOT_FOUND) {
+                return Ok(());
+            }
+            Err(self.refusal(reply).await)
+        })
+        .await
     }
 
     async fn observe(&self) -> Result<Vec<Routed>, RouterError> {

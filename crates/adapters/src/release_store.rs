@@ -229,6 +229,12 @@ impl ReleaseStore for DirectoryStore {
         found.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(failed("look at the releases"))
     }
 
+    async fn find(&self, service: &ServiceName, id: &ReleaseId) -> Result<Option<Release>, PortError> {
+        let (directory, id) = (self.releases.join(service.as_str()).join(id.as_str()), id.clone());
+        let found = spawn_blocking(move || presence::find(&directory, &id)).await;
+        found.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(failed("look at the release"))
+    }
+
     async fn prune(
         &self,
         service: &ServiceName,

@@ -9,9 +9,11 @@ mod promote;
 mod request;
 mod room;
 mod tidy;
+mod way_back;
 
 pub use freeze::Until;
 pub use moves::MoveOptions;
+pub use way_back::FormerRelease;
 pub use request::{RequestError, SubmitOptions, Submitted};
 pub use tidy::{Keep, Tidied};
 

@@ -60,6 +60,7 @@ impl Performer {
             Effect::AwaitHealthy { .. }
             | Effect::Shift { .. }
             | Effect::Drain { .. }
+            | Effect::Unroute
             | Effect::Prioritise { .. } => None,
         }
     }
@@ -94,6 +95,7 @@ impl Performer {
                 let ids: Vec<InstanceId> = workers.iter().map(|worker| worker.id.clone()).collect();
                 self.ports.executor.stop(&pending.id, &ids).await.map(|()| Answer::WorkersStopped)
             }
+            Effect::Unroute => self.unroute().await,
             Effect::Prioritise { live, idle } => {
                 self.ports.executor.prioritise(live, idle).await.map(|()| Answer::Prioritised)
             }
@@ -124,6 +126,20 @@ impl Performer {
                     tracing::warn!(service = %self.service, reason, "the router cannot be reached, asking again");
                 }
                 Ok(Applied::Pending) => {}
+            }
+            tokio::time::sleep(ROUTER_PAUSE).await;
+        }
+    }
+
+    /// Asks until the router has forgotten the service, or refuses.
+    async fn unroute(&self) -> Result<Answer, PortError> {
+        loop {
+            match self.ports.router.forget(&self.service).await {
+                Ok(()) => return Ok(Answer::Unrouted),
+                Err(RouterError::Refused(reason)) => return Err(PortError::new(reason)),
+                Err(RouterError::Unreachable(reason)) => {
+                    tracing::warn!(service = %self.service, reason, "the router cannot be reached, asking again");
+                }
             }
             tokio::time::sleep(ROUTER_PAUSE).await;
         }

@@ -264,6 +264,13 @@ pub trait TrafficRouter: Send + Sync {
     /// If the router refused it, for example because it has seen a newer epoch, or cannot be reached.
     async fn apply(&self, route: &ServiceRoute) -> Result<Applied, RouterError>;
 
+    /// Routes the service no more; one that is not routed counts as forgotten. Its last epoch is remembered, and an
+    /// older one refused.
+    ///
+    /// # Errors
+    /// If the router refused it or cannot be reached.
+    async fn forget(&self, service: &ServiceName) -> Result<(), RouterError>;
+
     /// The weights as they really are.
     ///
     /// # Errors
@@ -306,6 +313,12 @@ pub trait ReleaseStore: Send + Sync {
     /// # Errors
     /// [`PrepareError`], with nothing kept.
     async fn prepare(&self, spec: &DeploymentSpec) -> Result<Release, PrepareError>;
+
+    /// A release as it was made, if it is still present and whole.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    async fn find(&self, service: &ServiceName, release: &ReleaseId) -> Result<Option<Release>, PortError>;
 
     /// Every release that is present and whole, as far as that can be seen without reading all of it.
     ///

@@ -23,6 +23,6 @@ pub use freeze::{Circumstances, Freeze, WindowVerdict};
 pub use invariants::InvariantViolation;
 pub use readiness::Readiness;
 pub use resolve::{Way, WayOut};
-pub use state::{Clearing, Health, Instance, Leaving, Recovery, ServiceState, Slot, Stopped};
+pub use state::{Clearing, Health, Instance, Leaving, Recovery, Removal, ServiceState, Slot, Stopped};
 pub use step::{Refusal, Transition, Watched, step};
 pub use workers::{WatchedWorkers, WorkerInstance, Workers};

@@ -227,3 +227,92 @@ fn nothing_of_it_is_for_a_service_that_never_was_live() {
     assert_eq!(world.scale(2), Err(Refusal::NothingIsLive));
     assert!(matches!(world.stop(StopScope::Service), Err(Refusal::NothingToStop { .. })));
 }
+
+#[test]
+fn a_removed_service_is_routed_no_more_and_begins_anew_with_a_newer_epoch() {
+    let mut world = World::settled(&["v1", "v2"]);
+    world.happens(&Event::RemoveRequested { actor: "bob".to_owned() }).unwrap();
+    assert!(matches!(world.deploy("v3"), Err(Refusal::BeingRemoved { .. })));
+    assert!(!world.state.rollback_readiness(world.now).ready);
+    while !world.state.pending.is_empty() {
+        let pending = world.state.pending.first().cloned().unwrap();
+        let answer = world.outside.perform(&pending);
+        world.answer(&pending, answer);
+        assert_eq!(world.outside.check(), Ok(()));
+    }
+    assert!(world.outside.running.is_empty() && world.outside.route.is_none());
+    assert!(world.state.removal.as_ref().unwrap().done);
+    assert!(matches!(
+        world.happens(&Event::RemoveRequested { actor: String::new() }),
+        Err(Refusal::Removed { .. })
+    ));
+    world.restart();
+    world.go_well();
+    assert!(world.outside.route.is_none(), "nothing brings it back");
+    let epoch = world.state.epoch;
+    world.deploy("v1").unwrap();
+    world.go_well();
+    assert_eq!((world.live_version(), world.state.removal.as_ref()), (Some("v1"), None));
+    assert!(world.state.epoch > epoch);
+}
+
+#[test]
+fn a_removal_that_the_router_does_not_answer_is_tried_again_also_by_the_next_controller() {
+    let mut world = World::settled(&["v1"]);
+    world.happens(&Event::RemoveRequested { actor: "bob".to_owned() }).unwrap();
+    for kind in ["shift", "drain", "retire"] {
+        world.goes_well(kind);
+    }
+    world.fails("unroute");
+    world.restart_in_term(2, None);
+    assert_eq!(world.outside.running.len(), 0);
+    world.wait();
+    world.go_well();
+    assert!(world.outside.route.is_none() && world.state.removal.as_ref().unwrap().done);
+}
+
+fn rollback_to(world: &mut World, version: &str) -> Result<service_world::Happened, Refusal> {
+    let (deployment, actor) = (format!("to-{version}").parse().unwrap(), "bob".to_owned());
+    let release = Box::new(service_world::release(version));
+    world.happens(&Event::RollbackToRequested { deployment, actor, release })
+}
+
+#[test]
+fn a_rollback_to_any_kept_release_passes_its_gates_in_the_idle_slot_first() {
+    let mut world = World::settled(&["v1", "v2", "v3"]);
+    assert!(matches!(rollback_to(&mut world, "v3"), Err(Refusal::AlreadyLive { .. })));
+    rollback_to(&mut world, "v1").unwrap();
+    while world.state.deployment.is_some() {
+        assert_eq!(world.outside.check(), Ok(()));
+        let pending = world.state.pending.first().cloned().unwrap();
+        let answer = world.outside.perform(&pending);
+        world.answer(&pending, answer);
+    }
+    world.go_well();
+    assert_eq!((world.live_version(), world.last_closed().kind), (Some("v1"), DeploymentKind::Rollback));
+    assert_eq!(world.outside.running.len(), 1);
+}
+
+#[test]
+fn a_rollback_to_a_release_that_does_not_start_puts_the_former_one_back() {
+    let mut world = World::settled(&["v1", "v2", "v3"]);
+    rollback_to(&mut world, "v1").unwrap();
+    for kind in ["drain", "shift", "retire", "provision"] {
+        world.goes_well(kind);
+    }
+    world.fails("healthy");
+    world.go_well();
+    assert_eq!(world.live_version(), Some("v3"));
+    assert_eq!(world.version_on(world.state.idle()), Some("v2"));
+    assert!(world.state.rollback_readiness(world.now).ready);
+}
+
+#[test]
+fn a_rollback_to_the_warm_release_is_one_shift_and_one_during_a_deployment_is_refused() {
+    let mut world = World::settled(&["v1", "v2"]);
+    rollback_to(&mut world, "v1").unwrap();
+    assert_eq!(world.labels(), ["shift"]);
+    world.go_well();
+    let mut world = World::with(&["v1", "v2"]);
+    assert!(matches!(rollback_to(&mut world, "v1"), Err(Refusal::DeploymentOpen { .. })));
+}

@@ -26,6 +26,8 @@ enum Happening {
     RestartInstances { end_bake: bool },
     Scale { instances: u8, end_bake: bool },
     Stop { idle: bool },
+    Remove,
+    RollbackTo(u8),
     Rollback,
     Abort,
     AbortQueue,
@@ -55,6 +57,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => any::<bool>().prop_map(|end_bake| Happening::RestartInstances { end_bake }),
         2 => (0..4_u8, any::<bool>()).prop_map(|(instances, end_bake)| Happening::Scale { instances, end_bake }),
         1 => any::<bool>().prop_map(|idle| Happening::Stop { idle }),
+        1 => Just(Happening::Remove),
+        1 => (0..5_u8).prop_map(Happening::RollbackTo),
         1 => Just(Happening::Rollback),
         1 => Just(Happening::Abort),
         1 => Just(Happening::AbortQueue),
@@ -136,6 +140,12 @@ impl History {
             Happening::Stop { idle } => {
                 let scope = if *idle { StopScope::Idle } else { StopScope::Service };
                 self.happens(&Event::StopRequested { actor: String::new(), scope });
+            }
+            Happening::Remove => self.happens(&Event::RemoveRequested { actor: String::new() }),
+            Happening::RollbackTo(version) => {
+                let (deployment, actor) = (self.next_id(), String::new());
+                let release = Box::new(service_world::release(&format!("v{version}")));
+                self.happens(&Event::RollbackToRequested { deployment, actor, release });
             }
             Happening::Promote { exactly } => {
                 let open = self.world.state.deployment.as_ref().filter(|_| *exactly);

@@ -28,6 +28,7 @@ mod printer;
 mod progress;
 mod promote;
 mod proxy;
+mod remove;
 mod resolve;
 mod restart;
 mod restore;
@@ -83,10 +84,11 @@ Every day:
   logs [SERVICE] [ENV] What the instances have written, merged by time
   exec [SERVICE] [ENV] -- CMD
                        Run a command with a release's environment, secrets, user and directory
-  rollback [SERVICE]   Switch back to the former release
+  rollback [SERVICE]   Switch back to the former release, or `--to` one that was live before it
   restart [SERVICE]    Fresh instances of what is live, one at a time; starts what was stopped
   scale N [SERVICE]    Another number of instances of what is live
   stop [SERVICE] [ENV] Stop what is warm (idle), or the whole service
+  remove SERVICE       Take a service away; its history stays
 
 During a deployment:
   promote [SERVICE]    Let what waits for it (`deploy --hold-before-switch`) switch traffic
@@ -126,6 +128,7 @@ enum Verb {
     Promote(promote::Promote),
     Abort(abort::Abort),
     Resolve(resolve::Resolve),
+    Remove(remove::Remove),
     Restart(restart::Restart),
     Scale(scale::Scale),
     Stop(stop::Stop),
@@ -186,6 +189,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Rollback(verb) => runtime(verb.run(&printer)),
         Verb::Promote(verb) => runtime(verb.run(&printer)),
         Verb::Abort(verb) => runtime(verb.run(&printer)),
+        Verb::Remove(verb) => runtime(verb.run(&printer)),
         Verb::Restart(verb) => runtime(verb.run(&printer)),
         Verb::Scale(verb) => runtime(verb.run(&printer)),
         Verb::Stop(verb) => runtime(verb.run(&printer)),

@@ -179,3 +179,55 @@ fn a_stopped_service_answers_503_until_somebody_starts_it_and_nothing_heals_it()
     host.run(&["deploy", "v2"]).exits(0);
     assert!(host.get("/").contains("x-version: v2"), "the identical release is no reason to stay down");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_to_an_older_release_says_how_long_it_takes_and_fails_no_request() {
+    let host = Host::start();
+    for version in ["v1", "v2", "v3"] {
+        good(&host, version, "[rollout]\nbake = \"0s\"\n");
+        host.run(&["deploy", version]).exits(0);
+    }
+    let text = host.run(&["history"]).exits(0).out;
+    assert!(
+        text.contains("`cutover rollback --to VERSION` goes back to v2 (warm), v1 (cold, about "),
+        "{text}"
+    );
+    let unknown = host.run(&["rollback", "--to", "v9", "--yes"]).exits(4);
+    assert!(unknown.err.contains("it can go back to v2 (warm), v1 (cold"), "{unknown:#?}");
+    let asks = host.run(&["rollback", "--to", "v1"]).exits(2);
+    assert!(asks.err.contains("about") && asks.err.contains("`--yes`"), "{asks:#?}");
+    let load = load(&host);
+    let said = host.run(&["rollback", "--to", "v1", "--yes"]).exits(0);
+    assert!(said.err.contains("it is cold and has to be started and checked first, about "), "{said:#?}");
+    assert!(host.get("/").contains("x-version: v1"));
+    let report = load.finish().await;
+    assert!(report.is_clean(), "{report}");
+    // v3 was taken back by that; v2 has left its slot and is still kept.
+    let refused = host.run(&["rollback", "--to", "v3", "--yes"]).exits(4);
+    assert!(refused.err.contains("it can go back to v2"), "{refused:#?}");
+    host.run(&["rollback", "--to", "v2", "--yes"]).exits(0);
+    assert!(host.get("/").contains("x-version: v2"));
+}
+
+#[test]
+fn a_removed_service_is_gone_but_for_its_history_and_can_begin_anew() {
+    let mut host = Host::start();
+    good(&host, "one", "[rollout]\nbake = \"0s\"\n");
+    host.run(&["deploy", "v1"]).exits(0);
+    host.run(&["remove", "shop"]).exits(2);
+    assert!(host.get("/").contains("x-version: v1"), "nobody has said yes");
+    host.run(&["remove", "shop", "--yes"]).exits(0);
+    assert!(!host.get("/").contains("x-version"), "{}", host.get("/"));
+    assert_eq!(host.pids("program.json"), Vec::<u32>::new());
+    let all = host.run(&["--json", "status", "shop"]).exits(2);
+    assert!(all.err.contains("service `shop` was removed by "), "{all:#?}");
+    let history = host.run(&["--json", "history", "shop"]).exits(0).json();
+    let id = history["deployments"][0]["deployment"].as_str().unwrap().to_owned();
+    host.run(&["show", &id, "--service", "shop"]).exits(0);
+    host.run(&["remove", "shop", "--yes"]).exits(2);
+    host.terminate_controller();
+    host.serve();
+    host.run(&["deploy", "v1"]).exits(0);
+    assert!(host.get("/").contains("x-version: v1"));
+    assert_eq!(host.status()["deployment"]["version"], "v1");
+}

@@ -64,6 +64,14 @@ pub(super) fn is_whole(directory: &Path, id: &ReleaseId) -> io::Result<bool> {
     Ok(true)
 }
 
+/// The release as it was made, if nothing of it is missing.
+pub(super) fn find(directory: &Path, id: &ReleaseId) -> io::Result<Option<Release>> {
+    if !is_whole(directory, id)? {
+        return Ok(None);
+    }
+    Ok(serde_json::from_slice(&fs::read(directory.join(RECORD))?).ok())
+}
+
 /// Moves what a release lacks into its directory, from a whole copy of it. Its files stay if they are there.
 pub(super) fn mend(copy: &Path, directory: &Path) -> io::Result<()> {
     if !is_there(&directory.join(FILES), fs::Metadata::is_dir)? {

@@ -141,6 +141,8 @@ fn account(event: &Event, before: &ServiceState, after: &ServiceState, closed: &
         | Event::RestartRequested { actor, .. }
         | Event::ScaleRequested { actor, .. }
         | Event::StopRequested { actor, .. }
+        | Event::RemoveRequested { actor }
+        | Event::RollbackToRequested { actor, .. }
         | Event::ResolveRequested { actor, .. }
         | Event::UnfreezeRequested { actor } => actor.as_str(),
         Event::FreezeRequested { freeze } => freeze.by.as_str(),
@@ -179,6 +181,10 @@ fn sentence(event: &Event, about: Option<&Deployment>, closed: &[Deployment]) ->
         Event::ScaleRequested { instances, .. } => format!("scale to {instances} was asked for"),
         Event::StopRequested { scope: StopScope::Idle, .. } => {
             "the end of the warmth was asked for".to_owned()
+        }
+        Event::RemoveRequested { .. } => "removal was asked for".to_owned(),
+        Event::RollbackToRequested { release, .. } => {
+            format!("rollback to `{}` was asked for", release.version)
         }
         Event::StopRequested { scope: StopScope::Service, .. } => "stop was asked for".to_owned(),
         Event::PromoteRequested { .. } => "promote was asked for".to_owned(),
@@ -222,6 +228,7 @@ fn word(answer: &Answer) -> &'static str {
         Answer::Retired => "retired",
         Answer::WorkersStarted => "workers started",
         Answer::WorkersStopped => "workers stopped",
+        Answer::Unrouted => "unrouted",
         Answer::Prioritised => "prioritised",
         Answer::Failed { .. } => "failed",
     }

@@ -88,6 +88,14 @@ pub enum RequestError {
     /// There is no service at all.
     #[error("there is no service to freeze")]
     NothingToFreeze,
+    /// A release that was never live, was taken back, or is not kept any more.
+    #[error("service `{service}` cannot go back to release `{release}`: it was never live, was taken back, or is not kept any more")]
+    NotFormer {
+        /// The service.
+        service: ServiceName,
+        /// The release.
+        release: ReleaseId,
+    },
     /// No such service.
     #[error("there is no service `{0}`")]
     UnknownService(ServiceName),
@@ -264,7 +272,7 @@ impl DeploymentManager {
 
     /// Asks the idle instances for their health once: what the watch said last may be seconds old, and traffic
     /// must not be moved to what is dead. What does not answer is brought back to health first.
-    async fn look_before_the_leap(&self, service: &ServiceName) -> Result<(), RequestError> {
+    pub(super) async fn look_before_the_leap(&self, service: &ServiceName) -> Result<(), RequestError> {
         let snapshots = self.known(service).await?;
         let state = snapshots.borrow().state.clone();
         if state.deployment.as_ref().is_some_and(|open| !open.is_baking() && !open.kind.is_within_live()) {

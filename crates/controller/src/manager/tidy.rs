@@ -54,7 +54,10 @@ impl DeploymentManager {
                 continue;
             }
             let needed: Vec<ReleaseId> = state.releases_in_use().into_iter().cloned().collect();
-            match self.common.ports.releases.prune(&state.name, &needed, keep.releases).await {
+            // Nothing goes back to what was removed.
+            let gone = state.removal.as_ref().is_some_and(|removal| removal.done);
+            let keep = if gone { KeepReleases { count: 0, ..keep.releases } } else { keep.releases };
+            match self.common.ports.releases.prune(&state.name, &needed, keep).await {
                 Ok(removed) => tidied.releases += removed,
                 Err(error) => tracing::warn!(service = %state.name, %error, "old releases are left"),
             }

@@ -284,6 +284,15 @@ impl TrafficRouter for Outside {
         self.ask(Port::ObserveRoutes, error, |world, _| Ok(world.routed())).await
     }
 
+    async fn forget(&self, service: &ServiceName) -> Result<(), RouterError> {
+        let error = || RouterError::Unreachable("the router is broken by the simulation".to_owned());
+        let forget = |world: &mut World, _| {
+            world.forget(service);
+            Ok(())
+        };
+        self.ask(Port::Apply, error, forget).await
+    }
+
     async fn in_flight(&self, _: &[InstanceId]) -> Result<u64, RouterError> {
         let error = || RouterError::Unreachable("the router is broken by the simulation".to_owned());
         let held = |world: &mut World, _| Ok(u64::from(world.random.in_thousand(300)));
@@ -316,6 +325,10 @@ impl ReleaseStore for Outside {
             Ok(release)
         };
         self.ask(Port::Prepare, error, prepare).await
+    }
+
+    async fn find(&self, _: &ServiceName, _: &ReleaseId) -> Result<Option<Release>, PortError> {
+        Ok(None)
     }
 
     async fn observe(&self) -> Result<Vec<ReleaseId>, PortError> {

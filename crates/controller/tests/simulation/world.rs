@@ -390,6 +390,14 @@ impl World {
         Ok(receipt)
     }
 
+    /// Routes a service no more; what is told late of it is still watched by its epoch.
+    pub(crate) fn forget(&mut self, name: &ServiceName) {
+        if let Some(former) = self.router.tables.remove(name) {
+            self.router.former.insert(name.clone(), former);
+        }
+        self.served.remove(name);
+    }
+
     /// The promises about traffic, as the outside sees them, at every change of it.
     fn watch_traffic(&mut self, route: &ServiceRoute) {
         let name = &route.name;

@@ -110,6 +110,8 @@ pub enum Effect {
         /// Who is stopped.
         workers: Vec<WorkerInstance>,
     },
+    /// Have the router forget the service.
+    Unroute,
     /// Tell the operating system whom to spare when memory runs out.
     Prioritise {
         /// Instances of the live environment.
@@ -149,6 +151,8 @@ pub enum Answer {
     WorkersStarted,
     /// The workers are stopped.
     WorkersStopped,
+    /// The router does not know the service any more.
+    Unrouted,
     /// The priorities are set.
     Prioritised,
     /// It could not be done.

@@ -79,6 +79,20 @@ pub enum Event {
         /// Which.
         scope: StopScope,
     },
+    /// Somebody wants the service gone: drained, stopped, routed no more.
+    RemoveRequested {
+        /// Who.
+        actor: String,
+    },
+    /// Somebody wants a certain release back that was live before.
+    RollbackToRequested {
+        /// Id for the new deployment.
+        deployment: DeploymentId,
+        /// Who.
+        actor: String,
+        /// The release, as it was kept.
+        release: Box<Release>,
+    },
     /// Somebody wants the open deployment ended and undone.
     AbortRequested {
         /// Who.

@@ -209,6 +209,9 @@ impl ServiceState {
             let goes_on = slot.clearing.is_none() || awaited || slot.retry_at.is_some() || stuck;
             hold("progress", goes_on, || format!("the clearing of {environment} waits for nothing"))?;
         }
+        let removing = self.removal.as_ref().is_some_and(|removal| !removal.done);
+        let goes_on = self.next_deadline().is_some();
+        hold("progress", !removing || goes_on, || "the removal waits for nothing".to_owned())?;
         for (environment, slot) in self.environments.iter() {
             let Some(leaving) = &slot.leaving else { continue };
             let unrouting = leaving.phase == Clearing::Unrouting && self.routes().count() > 0;

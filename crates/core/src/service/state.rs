@@ -48,6 +48,9 @@ pub struct ServiceState {
     /// Whether, and since when, all its instances are stopped on a person's word.
     #[serde(default)]
     pub stopped: Option<Stopped>,
+    /// Whether it is being removed, or was.
+    #[serde(default)]
+    pub removal: Option<Removal>,
     /// When the standby of the idle slot ends and it is cleared.
     pub standby_until: Option<Timestamp>,
     /// When the route is published again, because the last time it was only put right and that failed.
@@ -137,6 +140,20 @@ pub struct Stopped {
     pub at: Timestamp,
 }
 
+/// A service that a person takes away for good. What was recorded of it stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// Who.
+    pub by: String,
+    /// When that was asked for.
+    pub at: Timestamp,
+    /// Whether nothing of it runs and the router knows it no more.
+    pub done: bool,
+    /// When the router is asked again to forget it.
+    #[serde(default)]
+    pub retry_at: Option<Timestamp>,
+}
+
 /// The steps of emptying a slot that has no weight: wait, take out of the table, stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -194,6 +211,7 @@ impl ServiceState {
             pending: Vec::new(),
             next_effect: 1,
             stopped: None,
+            removal: None,
             standby_until: None,
             republish_at: None,
             last_switch: None,

@@ -25,6 +25,7 @@ mod queue;
 mod recover;
 mod refusal;
 mod request;
+mod remove;
 mod resolve;
 mod restore;
 mod rounds;
@@ -88,6 +89,10 @@ pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Trans
         Event::ScaleRequested { deployment, actor, instances, end_bake } => {
             draft.scale_requested(deployment, actor, *instances, *end_bake)?;
         }
+        Event::RemoveRequested { actor } => draft.remove_requested(actor)?,
+        Event::RollbackToRequested { deployment, actor, release } => {
+            draft.rollback_to_requested(deployment, actor, release)?;
+        }
         Event::StopRequested { actor, scope } => draft.stop_requested(actor, *scope)?,
         Event::AbortRequested { actor, only_queue } => draft.abort_requested(actor, *only_queue)?,
         Event::PromoteRequested { deployment, actor } => {
@@ -110,6 +115,7 @@ pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Trans
         }
     }
     draft.start_queued();
+    draft.go_on_removing();
     draft.follow_with_workers();
     let (after, effects, closed) = draft.finish();
     let changed = after != *state || !effects.is_empty() || !closed.is_empty();
@@ -126,7 +132,9 @@ impl Event {
     pub fn is_rescue(&self) -> bool {
         matches!(
             self,
-            Self::RollbackRequested { .. } | Self::AbortRequested { .. } | Self::ResolveRequested { .. }
+            Self::RollbackRequested { .. }
+                | Self::RollbackToRequested { .. }
+                | Self::AbortRequested { .. } | Self::ResolveRequested { .. }
         )
     }
 }

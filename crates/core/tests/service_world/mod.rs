@@ -142,6 +142,10 @@ impl Outside {
                 self.running.retain(|id| workers.iter().all(|worker| worker.id != *id));
                 Answer::WorkersStopped
             }
+            Effect::Unroute => {
+                self.route = None;
+                Answer::Unrouted
+            }
             Effect::Prioritise { .. } => Answer::Prioritised,
         }
     }
@@ -477,6 +481,7 @@ pub(crate) fn label(effect: &Effect) -> &'static str {
         Effect::Retire { .. } => "retire",
         Effect::StartWorkers { .. } => "start workers",
         Effect::StopWorkers { .. } => "stop workers",
+        Effect::Unroute => "unroute",
         Effect::Prioritise { .. } => "prioritise",
     }
 }

@@ -1,19 +1,20 @@
-//! Restart, scale and stop over the API.
+//! Restart, scale, stop and remove over the API, and the releases that can be gone back to.
 
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Path as UrlPath, State};
 use axum::http::StatusCode;
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
-use cutover_controller::MoveOptions;
-use cutover_core::DeploymentId;
+use cutover_controller::{FormerRelease, MoveOptions};
 use cutover_core::service::StopScope;
+use cutover_core::{DeploymentId, ReleaseId, ServiceName, Version};
 use serde::{Deserialize, Serialize};
 
+use crate::api::VERSION;
 use crate::api::peer::Peer;
 use crate::api::problem::Problem;
 use crate::api::server::{Served, service_name};
-use crate::api::views::Accepted;
+use crate::api::views::{Accepted, moment};
 
 /// How a restart is asked for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,6 +44,25 @@ pub(crate) struct StopRequest {
     pub(crate) scope: StopScope,
 }
 
+/// The releases that a service can go back to, the one that was live last first.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FormerView {
+    pub(crate) v: u32,
+    pub(crate) service: ServiceName,
+    pub(crate) releases: Vec<FormerReleaseView>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FormerReleaseView {
+    pub(crate) version: Version,
+    pub(crate) release: ReleaseId,
+    pub(crate) live_at: String,
+    pub(crate) warm: bool,
+    /// How long going back would take; absent if that is not known.
+    pub(crate) seconds: Option<f64>,
+}
+
 /// Whether it is recorded; it goes on from there.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Recorded {
@@ -54,6 +74,8 @@ pub(super) fn routes() -> Router<Served> {
         .route("/v1/services/{service}/restart", post(restart))
         .route("/v1/services/{service}/scale", post(scale))
         .route("/v1/services/{service}/stop", post(stop))
+        .route("/v1/services/{service}/remove", post(remove))
+        .route("/v1/services/{service}/releases", get(releases))
 }
 
 type Answer<T> = Result<Json<T>, Problem>;
@@ -103,4 +125,26 @@ async fn stop(
     let StopRequest { scope } = body(request)?;
     served.manager.stop(&service_name(name)?, &peer.actor, scope).await?;
     Ok(Json(Recorded { success: true }))
+}
+
+async fn remove(
+    State(served): State<Served>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    UrlPath(name): UrlPath<String>,
+) -> Answer<Recorded> {
+    served.manager.remove(&service_name(name)?, &peer.actor).await?;
+    Ok(Json(Recorded { success: true }))
+}
+
+async fn releases(State(served): State<Served>, UrlPath(name): UrlPath<String>) -> Answer<FormerView> {
+    let service = service_name(name)?;
+    let view = |former: FormerRelease| FormerReleaseView {
+        version: former.version,
+        release: former.release,
+        live_at: moment(former.live_at),
+        warm: former.warm,
+        seconds: former.takes.map(|takes| takes.as_secs_f64()),
+    };
+    let releases = served.manager.former_releases(&service).await?.into_iter().map(view).collect();
+    Ok(Json(FormerView { v: VERSION, service, releases }))
 }

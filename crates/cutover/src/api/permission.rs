@@ -46,6 +46,8 @@ const RULES: &[Rule] = &[
     rule(Method::POST, "/v1/services/{service}/restart", &["restart"]),
     rule(Method::POST, "/v1/services/{service}/scale", &["scale"]),
     rule(Method::POST, "/v1/services/{service}/stop", &["stop"]),
+    rule(Method::POST, "/v1/services/{service}/remove", &["remove"]),
+    rule(Method::GET, "/v1/services/{service}/releases", &["rollback", "history"]),
     rule(Method::GET, "/v1/services/{service}/resolve", &["resolve", "status"]),
     rule(Method::POST, "/v1/services/{service}/resolve", &["resolve"]),
     rule(Method::POST, "/v1/services/{service}/freeze", &["freeze"]),

@@ -51,6 +51,9 @@ impl From<RequestError> for Problem {
             RequestError::RouteTaken { .. } => {
                 (StatusCode::CONFLICT, Some("give one of the two other `hosts` or another `path`".to_owned()))
             }
+            RequestError::NotFormer { .. } => {
+                (StatusCode::CONFLICT, Some("`cutover history` lists what can be gone back to".to_owned()))
+            }
             RequestError::UnknownService(_) => {
                 (StatusCode::NOT_FOUND, Some("`cutover status` lists the services".to_owned()))
             }

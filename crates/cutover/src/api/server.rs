@@ -26,7 +26,7 @@ use crate::api::peer::{self, Peer};
 use crate::api::problem::Problem;
 use crate::api::views::{
     AbortRequest, Accepted, ControllerView, DeployAnswer, DeployRequest, DeploymentView, HistoryView,
-    PromoteRequest, ResolveRequest, ServiceView, ServicesView, WaysView, moment,
+    PromoteRequest, ResolveRequest, RollbackRequest, ServiceView, ServicesView, WaysView, moment,
 };
 use crate::api::{VERSION, artifacts, exec, logs, moves};
 
@@ -126,15 +126,32 @@ async fn controller(State(served): State<Served>) -> Json<ControllerView> {
 async fn services(State(served): State<Served>) -> Answer<ServicesView> {
     let mut services = Vec::new();
     for snapshot in served.manager.services().await {
+        // What was removed is told of by its history alone.
+        if is_gone(&snapshot) {
+            continue;
+        }
         services.push(view(&served, &snapshot).await);
     }
     Ok(Json(ServicesView { v: VERSION, services }))
+}
+
+/// Whether it was removed, and nothing has begun it anew.
+fn is_gone(snapshot: &Snapshot) -> bool {
+    snapshot.state.removal.as_ref().is_some_and(|removal| removal.done)
 }
 
 async fn service(State(served): State<Served>, UrlPath(name): UrlPath<String>) -> Answer<ServiceView> {
     let name = service_name(name)?;
     let snapshots = snapshots(&served, &name).await?;
     let snapshot = Arc::clone(&snapshots.borrow());
+    if let Some(removal) = snapshot.state.removal.as_ref().filter(|_| is_gone(&snapshot)) {
+        let mut problem = Problem::new(
+            StatusCode::NOT_FOUND,
+            format!("service `{name}` was removed by {} at {}", removal.by, moment(removal.at)),
+        );
+        problem.hint = Some(format!("`cutover history {name}` tells what it was; a deploy begins it anew"));
+        return Err(problem);
+    }
     Ok(Json(view(&served, &snapshot).await))
 }
 
@@ -226,8 +243,16 @@ async fn rollback(
     State(served): State<Served>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     UrlPath(name): UrlPath<String>,
+    body: Bytes,
 ) -> Answer<Accepted> {
-    let deployment = served.manager.rollback(&service_name(name)?, &peer.actor).await?;
+    let request = if body.is_empty() { Ok(RollbackRequest::default()) } else { serde_json::from_slice(&body) };
+    let RollbackRequest { to } =
+        request.map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
+    let service = service_name(name)?;
+    let deployment = match to {
+        Some(release) => served.manager.rollback_to(&service, &peer.actor, &release).await?,
+        None => served.manager.rollback(&service, &peer.actor).await?,
+    };
     Ok(Json(Accepted { deployment }))
 }
 

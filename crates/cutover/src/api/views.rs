@@ -75,6 +75,14 @@ pub(crate) struct PromoteRequest {
     pub(crate) deployment: Option<DeploymentId>,
 }
 
+/// Where a rollback goes; the former release if nothing is said.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RollbackRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<ReleaseId>,
+}
+
 /// A way out that somebody has chosen.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -4,10 +4,12 @@ use std::fmt::Write;
 
 use clap::Args;
 
+use crate::api::moves::FormerView;
 use crate::api::views::{DeploymentView, HistoryView};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::{self, Controller, Place};
 use crate::cli::printer::Printer;
+use crate::cli::rollback::to::list;
 use crate::cli::several::on_each;
 
 /// The deployments of a service
@@ -29,11 +31,19 @@ impl History {
         let look = async |controller: &Controller, printer: &Printer| {
             let mut history: HistoryView = controller.client.get(&path).await?;
             history.deployments.truncate(usize::from(self.limit));
+            // A controller that cannot say it, or a key that may not ask, keeps nobody from the history.
+            let former = format!("/v1/services/{service}/releases");
+            let former = controller.client.get::<FormerView>(&former).await.ok();
             printer.result(&history, || {
                 if history.deployments.is_empty() {
                     return format!("{service} has no deployment yet");
                 }
-                history.deployments.iter().map(line).collect::<Vec<_>>().join("\n")
+                let mut lines: Vec<String> = history.deployments.iter().map(line).collect();
+                if let Some(former) = former.filter(|former| !former.releases.is_empty()) {
+                    let list = list(&former.releases);
+                    lines.push(format!("`cutover rollback --to VERSION` goes back to {list}"));
+                }
+                lines.join("\n")
             });
             Ok(Exit::Done)
         };

@@ -2,6 +2,7 @@
 
 mod break_glass;
 mod plan;
+pub(crate) mod to;
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use clap::Args;
 use cutover_core::ServiceName;
 
 use crate::api::client::Client;
-use crate::api::views::Accepted;
+use crate::api::views::{Accepted, RollbackRequest};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Ended, Following, Until};
 use crate::cli::place::{self, Controller, Place};
@@ -24,6 +25,12 @@ pub(crate) struct Rollback {
     place: Place,
     /// The service [default: that of the cutover.toml here]
     service: Option<String>,
+    /// Go back to this release instead: a version, or the beginning of a release's identity
+    ///
+    /// Any that was live once, was not taken back and is still kept. One that is cold is started in the idle
+    /// environment and checked there first; how long that will take is said before.
+    #[arg(long, value_name = "VERSION", conflicts_with = "break_glass")]
+    to: Option<String>,
     /// Stop following after this time; the rollback goes on
     #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -36,8 +43,8 @@ pub(crate) struct Rollback {
     /// or by the last time. Who did it is noted in `break-glass.jsonl` of the state directory.
     #[arg(long)]
     break_glass: bool,
-    /// Do not ask whether breaking the glass is meant; needed where nobody can be asked
-    #[arg(long, requires = "break_glass")]
+    /// Do not ask whether `--to` or breaking the glass is meant; needed where nobody can be asked
+    #[arg(long)]
     yes: bool,
     /// Break the glass although the controller answers, no instance there is known to be healthy, or the release there
     /// was itself taken back
@@ -51,7 +58,16 @@ impl Rollback {
             let Self { place, service, yes, force, .. } = self;
             return BreakGlass { place, service, yes, force }.run(printer).await;
         }
-        take_back(self.place, self.service, self.timeout, "rollback", printer).await
+        let Some(wanted) = &self.to else {
+            return take_back(self.place, self.service, self.timeout, "rollback", printer).await;
+        };
+        let service = place::service(self.service)?;
+        let client = self.place.client()?;
+        let former = to::choose(&client, &service, wanted).await?;
+        to::ask(printer, &service, &former, self.yes)?;
+        let request = RollbackRequest { to: Some(former.release) };
+        let accepted = client.post(&format!("/v1/services/{service}/rollback"), Some(&request)).await?;
+        follow_back(&client, &service, self.timeout, accepted, printer).await
     }
 }
 
@@ -78,8 +94,18 @@ pub(crate) async fn take_back_on(
     verb: &str,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
-    let Accepted { deployment } =
-        client.post::<(), _>(&format!("/v1/services/{service}/{verb}"), None).await?;
+    let accepted = client.post::<(), _>(&format!("/v1/services/{service}/{verb}"), None).await?;
+    follow_back(client, service, timeout, accepted, printer).await
+}
+
+async fn follow_back(
+    client: &Client,
+    service: &ServiceName,
+    timeout: Duration,
+    accepted: Accepted,
+    printer: &Printer,
+) -> Result<Exit, Failure> {
+    let deployment = accepted.deployment;
     let following = Following { client, printer, service, timeout };
     let Ended { exit, view, message } = following.follow(deployment.as_str(), Until::TakenBack).await?;
     let object = serde_json::json!({

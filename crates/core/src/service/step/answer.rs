@@ -67,6 +67,8 @@ impl Draft {
             (Effect::StopWorkers { environment, .. }, Answer::Failed { reason, .. }) => {
                 self.workers_not_stopped(*environment, reason);
             }
+            (Effect::Unroute, Answer::Unrouted) => self.unrouted_for_good(),
+            (Effect::Unroute, Answer::Failed { .. }) => self.not_unrouted(),
             (Effect::Retire { environment, .. }, Answer::Retired)
                 if pending.purpose == Purpose::Leaving(*environment) =>
             {
@@ -145,6 +147,7 @@ impl Draft {
             (
                 Effect::Retire { .. }
                 | Effect::Prioritise { .. }
+                | Effect::Unroute
                 | Effect::StartWorkers { .. }
                 | Effect::StopWorkers { .. },
                 _,
@@ -185,6 +188,7 @@ impl PendingEffect {
             | (Effect::StartWorkers { .. }, Answer::WorkersStarted)
             | (Effect::StopWorkers { .. }, Answer::WorkersStopped)
             | (Effect::Prioritise { .. }, Answer::Prioritised)
+            | (Effect::Unroute, Answer::Unrouted)
             | (_, Answer::Failed { .. }) => true,
             _ => false,
         }

@@ -70,7 +70,10 @@ impl Draft {
         // What the router has is not what was asked for last: it lost it, or somebody else has been there.
         let astray = !blind && route.is_none_or(|r| r.weights != self.state.weights || r.epoch < last_epoch);
         let astray = astray || route.is_some_and(|route| self.lacks_instances(route, &found.running));
-        let routed = self.slot(self.state.live).release.is_some();
+        let routed = self.slot(self.state.live).release.is_some() && self.state.removal.is_none();
+        if route.is_some() && self.state.removal.as_ref().is_some_and(|removal| removal.done) {
+            self.remove_again();
+        }
         if astray && routed && !shifting && !self.is_shifting() {
             let weights = self.state.weights;
             self.publish(Purpose::Upkeep, weights);

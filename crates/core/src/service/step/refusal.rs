@@ -70,6 +70,18 @@ pub enum Refusal {
         /// Where.
         environment: Environment,
     },
+    /// The service is on its way out.
+    #[error("the service is being removed, on the word of {by}")]
+    BeingRemoved {
+        /// Whose.
+        by: String,
+    },
+    /// The service was removed before.
+    #[error("the service was removed by {by}")]
+    Removed {
+        /// By whom.
+        by: String,
+    },
     /// No instance runs.
     #[error("there is nothing to stop: {what} has no instances")]
     NothingToStop {
@@ -177,6 +189,10 @@ impl Refusal {
             Self::StillLeaving { .. } => {
                 Some("ask again in a moment; `cutover status` tells how far it is".to_owned())
             }
+            Self::BeingRemoved { .. } => {
+                Some("once it is gone, `cutover deploy` begins it anew".to_owned())
+            }
+            Self::Removed { .. } => Some("`cutover history` tells what it was".to_owned()),
             Self::NothingToStop { .. } => None,
             Self::NothingToPromote { .. } => {
                 Some("`cutover status` tells what is open, and what it waits for".to_owned())

@@ -22,6 +22,7 @@ impl Draft {
         when_open: WhenOpen,
         circumstances: &Circumstances,
     ) -> Result<(), Refusal> {
+        self.is_here_to_stay()?;
         let open = self.state.deployment.as_ref();
         let settled = open.is_none_or(|open| open.is_baking() || open.kind.is_within_live());
         let settled = settled && self.state.queue.is_empty() && self.state.stopped.is_none();
@@ -39,7 +40,39 @@ impl Draft {
             overrode,
             ..self.new_deployment(id, actor, DeploymentKind::Deploy, release, rollout)
         };
-        self.meet_the_open(deployment, release, when_open)
+        self.meet_the_open(deployment, release, when_open)?;
+        self.state.removal = None;
+        Ok(())
+    }
+
+    /// Brings a certain release back, that of the idle slot or one that is only kept.
+    pub(super) fn rollback_to_requested(
+        &mut self,
+        id: &DeploymentId,
+        actor: &str,
+        release: &Release,
+    ) -> Result<(), Refusal> {
+        self.is_here_to_stay()?;
+        if let Some(open) = self.state.deployment.as_ref().filter(|open| !open.kind.is_within_live()) {
+            return Err(Refusal::open(&self.state, open));
+        }
+        let live = self.slot(self.state.live).release.as_ref();
+        let live = live.ok_or(Refusal::NothingIsLive)?;
+        if live.id == release.id && self.state.stopped.is_none() {
+            return Err(Refusal::AlreadyLive { version: live.version.clone(), release: live.id.clone() });
+        }
+        if self.state.deployment.is_some() {
+            self.take_back("ended by a rollback", actor)?;
+        }
+        let idle = self.slot(self.state.idle()).release.as_ref();
+        let is_former = idle.is_some_and(|idle| idle.id == release.id);
+        if is_former && self.state.rollback_target().is_ok() {
+            return self.open_rollback(id, actor);
+        }
+        let rollout = RolloutPolicy::at_once();
+        let deployment = self.new_deployment(id, actor, DeploymentKind::Rollback, release, &rollout);
+        self.open(deployment, release);
+        Ok(())
     }
 
     /// Rescue: with a deployment open it is taken back; without one the idle slot's release is brought back.

@@ -63,6 +63,7 @@ impl Draft {
 
     /// Whether the live slot may be changed now: which it is, and how many instances it has or had.
     fn may_change_live(&mut self, end_bake: bool) -> Result<(Environment, u32), Refusal> {
+        self.is_here_to_stay()?;
         let environment = self.state.live;
         if self.slot(environment).release.is_none() {
             return Err(Refusal::NothingIsLive);

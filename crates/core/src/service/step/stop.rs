@@ -9,6 +9,7 @@ use crate::service::step::refusal::Refusal;
 
 impl Draft {
     pub(super) fn stop_requested(&mut self, actor: &str, scope: StopScope) -> Result<(), Refusal> {
+        self.is_here_to_stay()?;
         if let Some(open) = &self.state.deployment {
             return Err(Refusal::open(&self.state, open));
         }
@@ -33,6 +34,14 @@ impl Draft {
         if cold && self.slot(live.other()).instances.is_empty() {
             return Err(Refusal::NothingToStop { what: format!("`{}`", self.state.name) });
         }
+        self.stop_whatever_runs(actor);
+        Ok(())
+    }
+
+    /// Stops all there is, and nothing starts it again by itself.
+    pub(super) fn stop_whatever_runs(&mut self, actor: &str) {
+        let live = self.state.live;
+        let cold = self.slot(live).instances.is_empty();
         self.state.stopped = Some(Stopped { by: actor.to_owned(), at: self.now });
         if !cold {
             self.empty_the_live_slot(live);
@@ -41,7 +50,6 @@ impl Draft {
         if !self.slot(idle).instances.is_empty() {
             self.clear_now(idle);
         }
-        Ok(())
     }
 
     /// Its release stays: a restart starts it again.

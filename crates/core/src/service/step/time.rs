@@ -17,6 +17,7 @@ enum Alarm {
     Retry(Environment),
     Workers(Environment),
     LeaveAgain(Environment),
+    UnrouteAgain,
 }
 
 impl Draft {
@@ -44,6 +45,7 @@ impl Draft {
                 let weights = self.state.weights;
                 self.publish(Purpose::Upkeep, weights);
             }
+            Alarm::UnrouteAgain => self.go_on_removing(),
             Alarm::LeaveAgain(environment) => self.go_on_leaving(environment),
             Alarm::Retry(environment) if self.slot(environment).clearing.is_some() => {
                 self.go_on_clearing(environment);
@@ -71,6 +73,8 @@ impl ServiceState {
         // While a deployment is open the idle slot is its business.
         let standby =
             self.standby_until.filter(|_| self.deployment.is_none()).map(|at| (Alarm::StandbyEnds, at));
+        let remove = self.removal.as_ref().and_then(|removal| removal.retry_at);
+        let remove = remove.map(|at| (Alarm::UnrouteAgain, at));
         let republish = self.republish_at.map(|at| (Alarm::Republish, at));
         let retry = |(environment, slot): (_, &Slot)| slot.retry_at.map(|at| (Alarm::Retry(environment), at));
         let retries = self.environments.iter().filter_map(retry);
@@ -84,6 +88,7 @@ impl ServiceState {
         };
         let leaves = self.environments.iter().filter_map(leave);
         hold.into_iter()
+            .chain(remove)
             .chain(bake)
             .chain(standby)
             .chain(republish)

@@ -1,0 +1,82 @@
+//! `cutover remove`: a service taken away, with its history kept.
+
+use std::time::Duration;
+
+use clap::Args;
+use hyper::StatusCode;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::api::VERSION;
+use crate::api::client::Client;
+use crate::api::moves::Recorded;
+use crate::api::views::ServiceView;
+use crate::cli::confirm::confirm;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::place::{self, Place};
+use crate::cli::printer::Printer;
+
+const POLL: Duration = Duration::from_millis(100);
+
+/// Take a service away: requests in flight are waited for, its instances stopped, its route removed
+///
+/// Its history stays; a later deploy of its name begins it anew.
+#[derive(Args)]
+pub(crate) struct Remove {
+    #[command(flatten)]
+    place: Place,
+    /// The service; it has to be named
+    service: String,
+    /// Do not ask whether it is meant; needed where nobody can be asked
+    #[arg(long)]
+    yes: bool,
+    /// Stop waiting for the end of it after this time; it goes on
+    #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+impl Remove {
+    pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
+        let service = place::service(Some(self.service))?;
+        let client = self.place.client()?;
+        let path = format!("/v1/services/{service}");
+        let view: ServiceView = client.get(&path).await?;
+        let live = view.environments[view.live].version.as_ref();
+        let live = live.map_or_else(|| "no release".to_owned(), |version| format!("{version} live"));
+        let said = format!(
+            "{service}   removing it, with {live}: its clients get errors, and there is no way back but a deploy"
+        );
+        if self.yes {
+            printer.talk(&said);
+        } else {
+            confirm(printer, &said, "nothing was removed")?;
+        }
+        let _: Recorded = client.post::<(), _>(&format!("{path}/remove"), None).await?;
+        let exit = gone(&client, &path, self.timeout).await?;
+        let message = match exit {
+            Exit::Done => format!("{service}   removed; `cutover history {service}` still tells of it"),
+            _ => {
+                format!("{service}   is still being removed; `cutover status {service}` tells how far it is")
+            }
+        };
+        let object =
+            json!({ "v": VERSION, "success": exit == Exit::Done, "service": service, "message": message });
+        printer.result(&object, || message.clone());
+        Ok(exit)
+    }
+}
+
+/// Waits until the controller tells of it no more.
+async fn gone(client: &Client, path: &str, timeout: Duration) -> Result<Exit, Failure> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        match client.get::<ServiceView>(path).await {
+            Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => return Ok(Exit::Done),
+            result => drop(result?),
+        }
+        if Instant::now() >= deadline {
+            return Ok(Exit::Unfinished);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
