@@ -69,7 +69,7 @@ impl DeploymentManager {
 
     async fn kept(&self, service: &ServiceName, id: &ReleaseId) -> Result<Option<Release>, RequestError> {
         let found = self.common.ports.releases.find(service, id).await;
-        found.map_err(RequestError::CannotRun)
+        found.map_err(|reason| RequestError::CannotRun { reason, choices: Vec::new() })
     }
 
     /// Whether it is warm, and how long going back to it would take.
@@ -100,8 +100,7 @@ impl DeploymentManager {
         };
         self.look_before_the_leap(service).await?;
         if !warm {
-            let looked = self.common.ports.executor.preflight(service, &release).await;
-            looked.map_err(RequestError::CannotRun)?;
+            self.room_for(service, &release).await?;
         }
         let (deployment, actor) = (Self::new_deployment_id(), actor.to_owned());
         let (id, release) = (deployment.clone(), Box::new(release));
