@@ -1,4 +1,5 @@
 //! `cutover backup` and `cutover restore`, with the real binary under load, and `cutover doctor`.
+#![allow(clippy::unwrap_used, reason = "a helper of a test that cannot go on has failed")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! `cutover setup` and a host that it has made ready: a whole one with systemd, in a container, and the image of one.
+#![allow(clippy::unwrap_used, reason = "a helper of a test that cannot go on has failed")]
 
 mod support;
 
@@ -87,7 +88,9 @@ fn a_host_is_made_ready_and_restarts_of_units_and_of_the_host_lose_nothing() {
         machine.eventually("curl -sf http://127.0.0.1:8080/", |said| said.out.contains("v2"));
     }
     machine.run("systemctl start cutover.service").exits(0);
-    machine.eventually("cutover doctor", |said| said.out.contains("✓ units                cutover.service is active"));
+    machine.eventually("cutover doctor", |said| {
+        said.out.contains("✓ units                cutover.service is active")
+    });
     // A killed supervisor is replaced, and its program goes on.
     let program = machine.run("cat /var/lib/cutover/instances/*green*/program.json").exits(0).out;
     let pid = "sed -n 's/.*\"pid\": \\([0-9]*\\).*/\\1/p' /var/lib/cutover/instances/*green*/supervisor.json";

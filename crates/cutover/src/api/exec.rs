@@ -20,8 +20,8 @@ use tokio::io::AsyncWriteExt;
 use self::frame::Frame;
 use crate::api::VERSION;
 use crate::api::environment::EnvironmentName;
-use crate::api::problem::Problem;
 use crate::api::peer::Peer;
+use crate::api::problem::Problem;
 use crate::api::server::{Served, service_name, snapshots};
 use crate::api::views::moment;
 

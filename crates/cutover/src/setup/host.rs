@@ -79,7 +79,7 @@ pub(super) fn systemctl(words: &[&str]) -> bool {
     Command::new("systemctl").arg("--quiet").args(words).output().is_ok_and(|said| said.status.success())
 }
 
-/// Whether systemd is what runs this host, as sd_booted(3) tells it.
+/// Whether systemd is what runs this host, as `sd_booted(3)` tells it.
 pub(super) fn is_run_by_systemd() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
