@@ -121,8 +121,8 @@ mod tests {
         Arc::new(Snapshot { sequence: 1, state, last_closed, waiting_for, journal_trouble })
     }
 
-    fn check(shortage: Shortage, services: &[Arc<Snapshot>], expected: &[&str]) {
-        let said = choices(&"shop".parse().unwrap(), &release("v2", 4), &shortage, services);
+    fn check(shortage: &Shortage, services: &[Arc<Snapshot>], expected: &[&str]) {
+        let said = choices(&"shop".parse().unwrap(), &release("v2", 4), shortage, services);
         let always = [
             "`--force` starts it all the same: if memory runs out, idle instances are ended before live ones",
         ];
@@ -139,7 +139,7 @@ mod tests {
         let services = [with_standby("other"), with_standby("shop"), with_standby("small")];
         let held = vec![held("other", 900), held("shop", 500), held("small", 10)];
         check(
-            Shortage { needed: 1000 * MIB, free: 600 * MIB, fitting: 2, held },
+            &Shortage { needed: 1000 * MIB, free: 600 * MIB, fitting: 2, held },
             &services,
             &[
                 "`cutover stop shop idle` frees about 500 MiB (a rollback to v1 then has to start it)",
@@ -155,7 +155,7 @@ mod tests {
         let services = [with_standby("other"), with_standby("shop")];
         let both = vec![held("other", 250), held("shop", 250)];
         check(
-            Shortage { needed: 1000 * MIB, free: 600 * MIB, fitting: 0, held: both },
+            &Shortage { needed: 1000 * MIB, free: 600 * MIB, fitting: 0, held: both },
             &services,
             &[
                 "`cutover stop SERVICE idle` for each of shop, other frees about 500 MiB",
@@ -163,7 +163,7 @@ mod tests {
             ],
         );
         check(
-            Shortage { needed: 1000 * MIB, free: 100 * MIB, fitting: 0, held: vec![held("shop", 250)] },
+            &Shortage { needed: 1000 * MIB, free: 100 * MIB, fitting: 0, held: vec![held("shop", 250)] },
             &services,
             &["900 MiB more memory for this host, or less for what else runs on it"],
         );
