@@ -28,6 +28,7 @@ mod start;
 mod state_id;
 mod stop;
 pub mod supervisor;
+mod usage;
 mod transient_unit;
 
 use std::fmt::Display;

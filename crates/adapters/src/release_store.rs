@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cutover_controller::ports::{KeepReleases, Mandate, PortError, PrepareError, ReleaseStore};
+use cutover_controller::ports::{Rehearsal, Rehearsed, KeepReleases, Mandate, PortError, PrepareError, ReleaseStore};
 use cutover_core::artifact::{ArtifactSource, Checksum, Manifest, UploadId};
 use cutover_core::release::{DeploymentSpec, Release};
 use cutover_core::{ReleaseId, ServiceName};
@@ -137,6 +137,33 @@ impl DirectoryStore {
         Ok(release)
     }
 
+    /// A release that is looked at and not kept.
+    fn rehearse_release(
+        &self,
+        spec: &DeploymentSpec,
+        secrets: &[ResolvedSecret],
+        before: Option<&Path>,
+    ) -> Result<Rehearsed, PrepareError> {
+        let unfinished = Unfinished::make(&self.releases)?;
+        let files = unfinished.path.join(FILES);
+        let content = self.bring(&spec.artifact, &files)?;
+        program::check(spec, &content, &files)?;
+        let references: Vec<_> = secrets.iter().map(|secret| self.key.reference(secret)).collect();
+        let artifact = tree::hash(&content.manifest);
+        let release = Release {
+            id: identity::of(artifact.as_str(), &spec.configuration, &references),
+            version: spec.version.clone(),
+            directory: files,
+            artifact_bytes: content.manifest.bytes(),
+            configuration: spec.configuration.clone(),
+            secrets: references,
+        };
+        let before = before.and_then(Path::parent).and_then(Content::read).map(|content| content.manifest);
+        // Whoever waits to look at the program as another user has to get there.
+        self.open_for(spec.configuration.run.user.as_deref())?;
+        Ok(Rehearsed { release, files: content.manifest, before, held: Box::new(unfinished) })
+    }
+
     /// Makes the files of a release in a directory that does not exist yet, whichever way they come.
     fn bring(&self, source: &ArtifactSource, files: &Path) -> Result<Content, PrepareError> {
         match source {
@@ -210,6 +237,23 @@ impl DirectoryStore {
             fs::set_permissions(path, PermissionsExt::from_mode(mode | 0o011)).map_err(host(path))?;
         }
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Rehearsal for DirectoryStore {
+    async fn rehearse(
+        &self,
+        spec: &DeploymentSpec,
+        before: Option<&Release>,
+    ) -> Result<Rehearsed, PrepareError> {
+        let secrets = secrets::resolve(&spec.secrets).await?;
+        let (store, spec) = (self.clone(), spec.clone());
+        let path = PathBuf::from(spec.artifact.to_string());
+        let before = before.map(|release| release.directory.clone());
+        let made =
+            spawn_blocking(move || store.rehearse_release(&spec, &secrets, before.as_deref())).await;
+        made.unwrap_or_else(|error| Err(host(&path)(io::Error::other(error))))
     }
 }
 

@@ -6,6 +6,7 @@ mod freeze;
 mod news;
 mod moves;
 mod promote;
+mod plan;
 mod request;
 mod room;
 mod tidy;
@@ -14,6 +15,7 @@ mod way_back;
 pub use freeze::Until;
 pub use moves::MoveOptions;
 pub use way_back::FormerRelease;
+pub use plan::Plan;
 pub use request::{RequestError, SubmitOptions, Submitted};
 pub use tidy::{Keep, Tidied};
 

@@ -4,8 +4,10 @@
 
 mod console;
 mod logs;
+mod rehearsal;
 
 pub use console::{Console, Control, Ending, Invocation, Session, Terminal, WindowSize, Written};
+pub use rehearsal::{InstanceUsage, Meter, Rehearsal, Rehearsed, Usage};
 pub use logs::{InstanceLogs, LogLine, LogOrigin, LogQuery, Stream, WantedOrigin};
 
 use std::path::PathBuf;

@@ -24,6 +24,7 @@ mod journal;
 mod logs;
 mod passphrase;
 mod place;
+mod plan;
 mod printer;
 mod progress;
 mod promote;
@@ -44,6 +45,8 @@ mod ssh_entry;
 mod status;
 mod stop;
 mod terminal;
+mod top;
+mod traffic;
 
 use std::process::ExitCode;
 
@@ -85,6 +88,9 @@ Every day:
   exec [SERVICE] [ENV] -- CMD
                        Run a command with a release's environment, secrets, user and directory
   rollback [SERVICE]   Switch back to the former release, or `--to` one that was live before it
+  plan [VERSION]       What a deployment now would change, and what would refuse it
+  top                  All services live: traffic, processor, memory
+  traffic [SERVICE]    How the traffic of a service is shared out
   restart [SERVICE]    Fresh instances of what is live, one at a time; starts what was stopped
   scale N [SERVICE]    Another number of instances of what is live
   stop [SERVICE] [ENV] Stop what is warm (idle), or the whole service
@@ -124,6 +130,9 @@ enum Verb {
     Status(status::Status),
     Logs(logs::Logs),
     Exec(exec::Exec),
+    Plan(plan::Plan),
+    Top(top::Top),
+    Traffic(traffic::Traffic),
     Rollback(rollback::Rollback),
     Promote(promote::Promote),
     Abort(abort::Abort),
@@ -186,6 +195,9 @@ pub(crate) fn run() -> ExitCode {
         Verb::Status(verb) => runtime(verb.run(&printer)),
         Verb::Logs(verb) => runtime(verb.run(&printer)),
         Verb::Exec(verb) => runtime(verb.run(&printer)),
+        Verb::Plan(verb) => runtime(verb.run(&printer)),
+        Verb::Top(verb) => runtime(verb.run(&printer)),
+        Verb::Traffic(verb) => runtime(verb.run(&printer)),
         Verb::Rollback(verb) => runtime(verb.run(&printer)),
         Verb::Promote(verb) => runtime(verb.run(&printer)),
         Verb::Abort(verb) => runtime(verb.run(&printer)),

@@ -19,7 +19,7 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use crate::api::VERSION;
-use crate::api::server::{self, Served};
+use crate::api::server::{self, Outside, Served};
 use crate::api::views::ControllerView;
 use crate::cli::exit::{Exit, Failure};
 use crate::data_plane::{DataPlane, DataPlaneError, HOLD_LIMIT, Hold};
@@ -129,6 +129,7 @@ impl World {
         let store = DirectoryStore::new(state.path(), lock.clone()).map_err(|error| refused(&error))?;
         let uploads = store.uploads();
         let notifier = Receivers::new(state.path(), lock.clone()).map_err(|error| refused(&error))?;
+        let rehearsal = Arc::new(store.clone());
         let ports = Ports {
             executor: executor.clone(),
             router: Arc::new(router.clone()),
@@ -150,8 +151,14 @@ impl World {
         };
         let (end, shutdown) = mpsc::channel(1);
         let socket = server::bind(&state.api_socket()).map_err(|error| refused(&error))?;
-        let served =
-            Served::new(Arc::clone(&manager), controller.clone(), end, executor.clone(), executor, uploads);
+        let outside = Outside {
+            logs: executor.clone(),
+            console: executor.clone(),
+            meter: executor,
+            rehearsal,
+            uploads,
+        };
+        let served = Served::new(Arc::clone(&manager), controller.clone(), end, outside);
         Ok(Self {
             controller,
             served,

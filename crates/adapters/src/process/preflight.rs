@@ -134,7 +134,7 @@ fn in_units(bytes: u64) -> String {
 
 /// Memory of an instance that others would not have shared with it: what its processes have for themselves, and
 /// the largest shared part once (`proc_pid_statm(5)`, in pages).
-fn resident(census: &Census) -> u64 {
+pub(super) fn resident(census: &Census) -> u64 {
     let page = rustix::param::page_size() as u64;
     let (mut own, mut shared) = (0, 0);
     for process in census.everyone() {
@@ -151,7 +151,7 @@ fn resident(census: &Census) -> u64 {
 }
 
 /// What a new process can have: of the host, and of the control group that this one is in.
-fn free_memory() -> io::Result<u64> {
+pub(super) fn free_memory() -> io::Result<u64> {
     let host = fs::read_to_string("/proc/meminfo")?;
     let host = meminfo_available(&host).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();

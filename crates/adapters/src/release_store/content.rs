@@ -68,7 +68,8 @@ impl Content {
         }
     }
 
-    fn read(release: &Path) -> Option<Self> {
+    /// What was remembered of a release; nothing of one that an older version made.
+    pub(super) fn read(release: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(release.join(CONTENT)).ok()?).ok()
     }
 }

@@ -354,7 +354,7 @@ impl DeploymentManager {
         }
     }
 
-    async fn check_route(&self, service: &ServiceName, route: &Route) -> Result<(), RequestError> {
+    pub(super) async fn check_route(&self, service: &ServiceName, route: &Route) -> Result<(), RequestError> {
         let mine: HashSet<String> = places(route).collect();
         for other in self.services().await {
             if other.state.name == *service {

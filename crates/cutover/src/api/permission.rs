@@ -56,6 +56,8 @@ const RULES: &[Rule] = &[
     rule(Method::POST, "/v1/unfreeze", &["unfreeze"]),
     rule(Method::GET, "/v1/services/{service}/logs", &["logs"]),
     rule(Method::GET, "/v1/services/{service}/commands", &["history"]),
+    rule(Method::POST, "/v1/services/{service}/plan", &["plan"]),
+    rule(Method::GET, "/v1/usage", &["top"]),
     rule(Method::POST, "/v1/shutdown", &["shutdown"]),
 ];
 

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use cutover_adapters::release_store::uploads::Uploads;
-use cutover_controller::ports::{Console, EvidenceSource, InstanceLogs};
+use cutover_controller::ports::{Console, EvidenceSource, InstanceLogs, Meter, Rehearsal};
 use cutover_controller::{DeploymentManager, Snapshot, SubmitOptions};
 use cutover_core::service::{Deployment, Status};
 use cutover_core::{DeploymentId, ServiceName};
@@ -28,7 +28,7 @@ use crate::api::views::{
     AbortRequest, Accepted, ControllerView, DeployAnswer, DeployRequest, DeploymentView, HistoryView,
     PromoteRequest, ResolveRequest, RollbackRequest, ServiceView, ServicesView, WaysView, moment,
 };
-use crate::api::{VERSION, artifacts, exec, logs, moves};
+use crate::api::{VERSION, artifacts, exec, logs, moves, plan};
 
 /// Seconds by which the host's clock has to be elsewhere before people are told.
 const NOTABLE_DRIFT: u64 = 60;
@@ -47,9 +47,22 @@ pub(crate) struct Served {
     pub(crate) logs: Arc<dyn InstanceLogs>,
     /// Runs commands of people.
     pub(crate) console: Arc<dyn Console>,
+    /// Makes releases to be looked at.
+    pub(crate) rehearsal: Arc<dyn Rehearsal>,
+    /// Says what instances use.
+    pub(crate) meter: Arc<dyn Meter>,
     /// Artifacts that come from elsewhere.
     pub(crate) uploads: Uploads,
     window: Window,
+}
+
+/// What requests are served from beside the manager.
+pub(crate) struct Outside {
+    pub(crate) logs: Arc<dyn InstanceLogs>,
+    pub(crate) console: Arc<dyn Console>,
+    pub(crate) rehearsal: Arc<dyn Rehearsal>,
+    pub(crate) meter: Arc<dyn Meter>,
+    pub(crate) uploads: Uploads,
 }
 
 impl Served {
@@ -57,11 +70,11 @@ impl Served {
         manager: Arc<DeploymentManager>,
         controller: ControllerView,
         shutdown: mpsc::Sender<()>,
-        logs: Arc<dyn InstanceLogs>,
-        console: Arc<dyn Console>,
-        uploads: Uploads,
+        outside: Outside,
     ) -> Self {
-        Self { manager, controller, shutdown, logs, console, uploads, window: Window::default() }
+        let Outside { logs, console, rehearsal, meter, uploads } = outside;
+        let window = Window::default();
+        Self { manager, controller, shutdown, logs, console, rehearsal, meter, uploads, window }
     }
 }
 
@@ -92,6 +105,7 @@ pub(crate) async fn serve(
         .merge(logs::routes())
         .merge(exec::routes())
         .merge(moves::routes())
+        .merge(plan::routes())
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .layer(axum::middleware::from_fn(peer::hear))
         .with_state(served);

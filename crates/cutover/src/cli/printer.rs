@@ -74,6 +74,12 @@ impl Printer {
         let _ = writeln!(std::io::stdout(), "{line}");
     }
 
+    /// What a terminal shows instead of what it showed before, as it is.
+    pub(crate) fn frame(&self, text: &str) {
+        let mut stdout = std::io::stdout();
+        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    }
+
     /// Where much data goes that is not kept in memory.
     pub(crate) fn stream(&self) -> impl Write + use<> {
         std::io::stdout().lock()

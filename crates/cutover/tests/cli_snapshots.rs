@@ -1,0 +1,240 @@
+//! Every verb as a person meets it: its help, its success, its main refusal, as snapshots of exit code and both
+//! streams. A verb without a line in [`VERBS`], or with a line and no scene, fails.
+//!
+//! `INSTA_UPDATE=always` writes what has changed, to be read before it is committed.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use support::{CUTOVER, Host, Said};
+
+/// The verbs that people use, as the manual names them.
+const VERBS: &[&str] = &[
+    "abort",
+    "config-check",
+    "demo",
+    "deploy",
+    "exec",
+    "freeze",
+    "history",
+    "init",
+    "journal-export",
+    "journal-import",
+    "journal-verify",
+    "logs",
+    "plan",
+    "promote",
+    "proxy",
+    "resolve",
+    "restart",
+    "rollback",
+    "scale",
+    "serve",
+    "setup",
+    "show",
+    "shutdown",
+    "status",
+    "stop",
+    "top",
+    "traffic",
+    "unfreeze",
+];
+
+const QUICK: &str = "[health]\ninterval = \"50ms\"\nrise = 1\n";
+
+/// A command as a scene: what was typed, how it ended, what was said. What differs from run to run has a name instead.
+fn scene(host: &Host, typed: &[&str], said: &Said) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "$ cutover {}\nexit {}", typed.join(" "), said.exit);
+    for (stream, content) in [("stdout", &said.out), ("stderr", &said.err)] {
+        if !content.is_empty() {
+            let _ = write!(text, "--- {stream}\n{}", content);
+        }
+    }
+    plain(host, &text)
+}
+
+/// Without ids, moments, figures and places of this run.
+fn plain(host: &Host, text: &str) -> String {
+    let mut text = text.replace(&host.path("").display().to_string(), "HOST/").replace(CUTOVER, "CUTOVER");
+    if let Ok(user) = nix::unistd::User::from_uid(nix::unistd::geteuid()) {
+        let user = user.map_or_else(String::new, |user| user.name);
+        text = text.replace(&format!("by {user}"), "by USER");
+    }
+    let history = host.run(&["--json", "history", "shop"]);
+    if history.exit == 0 {
+        for deployment in history.json()["deployments"].as_array().into_iter().flatten() {
+            for (key, name) in [("deployment", "DEPLOYMENT"), ("release", "RELEASE")] {
+                text = text.replace(deployment[key].as_str().unwrap(), name);
+            }
+        }
+    }
+    let mut plain = String::new();
+    for line in text.lines() {
+        let _ = writeln!(plain, "{}", figures(line).trim_end());
+    }
+    plain
+}
+
+/// Each number of a line as `N`, except in `v1`, in `N %` and after `exit`; each gap of several spaces as two.
+fn figures(line: &str) -> String {
+    if line.starts_with("exit ") || line.starts_with('$') {
+        return line.to_owned();
+    }
+    let mut made = String::new();
+    let mut characters = line.chars().peekable();
+    while let Some(character) = characters.next() {
+        let before = made.chars().last();
+        if character == ' ' && made.ends_with("  ") && !made.trim().is_empty() {
+            continue;
+        }
+        if character.is_ascii_digit() && before != Some('v') {
+            while characters.peek().is_some_and(|next| next.is_ascii_digit() || matches!(next, '.' | ':')) {
+                characters.next();
+            }
+            made.push('N');
+        } else {
+            made.push(character);
+        }
+    }
+    made
+}
+
+/// The name of a snapshot's file.
+fn file(name: &str) -> String {
+    name.replace(": ", "-").replace(' ', "-")
+}
+
+/// Runs a verb and compares what is seen with the snapshot of that name.
+macro_rules! scene {
+    ($host:expr, $name:literal, $($word:expr),+ $(,)?) => {{
+        let typed = [$($word),+];
+        let said = $host.run(&typed);
+        insta::assert_snapshot!(file($name), scene(&$host, &typed, &said));
+    }};
+}
+
+/// Verbs by the manual pages that the binary makes, which know every one that is not hidden.
+fn verbs(host: &Host) -> BTreeSet<String> {
+    let directory = host.path("generated");
+    host.run(&["generate", directory.to_str().unwrap()]).exits(0);
+    let pages = std::fs::read_dir(directory.join("share/man/man1")).unwrap().flatten();
+    let names = pages.map(|page| page.file_name().to_string_lossy().into_owned());
+    let all: BTreeSet<String> = names
+        .filter_map(|name| Some(name.strip_prefix("cutover-")?.strip_suffix(".1")?.to_owned()))
+        .collect();
+    // What only has verbs below it is met through those.
+    let is_parent = |name: &str| {
+        all.iter().any(|other| other.strip_prefix(name).is_some_and(|rest| rest.starts_with('-')))
+    };
+    all.iter().filter(|name| !is_parent(name)).cloned().collect()
+}
+
+#[test]
+fn every_verb_has_its_help_and_its_scenes_here() {
+    let host = Host::without_controller();
+    let known: BTreeSet<String> = VERBS.iter().map(|verb| (*verb).to_owned()).collect();
+    assert_eq!(verbs(&host), known, "each verb has a line in VERBS and scenes below");
+    let source = include_str!("cli_snapshots.rs");
+    for verb in VERBS {
+        let scenes = source.matches(&format!("\"{verb}: ")).count();
+        assert!(scenes >= 1, "`{verb}` has no scene: `scene!(host, \"{verb}: …\", …)`");
+        let words: Vec<&str> = verb.splitn(2, '-').chain(["--help"]).collect();
+        let said = host.run(&words).exits(0);
+        insta::assert_snapshot!(file(&format!("{verb}: help")), said.out.replace(CUTOVER, "CUTOVER"));
+    }
+    let said = host.run(&["--help"]).exits(0);
+    insta::assert_snapshot!("help", said.out);
+    for verb in VERBS {
+        let word = verb.replace('-', " ");
+        let word = if word.starts_with("journal") || word == "unfreeze" { "journal" } else { &word };
+        assert!(said.out.contains(&format!("  {word}")), "`{word}` is not in the help");
+    }
+}
+
+#[test]
+fn verbs_without_a_controller_say_so_and_what_to_do() {
+    let host = Host::without_controller();
+    scene!(host, "init: writes a first configuration", "init");
+    scene!(host, "init: leaves one that is there", "init");
+    host.configure(QUICK);
+    scene!(host, "config-check: is right", "config", "check");
+    scene!(host, "config-check: names the file that is not there", "config", "check", "-f", "nosuch.toml");
+    scene!(host, "status: no controller", "status");
+    scene!(host, "deploy: no controller", "deploy", "v1");
+    scene!(host, "shutdown: nothing runs", "shutdown");
+    scene!(host, "proxy: wrong usage", "proxy");
+    scene!(host, "serve: wrong usage", "serve", "--http", "nowhere");
+    scene!(host, "demo: wrong usage", "demo", "--nonsense");
+    scene!(host, "setup: wrong usage", "setup", "--nonsense");
+    scene!(host, "journal-verify: there is none", "journal", "verify");
+    scene!(host, "journal-export: there is none", "journal", "export", "export.jsonl");
+    scene!(host, "journal-import: no such file", "journal", "import", "nosuch.jsonl");
+}
+
+#[test]
+fn verbs_of_a_service_through_its_life() {
+    let host = Host::start();
+    scene!(host, "status: no service yet", "status");
+    host.configure(QUICK);
+    scene!(host, "status: not deployed yet", "status");
+    scene!(host, "rollback: no service", "rollback");
+    scene!(host, "plan: first release", "plan", "v1");
+    scene!(host, "deploy: first release", "deploy", "v1");
+    scene!(host, "deploy: identical", "deploy", "v1");
+    scene!(host, "rollback: nothing to go back to", "rollback");
+    scene!(host, "abort: nothing is open", "abort");
+    scene!(host, "promote: nothing waits", "promote");
+    scene!(host, "resolve: nothing is stuck", "resolve");
+    scene!(host, "logs: idle is empty", "logs", "idle");
+    scene!(host, "exec: idle is empty", "exec", "idle", "--", "true");
+    host.write("new", "");
+    scene!(host, "plan: second release", "plan", "v2");
+    scene!(host, "deploy: second release", "deploy", "v2");
+    scene!(host, "status: in the bake", "status");
+    host.write("newer", "");
+    scene!(host, "deploy: refused in the bake", "deploy", "v3");
+    scene!(host, "plan: refused in the bake", "plan", "v3");
+    scene!(host, "exec: passes the status on", "exec", "--", "sh", "-c", "echo out; echo err >&2; exit 3");
+    scene!(host, "exec: no such program", "exec", "--", "no-such-program");
+    scene!(host, "exec: what was run", "exec", "--history");
+    scene!(host, "logs: no such service", "logs", "nosuch");
+    scene!(host, "logs: no such environment", "logs", "shop", "purple");
+    scene!(host, "traffic: no such service", "traffic", "nosuch");
+    host.run(&["traffic"]).exits(0);
+    scene!(host, "top: wrong usage", "top", "--nonsense");
+    host.run(&["top"]).exits(0);
+    scene!(host, "rollback: in the bake", "rollback");
+    scene!(host, "status: after a rollback", "status");
+    scene!(host, "history: two deployments", "history");
+    let history = host.run(&["--json", "history"]).exits(0).json();
+    let id = history["deployments"][0]["deployment"].as_str().unwrap().to_owned();
+    let said = host.run(&["show", &id]).exits(0);
+    insta::assert_snapshot!(file("show: a rollback"), scene(&host, &["show", "DEPLOYMENT"], &said));
+    scene!(host, "show: no such deployment", "show", "nosuch");
+    scene!(host, "freeze: for an hour", "freeze", "--until", "1h", "--reason", "the sale");
+    scene!(host, "freeze: in the past", "freeze", "--until", "2001-01-01T00:00:00Z", "--reason", "x");
+    scene!(host, "deploy: frozen", "deploy", "v3");
+    scene!(host, "unfreeze: ends it", "unfreeze");
+    scene!(host, "unfreeze: nothing is frozen", "unfreeze");
+    scene!(host, "restart: one instance", "restart");
+    scene!(host, "restart: no such service", "restart", "nosuch");
+    scene!(host, "scale: to two", "scale", "2");
+    scene!(host, "scale: to none", "scale", "0");
+    scene!(host, "stop: not asked about", "stop");
+    scene!(host, "stop: no such service", "stop", "nosuch");
+    scene!(host, "journal-verify: whole", "journal", "verify");
+    scene!(host, "shutdown: everything", "shutdown");
+}
+
+#[test]
+fn what_is_normalised_still_tells_apart_what_matters() {
+    assert_eq!(
+        figures("v1 live on blue for 3m 4s    412 req/s   100 %"),
+        "v1 live on blue for Nm Ns  N req/s  N %"
+    );
+    assert_eq!(figures("exit 4"), "exit 4");
+}
