@@ -14,9 +14,11 @@ use support::{CUTOVER, Host, Said};
 /// The verbs that people use, as the manual names them.
 const VERBS: &[&str] = &[
     "abort",
+    "backup",
     "config-check",
     "demo",
     "deploy",
+    "doctor",
     "exec",
     "freeze",
     "history",
@@ -28,8 +30,10 @@ const VERBS: &[&str] = &[
     "plan",
     "promote",
     "proxy",
+    "remove",
     "resolve",
     "restart",
+    "restore",
     "rollback",
     "scale",
     "serve",
@@ -73,10 +77,30 @@ fn plain(host: &Host, text: &str) -> String {
         }
     }
     let mut plain = String::new();
-    for line in text.lines() {
+    // What is waited for on the way depends on how fast this host is just now.
+    for line in text.lines().filter(|line| !line.contains("… waiting")) {
+        // So does what is known of the traffic.
+        let line = line.split_once(" req/s").map_or(line, |(before, _)| before.trim_end_matches(is_figure));
         let _ = writeln!(plain, "{}", figures(line).trim_end());
     }
+    for unit in [" B", " KiB", " MiB", " GiB"] {
+        plain = plain.replace(&format!("N{unit}"), "N bytes");
+    }
+    for unit in ["µs", "ms"] {
+        plain = plain.replace(&format!("N {unit}"), "N s");
+    }
     plain
+}
+
+fn is_figure(character: char) -> bool {
+    character.is_ascii_digit() || character == '.' || character == ' '
+}
+
+/// Hashes as `HASH`.
+fn without_hashes(line: &str) -> String {
+    let is_hash = |word: &&str| word.len() >= 12 && word.chars().all(|c| c.is_ascii_hexdigit());
+    let hash = line.split(|c: char| !c.is_ascii_alphanumeric()).find(is_hash);
+    hash.map_or_else(|| line.to_owned(), |hash| without_hashes(&line.replace(hash, "HASH")))
 }
 
 /// Each number of a line as `N`, except in `v1`, in `N %` and after `exit`; each gap of several spaces as two.
@@ -85,6 +109,7 @@ fn figures(line: &str) -> String {
         return line.to_owned();
     }
     let mut made = String::new();
+    let line = without_hashes(line);
     let mut characters = line.chars().peekable();
     while let Some(character) = characters.next() {
         let before = made.chars().last();
@@ -170,6 +195,9 @@ fn verbs_without_a_controller_say_so_and_what_to_do() {
     scene!(host, "serve: wrong usage", "serve", "--http", "nowhere");
     scene!(host, "demo: wrong usage", "demo", "--nonsense");
     scene!(host, "setup: wrong usage", "setup", "--nonsense");
+    scene!(host, "doctor: wrong usage", "doctor", "--nonsense");
+    scene!(host, "restore: no such file", "restore", "nosuch.backup");
+    scene!(host, "backup: there is no journal", "backup", "file.backup");
     scene!(host, "journal-verify: there is none", "journal", "verify");
     scene!(host, "journal-export: there is none", "journal", "export", "export.jsonl");
     scene!(host, "journal-import: no such file", "journal", "import", "nosuch.jsonl");
@@ -208,6 +236,9 @@ fn verbs_of_a_service_through_its_life() {
     scene!(host, "top: wrong usage", "top", "--nonsense");
     host.run(&["top"]).exits(0);
     scene!(host, "rollback: in the bake", "rollback");
+    host.eventually("v2 is stopped", |status| {
+        status["environments"]["green"]["instances"].as_array().is_some_and(Vec::is_empty)
+    });
     scene!(host, "status: after a rollback", "status");
     scene!(host, "history: two deployments", "history");
     let history = host.run(&["--json", "history"]).exits(0).json();
@@ -227,6 +258,11 @@ fn verbs_of_a_service_through_its_life() {
     scene!(host, "stop: not asked about", "stop");
     scene!(host, "stop: no such service", "stop", "nosuch");
     scene!(host, "journal-verify: whole", "journal", "verify");
+    scene!(host, "backup: without secrets", "backup", "file.backup");
+    scene!(host, "remove: not asked about", "remove", "shop");
+    scene!(host, "remove: no such service", "remove", "nosuch", "--yes");
+    scene!(host, "remove: takes it away", "remove", "shop", "--yes");
+    scene!(host, "status: after its removal", "status", "shop");
     scene!(host, "shutdown: everything", "shutdown");
 }
 
