@@ -50,7 +50,8 @@ impl Receivers {
         let mut mailboxes = HashMap::new();
         for entry in fs::read_dir(&root)? {
             let entry = entry?;
-            let Some(service) = entry.file_name().to_str().and_then(|name| name.parse::<ServiceName>().ok()) else {
+            let Some(service) = entry.file_name().to_str().and_then(|name| name.parse::<ServiceName>().ok())
+            else {
                 continue;
             };
             match Mailbox::open(entry.path(), Arc::clone(&mandate)) {
@@ -87,7 +88,8 @@ impl Notifier for Receivers {
             None => None,
             Some(source) => {
                 let url = text("slack.url", source).await?;
-                let is_address = ["https://", "http://"].iter().any(|scheme| url.expose().starts_with(scheme));
+                let is_address =
+                    ["https://", "http://"].iter().any(|scheme| url.expose().starts_with(scheme));
                 if !is_address || url.expose().contains(char::is_whitespace) {
                     let reason = "`slack.url` of `[notify]` is not an address".to_owned();
                     let hint = Some("it begins with `https://` and stands alone in its file".to_owned());
@@ -118,7 +120,9 @@ impl Notifier for Receivers {
         };
         let kept = Arc::clone(&mailbox);
         let written = tokio::task::spawn_blocking(move || kept.keep(settings, since)).await;
-        written.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| failed(service, &error))?;
+        written
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|error| failed(service, &error))?;
         mailbox.start_all();
         Ok(())
     }
@@ -132,7 +136,9 @@ impl Notifier for Receivers {
         let (taker, news, host) = (Arc::clone(&mailbox), news.clone(), self.host.clone());
         let service = news.service.clone();
         let taken = tokio::task::spawn_blocking(move || taker.take(&news, &host)).await;
-        taken.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| failed(&service, &error))?;
+        taken
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|error| failed(&service, &error))?;
         mailbox.start_all();
         Ok(())
     }

@@ -28,8 +28,8 @@ mod start;
 mod state_id;
 mod stop;
 pub mod supervisor;
-mod usage;
 mod transient_unit;
+mod usage;
 
 use std::fmt::Display;
 use std::io;

@@ -33,7 +33,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cutover_controller::ports::{Rehearsal, Rehearsed, KeepReleases, Mandate, PortError, PrepareError, ReleaseStore};
+use cutover_controller::ports::{
+    KeepReleases, Mandate, PortError, PrepareError, Rehearsal, Rehearsed, ReleaseStore,
+};
 use cutover_core::artifact::{ArtifactSource, Checksum, Manifest, UploadId};
 use cutover_core::release::{DeploymentSpec, Release};
 use cutover_core::{ReleaseId, ServiceName};
@@ -251,8 +253,7 @@ impl Rehearsal for DirectoryStore {
         let (store, spec) = (self.clone(), spec.clone());
         let path = PathBuf::from(spec.artifact.to_string());
         let before = before.map(|release| release.directory.clone());
-        let made =
-            spawn_blocking(move || store.rehearse_release(&spec, &secrets, before.as_deref())).await;
+        let made = spawn_blocking(move || store.rehearse_release(&spec, &secrets, before.as_deref())).await;
         made.unwrap_or_else(|error| Err(host(&path)(io::Error::other(error))))
     }
 }

@@ -20,7 +20,8 @@ mod watch;
 pub use clock::{Clock, SystemClock};
 pub use journal::{Importance, Journal, JournalError, MemoryJournal, Record, Retention, SqliteJournal};
 pub use manager::{
-    DeploymentManager, Keep, RequestError, StartError, FormerRelease, MoveOptions, SubmitOptions, Submitted, Tidied, Until,
+    DeploymentManager, FormerRelease, Keep, MoveOptions, RequestError, StartError, SubmitOptions, Submitted,
+    Tidied, Until,
 };
 pub use ports::Ports;
 pub use service_loop::Snapshot;

@@ -3,10 +3,10 @@
 mod command;
 mod found;
 mod freeze;
-mod news;
 mod moves;
-mod promote;
+mod news;
 mod plan;
+mod promote;
 mod request;
 mod room;
 mod tidy;
@@ -14,10 +14,10 @@ mod way_back;
 
 pub use freeze::Until;
 pub use moves::MoveOptions;
-pub use way_back::FormerRelease;
 pub use plan::Plan;
 pub use request::{RequestError, SubmitOptions, Submitted};
 pub use tidy::{Keep, Tidied};
+pub use way_back::FormerRelease;
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};

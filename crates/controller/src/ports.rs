@@ -7,8 +7,8 @@ mod logs;
 mod rehearsal;
 
 pub use console::{Console, Control, Ending, Invocation, Session, Terminal, WindowSize, Written};
-pub use rehearsal::{InstanceUsage, Meter, Rehearsal, Rehearsed, Usage};
 pub use logs::{InstanceLogs, LogLine, LogOrigin, LogQuery, Stream, WantedOrigin};
+pub use rehearsal::{InstanceUsage, Meter, Rehearsal, Rehearsed, Usage};
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -18,7 +18,8 @@ fn freeze(world: &mut World, time: Duration) {
         reason: "the sale".to_owned(),
         all: false,
     };
-    world.happens(&Event::FreezeRequested { freeze }).unwrap();
+    let said = world.happens(&Event::FreezeRequested { freeze });
+    assert!(said.is_ok(), "{said:?}");
 }
 
 fn ask(world: &World, circumstances: Circumstances) -> Result<cutover_core::service::Transition, Refusal> {

@@ -55,7 +55,7 @@ fn scene(host: &Host, typed: &[&str], said: &Said) -> String {
     let _ = writeln!(text, "$ cutover {}\nexit {}", typed.join(" "), said.exit);
     for (stream, content) in [("stdout", &said.out), ("stderr", &said.err)] {
         if !content.is_empty() {
-            let _ = write!(text, "--- {stream}\n{}", content);
+            let _ = write!(text, "--- {stream}\n{content}");
         }
     }
     plain(host, &text)

@@ -74,7 +74,9 @@ fn sentence(news: &News, host: &HostName) -> String {
         (NewsKind::RolledBack, _) => format!("{service} {version} was taken back on {host}{reason}"),
         (NewsKind::Failed, _) => format!("{service} {version} has failed on {host}{reason}"),
         (NewsKind::Stuck, _) => {
-            format!("{service} {version} is stuck on {host}{reason}; `cutover resolve {service}` shows the ways out")
+            format!(
+                "{service} {version} is stuck on {host}{reason}; `cutover resolve {service}` shows the ways out"
+            )
         }
     }
 }

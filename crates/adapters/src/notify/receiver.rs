@@ -59,10 +59,7 @@ pub(super) async fn send(
     match receiver {
         Receiver::Webhook => {
             let Some((url, secret)) = &settings.webhook else { return Ok(()) };
-            let mut headers = vec![
-                ("Cutover-Event", event.to_owned()),
-                ("Cutover-Delivery", id.to_owned()),
-            ];
+            let mut headers = vec![("Cutover-Event", event.to_owned()), ("Cutover-Delivery", id.to_owned())];
             if let Some(secret) = secret {
                 headers.push(("Cutover-Signature", signature(secret.expose(), now_seconds(), body)));
             }

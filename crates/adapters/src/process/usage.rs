@@ -19,7 +19,7 @@ impl Meter for ProcessExecutor {
             let usage = |(_, record, census): (_, super::record::InstanceRecord, Census)| InstanceUsage {
                 id: record.id,
                 memory: resident(&census),
-                cpu: census.everyone().into_iter().map(|process| cpu(process.pid)).sum(),
+                cpu: census.everyone().map(|process| cpu(process.pid)).sum(),
             };
             Ok(Usage { available, instances: running.map(usage).collect() })
         })

@@ -89,7 +89,9 @@ pub enum RequestError {
     #[error("there is no service to freeze")]
     NothingToFreeze,
     /// A release that was never live, was taken back, or is not kept any more.
-    #[error("service `{service}` cannot go back to release `{release}`: it was never live, was taken back, or is not kept any more")]
+    #[error(
+        "service `{service}` cannot go back to release `{release}`: it was never live, was taken back, or is not kept any more"
+    )]
     NotFormer {
         /// The service.
         service: ServiceName,

@@ -205,13 +205,13 @@ impl Outside {
 #[async_trait]
 impl DeploymentExecutor for Outside {
     async fn start_workers(&self, _: &EffectId, wanted: StartWorkers<'_>) -> Result<(), PortError> {
-        let each = wanted.workers.iter().map(|worker| worker.overlap);
+        let overlap = wanted.workers.iter().all(|worker| worker.overlap);
         let start = Start {
             service: wanted.service.clone(),
             environment: wanted.environment,
             release: wanted.release.clone(),
             ids: wanted.workers.iter().map(|worker| worker.id.clone()).collect(),
-            worker: Some(each.fold(true, |all, overlap| all && overlap)),
+            worker: Some(overlap),
             late: false,
         };
         self.start(start).await.map(drop)

@@ -256,8 +256,9 @@ mod tests {
     }
 
     fn check(entries: Vec<Entry>, expected: Result<(), &str>) {
-        let found = Manifest { entries: entries.clone() }.check().map_err(|error| error.to_string());
-        assert_eq!(found, expected.map_err(str::to_owned), "{entries:?}");
+        let manifest = Manifest { entries };
+        let found = manifest.check().map_err(|error| error.to_string());
+        assert_eq!(found, expected.map_err(str::to_owned), "{manifest:?}");
     }
 
     #[test]

@@ -24,8 +24,8 @@ mod line;
 mod queue;
 mod recover;
 mod refusal;
-mod request;
 mod remove;
+mod request;
 mod resolve;
 mod restore;
 mod rounds;
@@ -134,7 +134,8 @@ impl Event {
             self,
             Self::RollbackRequested { .. }
                 | Self::RollbackToRequested { .. }
-                | Self::AbortRequested { .. } | Self::ResolveRequested { .. }
+                | Self::AbortRequested { .. }
+                | Self::ResolveRequested { .. }
         )
     }
 }

@@ -259,7 +259,8 @@ async fn rollback(
     UrlPath(name): UrlPath<String>,
     body: Bytes,
 ) -> Answer<Accepted> {
-    let request = if body.is_empty() { Ok(RollbackRequest::default()) } else { serde_json::from_slice(&body) };
+    let request =
+        if body.is_empty() { Ok(RollbackRequest::default()) } else { serde_json::from_slice(&body) };
     let RollbackRequest { to } =
         request.map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
     let service = service_name(name)?;

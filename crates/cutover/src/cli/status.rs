@@ -263,7 +263,11 @@ fn rollback_text(view: &ServiceView) -> String {
             format!("rollback ready: {to} warm on {}", view.live.other())
         }
         (Some(to), true) => {
-            format!("rollback possible: {to} cold on {}, about {:.0} s", view.live.other(), rollback.seconds.ceil())
+            format!(
+                "rollback possible: {to} cold on {}, about {:.0} s",
+                view.live.other(),
+                rollback.seconds.ceil()
+            )
         }
         _ => format!("no rollback: {}", rollback.why_not.as_deref().unwrap_or("no reason is known")),
     }
