@@ -26,9 +26,11 @@ async fn the_environment_is_clean_and_a_secret_is_nowhere_else() {
     until("it has told", || async { host.lines("a").await.last().is_some_and(|it| it == "end") }).await;
 
     let home = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().dir;
+    let live = host.directory.path().canonicalize().unwrap().join("state/live/shop/green");
     let expected = [
         "CUTOVER_ENVIRONMENT=green".to_owned(),
         format!("CUTOVER_INSTANCE={}", host.id("a")),
+        format!("CUTOVER_LIVE_FILE={}", live.display()),
         "CUTOVER_SERVICE=shop".to_owned(),
         format!("CUTOVER_STATE_ID={}", host.state_id()),
         "CUTOVER_VERSION=v1".to_owned(),
