@@ -226,12 +226,10 @@ until stty size => 40 120
 send cat greeting; echo $CUTOVER_EXEC:$PORT:$NAME\n
 expect hello from the release
 expect 1:0:one
-send trap 'echo inter''rupted' INT; echo wait''ing; sleep 1000\n
+send (echo wait''ing; exec sleep 1000)\n
 expect waiting
 send \x03
-expect interrupted
-send echo still he''re\n
-expect still here
+until echo still he''re => still here
 send exit 7\n
 ";
     let seen = on_a_terminal(&host, &["exec", "--", "sh", "-i"], steps);
