@@ -151,7 +151,7 @@ impl Service {
             Action::Promote => Event::PromoteRequested { deployment: None, actor: String::new() },
             Action::Abort => {
                 moment.left.aborts -= 1;
-                Event::AbortRequested { actor: String::new(), only_queue: false }
+                Event::AbortRequested { actor: String::new(), only_queue: false, deployment: None }
             }
             Action::Resolve(way) => {
                 moment.left.aborts -= 1;

@@ -152,11 +152,17 @@ impl History {
                 let deployment = open.map(|open| open.id.clone());
                 self.happens(&Event::PromoteRequested { deployment, actor: String::new() });
             }
-            Happening::Abort => {
-                self.happens(&Event::AbortRequested { actor: String::new(), only_queue: false })
-            }
+            Happening::Abort => self.happens(&Event::AbortRequested {
+                actor: String::new(),
+                only_queue: false,
+                deployment: None,
+            }),
             Happening::AbortQueue => {
-                self.happens(&Event::AbortRequested { actor: String::new(), only_queue: true });
+                self.happens(&Event::AbortRequested {
+                    actor: String::new(),
+                    only_queue: true,
+                    deployment: None,
+                });
             }
             Happening::Resolve(choice) => {
                 let way = [Way::Retry, Way::Keep, Way::Abandon][usize::from(*choice)];
@@ -298,7 +304,11 @@ impl History {
                 }
                 self.answer(&pending, answer);
             } else if self.world.state.deployment.as_ref().is_some_and(|open| open.status == Status::Stuck) {
-                self.happens(&Event::AbortRequested { actor: String::new(), only_queue: false });
+                self.happens(&Event::AbortRequested {
+                    actor: String::new(),
+                    only_queue: false,
+                    deployment: None,
+                });
             } else if let Some(next) = self.world.state.next_deadline() {
                 self.world.now = self.world.now.max(next);
                 self.happens(&Event::TimePassed);

@@ -61,14 +61,43 @@ fn what_a_person_takes_back_takes_the_queue_with_it() {
 fn the_queue_alone_can_be_dropped() {
     let mut world = World::settled(&["v1"]);
     world.deploy("v2").unwrap();
-    let only_queue =
-        cutover_core::service::Event::AbortRequested { actor: "bob".to_owned(), only_queue: true };
+    let only_queue = cutover_core::service::Event::AbortRequested {
+        actor: "bob".to_owned(),
+        only_queue: true,
+        deployment: None,
+    };
     assert_eq!(world.happens(&only_queue).unwrap_err().to_string(), "nothing waits in the queue");
     world.deploy_when_open("v3", WhenOpen::Queue).unwrap();
     world.happens(&only_queue).unwrap();
     world.go_well();
     world.end_bake();
     assert_eq!((world.live_version(), queued(&world).len()), (Some("v2"), 0));
+}
+
+#[test]
+fn whoever_names_a_deployment_ends_no_other() {
+    let abort = |one: &str| cutover_core::service::Event::AbortRequested {
+        actor: "bob".to_owned(),
+        only_queue: false,
+        deployment: Some(one.parse().unwrap()),
+    };
+    let mut world = World::settled(&["v1"]);
+    world.deploy("v2").unwrap();
+    world.deploy_when_open("v3", WhenOpen::Queue).unwrap();
+    world.deploy_when_open("v4", WhenOpen::Queue).unwrap();
+    world.happens(&abort("d3")).unwrap();
+    assert_eq!((world.open().version.as_str(), queued(&world)), ("v2", vec!["v4"]));
+    let dropped = world.closed.last().unwrap();
+    assert_eq!(
+        (dropped.version.as_str(), dropped.reason.as_deref()),
+        ("v3", Some("dropped from the queue by bob"))
+    );
+    let refused = world.happens(&abort("d3")).unwrap_err();
+    assert_eq!(refused.to_string(), "deployment `d3` is neither open nor waiting");
+    world.happens(&abort("d2")).unwrap();
+    assert_eq!(queued(&world), ["v4"], "what else waits is somebody else's");
+    world.go_well();
+    assert_eq!(world.live_version(), Some("v4"));
 }
 
 #[test]

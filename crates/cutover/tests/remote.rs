@@ -166,6 +166,64 @@ fn two_hosts_switch_together_or_not_at_all() {
 }
 
 #[test]
+fn hosts_that_cannot_go_on_take_back_nothing_that_somebody_else_has_begun() {
+    let (hosts, [_, beta]) = Hosts::with_controllers();
+    hosts.configure(&two_hosts(""));
+    hosts.change("one");
+    hosts.run(&["deploy", "v1"]).exits(0);
+    // Somebody is about to switch on beta, and the next release waits behind that.
+    hosts.change("two");
+    hosts.run(&["deploy", "v2", "--host", "beta", "--hold-before-switch", "5m"]).exits(6);
+    hosts.change("three");
+    hosts.break_host("alpha", true);
+    let answer = hosts.run(&["--json", "deploy", "v3", "--queue"]).exits(1).json();
+    assert_eq!(answer["hosts"][1]["stand"], "taken_back", "{answer:#}");
+    assert_eq!(answer["message"], "failed before any host was switched: taken back on beta");
+    assert_eq!([&answer["status"], &answer["deployment"]], [&Value::from("failed"), &Value::Null]);
+    assert!(answer["duration_seconds"].as_f64().unwrap() > 0.0, "{answer:#}");
+    let status = hosts.status("beta");
+    assert!(status["deployment"]["hold_until"].is_string(), "v2 still waits for its word: {status:#}");
+    hosts.run(&["promote", "--host", "beta"]).exits(0);
+    assert_eq!(hosts.live(beta), "v2");
+    // One alone can be ended by its name.
+    let said = hosts.run(&["abort", "--host", "beta", "--deployment", "d0"]).exits(4);
+    assert!(said.err.contains("deployment `d0` is neither open nor waiting"), "{said:#?}");
+}
+
+#[test]
+fn a_host_that_is_lost_is_not_said_to_have_been_taken_back() {
+    let (hosts, [alpha, beta]) = Hosts::with_controllers();
+    hosts.configure(&two_hosts(""));
+    hosts.change("one");
+    hosts.run(&["deploy", "v1"]).exits(0);
+    // All of them are live there already: nobody's word is waited for.
+    let again = hosts.run(&["--json", "deploy", "v1", "--hold-before-switch", "5m"]).exits(0).json();
+    assert_eq!([&again["success"], &again["status"]], [&Value::from(true), &Value::from("live")]);
+    hosts.change("two");
+    std::fs::write(hosts.path("slow-alpha"), "").unwrap();
+    let mut deploy = hosts.command(&["--json", "deploy", "v2"]);
+    let deploy = deploy.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    support::wait_until("beta waits for alpha", || {
+        hosts.status("beta")["deployment"]["hold_until"].is_string()
+    });
+    hosts.cut_off("beta");
+    for (pid, name) in children_of(deploy.id()) {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if name == "ssh" && line.contains("\0beta\0") {
+            support::signal(pid, "KILL");
+        }
+    }
+    std::fs::remove_file(hosts.path("slow-alpha")).unwrap();
+    let said: support::Said = deploy.wait_with_output().unwrap().into();
+    let answer = said.exits(3).json();
+    let expected = "failed, because not every host was ready: taken back on alpha; not known on beta: `cutover status` \
+                    tells";
+    assert_eq!([&answer["message"], &answer["status"]], [expected, "unknown"], "{answer:#}");
+    assert_eq!(answer["hosts"][1]["stand"], "unknown", "{answer:#}");
+    assert_eq!([hosts.live(alpha), hosts.live(beta)], ["v1", "v1"]);
+}
+
+#[test]
 fn the_same_command_goes_on_where_one_that_was_killed_has_left_the_hosts() {
     let (hosts, [alpha, beta]) = Hosts::with_controllers();
     hosts.configure(&two_hosts(""));

@@ -126,6 +126,9 @@ fn account(event: &Event, before: &ServiceState, after: &ServiceState, closed: &
             let opened = after.deployment.iter().chain(&after.queue).find(|open| open.id == *deployment);
             opened.or(after.deployment.as_ref())
         }
+        Event::AbortRequested { deployment: Some(named), .. } => {
+            closed.iter().chain(&after.deployment).find(|one| one.id == *named)
+        }
         // What ended with it, rather than what began because of that.
         _ => {
             let was = before.deployment.as_ref();

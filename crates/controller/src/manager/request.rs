@@ -224,8 +224,8 @@ impl DeploymentManager {
         Ok(deployment_of(&after).unwrap_or(fresh))
     }
 
-    /// Ends the open deployment with everything that waits behind it, or only what waits; answers which is or was
-    /// open.
+    /// Ends the open deployment with everything that waits behind it, or only what waits, or only the one that is
+    /// named; answers which is or was open, or the named one.
     ///
     /// # Errors
     /// [`RequestError`], with nothing changed.
@@ -234,14 +234,18 @@ impl DeploymentManager {
         service: &ServiceName,
         actor: &str,
         only_queue: bool,
+        deployment: Option<DeploymentId>,
     ) -> Result<DeploymentId, RequestError> {
-        self.known(service).await?;
-        if !only_queue {
+        let snapshots = self.known(service).await?;
+        let open = snapshots.borrow().state.deployment.as_ref().map(|open| open.id.clone());
+        let takes_back = deployment.as_ref().is_none_or(|named| open.as_ref() == Some(named));
+        if takes_back && !only_queue {
             self.look_before_the_leap(service).await?;
         }
-        let event = Event::AbortRequested { actor: actor.to_owned(), only_queue };
+        let event =
+            Event::AbortRequested { actor: actor.to_owned(), only_queue, deployment: deployment.clone() };
         let after = self.request(service, event).await?;
-        deployment_of(&after).ok_or(RequestError::Refused(Refusal::NothingToAbort))
+        deployment.or_else(|| deployment_of(&after)).ok_or(RequestError::Refused(Refusal::NothingToAbort))
     }
 
     /// The ways out of what is stuck; none if nothing is.

@@ -159,7 +159,7 @@ fn nothing_is_decided_ahead_of_what_a_starting_controller_saw() {
     lives.live_on(async |life| {
         life.pass(0.1).await;
         assert!(life.snapshot(SHOP).await.unwrap().journal_trouble.is_some());
-        life.manager.abort(&SHOP.parse().unwrap(), "bob", false).await.unwrap();
+        life.manager.abort(&SHOP.parse().unwrap(), "bob", false, None).await.unwrap();
         let events: Vec<_> =
             life.memory.records(&SHOP.parse().unwrap()).into_iter().map(|r| r.event).collect();
         assert!(matches!(events[records], Event::ControllerStarted { .. }), "{:?}", events[records]);
@@ -177,7 +177,7 @@ fn an_abort_before_the_cutover_leaves_traffic_and_the_live_instances_alone() {
         life.ended(SHOP).await;
         let open = life.opened(SHOP, "v2-never", 0).await;
         life.pass(5.0).await;
-        assert_eq!(life.manager.abort(&SHOP.parse().unwrap(), "bob", false).await.unwrap(), open);
+        assert_eq!(life.manager.abort(&SHOP.parse().unwrap(), "bob", false, None).await.unwrap(), open);
         let ended = life.ended(SHOP).await;
         assert_eq!((ended.id, ended.status), (open, Status::RolledBack));
         assert!(life.rests(60).await);

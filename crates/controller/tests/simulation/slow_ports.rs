@@ -33,7 +33,7 @@ fn an_abort_is_carried_out_although_the_start_that_it_undoes_hangs() {
         life.opened(SHOP, "v1-good", 0).await;
         life.pass(2.0).await;
         assert_eq!(life.outside.world().alive().len(), 1);
-        life.manager.abort(&SHOP.parse().unwrap(), "bob", false).await.unwrap();
+        life.manager.abort(&SHOP.parse().unwrap(), "bob", false, None).await.unwrap();
         let began = life.outside.now();
         assert_eq!(life.ended(SHOP).await.status, Status::RolledBack);
         assert!(life.outside.now() - began < 30_000);
@@ -51,7 +51,7 @@ fn a_stop_that_hangs_leaves_the_deployment_stuck_and_a_person_gets_it_out() {
         let stuck = life.ended(SHOP).await;
         assert_eq!(stuck.status, Status::Stuck);
         assert!(stuck.reason.unwrap().contains("its instances could not be stopped"));
-        life.manager.abort(&SHOP.parse().unwrap(), "bob", false).await.unwrap();
+        life.manager.abort(&SHOP.parse().unwrap(), "bob", false, None).await.unwrap();
         assert!(life.rests(120).await);
         assert_eq!(life.ended(SHOP).await.status, Status::RolledBack);
         assert_eq!(life.outside.world().alive().len(), 0);
@@ -188,7 +188,7 @@ fn a_stop_waits_for_a_slow_start_that_it_undoes() {
         life.outside.world().faults.force(Port::Provision, Fault::Late);
         life.opened(SHOP, "v1-good", 0).await;
         life.pass(1.0).await;
-        life.manager.abort(&SHOP.parse().unwrap(), "bob", false).await.unwrap();
+        life.manager.abort(&SHOP.parse().unwrap(), "bob", false, None).await.unwrap();
         assert_eq!(life.ended(SHOP).await.status, Status::RolledBack);
         life.pass(60.0).await;
         assert_eq!(life.outside.world().starts, 1);

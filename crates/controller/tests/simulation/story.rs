@@ -111,7 +111,7 @@ impl Story {
             }
             50..60 => {
                 life.outside.note(&format!("{name}: somebody aborts"));
-                answered(life, life.manager.abort(&name, "bob", false)).await;
+                answered(life, life.manager.abort(&name, "bob", false, None)).await;
             }
             60..72 => self.kill(life).await,
             72..82 => {
@@ -133,7 +133,7 @@ impl Story {
             }
             95..97 => {
                 life.outside.note(&format!("{name}: somebody drops what waits"));
-                answered(life, life.manager.abort(&name, "bob", true)).await;
+                answered(life, life.manager.abort(&name, "bob", true, None)).await;
             }
             _ => {}
         }
@@ -200,7 +200,7 @@ impl Story {
             match stuck.stage {
                 // A former release that never becomes healthy cannot be waited for.
                 Stage::Reviving => answered(life, life.manager.resolve(name, "bob", Way::Keep)).await,
-                _ => answered(life, life.manager.abort(name, "bob", false)).await,
+                _ => answered(life, life.manager.abort(name, "bob", false, None)).await,
             }
         }
         // What was left alone while it was stuck is looked after now, as it is every few seconds.

@@ -100,6 +100,9 @@ pub enum Event {
         /// Only what waits in the queue is meant; the open deployment goes on.
         #[serde(default)]
         only_queue: bool,
+        /// Only this one is meant, open or waiting; whichever is open, and what waits behind it, if absent.
+        #[serde(default)]
+        deployment: Option<DeploymentId>,
     },
     /// Somebody lets the deployment that waits for it go on to its shift.
     PromoteRequested {

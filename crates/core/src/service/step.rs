@@ -94,7 +94,8 @@ pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Trans
             draft.rollback_to_requested(deployment, actor, release)?;
         }
         Event::StopRequested { actor, scope } => draft.stop_requested(actor, *scope)?,
-        Event::AbortRequested { actor, only_queue } => draft.abort_requested(actor, *only_queue)?,
+        Event::AbortRequested { actor, deployment: Some(one), .. } => draft.abort_one(one, actor)?,
+        Event::AbortRequested { actor, only_queue, .. } => draft.abort_requested(actor, *only_queue)?,
         Event::PromoteRequested { deployment, actor } => {
             draft.promote_requested(deployment.as_ref(), actor)?
         }

@@ -341,7 +341,7 @@ impl World {
     }
 
     pub(crate) fn abort(&mut self) -> Result<Happened, Refusal> {
-        self.happens(&Event::AbortRequested { actor: "bob".to_owned(), only_queue: false })
+        self.happens(&Event::AbortRequested { actor: "bob".to_owned(), only_queue: false, deployment: None })
     }
 
     pub(crate) fn restart_instances(&mut self) -> Result<Happened, Refusal> {

@@ -278,9 +278,10 @@ async fn abort(
     body: Bytes,
 ) -> Answer<Accepted> {
     let request = if body.is_empty() { Ok(AbortRequest::default()) } else { serde_json::from_slice(&body) };
-    let AbortRequest { only_queue } =
+    let AbortRequest { only_queue, deployment } =
         request.map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
-    let deployment = served.manager.abort(&service_name(name)?, &peer.actor, only_queue).await?;
+    let service = service_name(name)?;
+    let deployment = served.manager.abort(&service, &peer.actor, only_queue, deployment).await?;
     Ok(Json(Accepted { deployment }))
 }
 

@@ -65,6 +65,9 @@ pub(crate) struct AbortRequest {
     /// Only what waits in the queue.
     #[serde(default)]
     pub(crate) only_queue: bool,
+    /// Only this one, open or waiting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) deployment: Option<DeploymentId>,
 }
 
 /// Which deployment is to go on; whichever waits for it if none is named.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use cutover_core::DeploymentId;
 use serde_json::json;
 
 use crate::api::VERSION;
@@ -10,7 +11,7 @@ use crate::api::views::{AbortRequest, Accepted};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::{self, Controller, Place};
 use crate::cli::printer::Printer;
-use crate::cli::rollback::take_back;
+use crate::cli::rollback::{Back, take_back};
 use crate::cli::several::on_each;
 
 /// End the open deployment and undo it
@@ -23,6 +24,9 @@ pub(crate) struct Abort {
     /// Only drop what waits in the queue; the open deployment goes on
     #[arg(long)]
     only_queue: bool,
+    /// Only end this deployment, open or waiting in the queue; what else waits goes on waiting
+    #[arg(long, value_name = "ID", conflicts_with = "only_queue")]
+    deployment: Option<DeploymentId>,
     /// Stop following after this time; the undo goes on
     #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -33,7 +37,11 @@ impl Abort {
         if self.only_queue {
             return drop_queue(&self.place, self.service, printer).await;
         }
-        take_back(self.place, self.service, self.timeout, "abort", printer).await
+        if self.deployment.is_some() && self.place.controllers()?.len() > 1 {
+            return Err(Failure::usage("a deployment has its id on one host alone")
+                .hint("name that host with `--host`, or leave `--deployment` out"));
+        }
+        take_back(self.place, self.service, self.timeout, Back::Abort(self.deployment), printer).await
     }
 }
 
@@ -41,7 +49,7 @@ async fn drop_queue(place: &Place, service: Option<String>, printer: &Printer) -
     let service = place::service(service)?;
     let path = format!("/v1/services/{service}/abort");
     let drop = async |controller: &Controller, printer: &Printer| {
-        let request = AbortRequest { only_queue: true };
+        let request = AbortRequest { only_queue: true, deployment: None };
         let accepted: Accepted = controller.client.post(&path, Some(&request)).await?;
         let open = &accepted.deployment;
         printer.result(&json!({ "v": VERSION, "success": true, "open": open }), || {

@@ -119,7 +119,8 @@ impl Deploy {
         match controllers.as_slice() {
             [only] => order.on(&only.client, printer).await,
             several => {
-                Everywhere { order, across: resolved.across, controllers: several, printer }.run().await
+                let (across, begun) = (resolved.across, std::time::Instant::now());
+                Everywhere { order, across, controllers: several, printer, begun }.run().await
             }
         }
     }

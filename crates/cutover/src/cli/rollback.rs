@@ -7,10 +7,10 @@ pub(crate) mod to;
 use std::time::Duration;
 
 use clap::Args;
-use cutover_core::ServiceName;
+use cutover_core::{DeploymentId, ServiceName};
 
 use crate::api::client::Client;
-use crate::api::views::{Accepted, RollbackRequest};
+use crate::api::views::{AbortRequest, Accepted, RollbackRequest};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Ended, Following, Until};
 use crate::cli::place::{self, Controller, Place};
@@ -59,7 +59,7 @@ impl Rollback {
             return BreakGlass { place, service, yes, force }.run(printer).await;
         }
         let Some(wanted) = &self.to else {
-            return take_back(self.place, self.service, self.timeout, "rollback", printer).await;
+            return take_back(self.place, self.service, self.timeout, Back::Rollback, printer).await;
         };
         let service = place::service(self.service)?;
         let client = self.place.client()?;
@@ -71,17 +71,25 @@ impl Rollback {
     }
 }
 
+/// What is asked for where traffic is to be where it was.
+pub(crate) enum Back {
+    /// The former release, whatever is open.
+    Rollback,
+    /// The end of what is open, or of the one deployment that is named.
+    Abort(Option<DeploymentId>),
+}
+
 /// Asks for the end of what is live or under way, and follows until traffic is where it was.
 pub(crate) async fn take_back(
     place: Place,
     service: Option<String>,
     timeout: Duration,
-    verb: &str,
+    how: Back,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
     let service = place::service(service)?;
     let take_back = async |controller: &Controller, printer: &Printer| {
-        take_back_on(&controller.client, &service, timeout, verb, printer).await
+        take_back_on(&controller.client, &service, timeout, &how, printer).await
     };
     on_each(&place.controllers()?, printer, take_back).await
 }
@@ -91,10 +99,18 @@ pub(crate) async fn take_back_on(
     client: &Client,
     service: &ServiceName,
     timeout: Duration,
-    verb: &str,
+    how: &Back,
     printer: &Printer,
 ) -> Result<Exit, Failure> {
-    let accepted = client.post::<(), _>(&format!("/v1/services/{service}/{verb}"), None).await?;
+    let accepted = match how {
+        Back::Rollback => client.post::<(), _>(&format!("/v1/services/{service}/rollback"), None).await?,
+        Back::Abort(deployment) => {
+            let request = AbortRequest { only_queue: false, deployment: deployment.clone() };
+            // Whoever knows no deployments by name need not be asked about one.
+            let request = deployment.is_some().then_some(&request);
+            client.post(&format!("/v1/services/{service}/abort"), request).await?
+        }
+    };
     follow_back(client, service, timeout, accepted, printer).await
 }
 

@@ -269,6 +269,12 @@ impl Hosts {
         self.command(arguments).output().unwrap().into()
     }
 
+    /// Has nobody get to a host any more; who is there already stays.
+    pub fn cut_off(&self, host: &str) {
+        let config = std::fs::read_to_string(self.path("ssh_config")).unwrap();
+        self.write("ssh_config", &format!("Host {host}\n  Port 1\n{config}"));
+    }
+
     /// What a host says of its service.
     pub fn status(&self, host: &str) -> Value {
         self.run(&["--json", "status", "shop", "--host", host]).exits(0).json()

@@ -105,6 +105,16 @@ impl Draft {
         }
     }
 
+    /// Ends one that waits; whether it did.
+    pub(super) fn drop_queued(&mut self, wanted: &DeploymentId, because: &str) -> bool {
+        let Some(position) = self.state.queue.iter().position(|queued| queued.id == *wanted) else {
+            return false;
+        };
+        let queued = self.state.queue.remove(position);
+        self.end_unstarted(queued, Status::RolledBack, because);
+        true
+    }
+
     fn end_unstarted(&mut self, mut deployment: Deployment, status: Status, reason: &str) {
         for report in &mut deployment.steps {
             report.ended_at = Some(self.now);

@@ -91,6 +91,12 @@ pub enum Refusal {
     /// No deployment is open.
     #[error("there is nothing to abort: no deployment is open")]
     NothingToAbort,
+    /// What was named has ended, or never was.
+    #[error("deployment `{id}` is neither open nor waiting")]
+    NotUnderWay {
+        /// Its id.
+        id: DeploymentId,
+    },
     /// As many deployments wait already as may.
     #[error("{length} deployments wait already")]
     QueueFull {
@@ -194,11 +200,12 @@ impl Refusal {
             }
             Self::Removed { .. } => Some("`cutover history` tells what it was".to_owned()),
             Self::NothingToStop { .. } => None,
+            Self::NotUnderWay { id } => Some(format!("`cutover show {id}` tells how it ended")),
             Self::NothingToPromote { .. } => {
                 Some("`cutover status` tells what is open, and what it waits for".to_owned())
             }
             Self::QueueFull { .. } => {
-                Some("`--supersede` replaces them all, `cutover abort --only-queue` drops them".to_owned())
+                Some("`--supersede` replaces them all, `cutover abort --only-queue` drops them, `cutover abort --deployment ID` one of them".to_owned())
             }
             Self::AlreadyLive { .. }
             | Self::NothingToAbort

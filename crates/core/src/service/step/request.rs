@@ -103,19 +103,38 @@ impl Draft {
         }
     }
 
-    /// Undoes the open deployment on a person's word: from wherever it is, and again if it is stuck. What waits
-    /// behind it is dropped.
+    /// Ends one deployment, open or waiting. Whoever names it means no other: what else waits goes on waiting.
+    pub(super) fn abort_one(&mut self, wanted: &DeploymentId, actor: &str) -> Result<(), Refusal> {
+        if self.state.deployment.as_ref().is_some_and(|open| open.id == *wanted) {
+            return self.take_back_alone("aborted by hand", actor);
+        }
+        if self.drop_queued(wanted, &format!("dropped from the queue by {actor}")) {
+            return Ok(());
+        }
+        Err(Refusal::NotUnderWay { id: wanted.clone() })
+    }
+
+    /// Undoes the open deployment on a person's word, and drops what waits behind it.
     fn take_back(&mut self, reason: &str, actor: &str) -> Result<(), Refusal> {
         let Some(deployment) = &self.state.deployment else {
             return Ok(());
         };
-        let (id, stuck, baking) =
-            (deployment.id.clone(), deployment.status == Status::Stuck, deployment.is_baking());
-        if baking {
+        let dropped =
+            format!("dropped from the queue: deployment `{}` was {reason} by {actor}", deployment.id);
+        self.take_back_alone(reason, actor)?;
+        self.drop_queue(&dropped);
+        Ok(())
+    }
+
+    /// Undoes the open deployment on a person's word: from wherever it is, and again if it is stuck.
+    fn take_back_alone(&mut self, reason: &str, actor: &str) -> Result<(), Refusal> {
+        let Some(deployment) = &self.state.deployment else {
+            return Ok(());
+        };
+        if deployment.is_baking() {
             self.state.rollback_target().map_err(Refusal::from)?;
         }
-        self.drop_queue(&format!("dropped from the queue: deployment `{id}` was {reason} by {actor}"));
-        if stuck {
+        if deployment.status == Status::Stuck {
             self.undo_again();
             return Ok(());
         }

@@ -4,16 +4,17 @@
 //! them is promoted any failure takes all of them back. A client that dies leaves each host to the end of its own hold;
 //! the same command run again goes on from what it finds.
 
+mod member;
 mod partial;
+mod undo;
 
-use std::time::Duration;
+use std::time::Instant;
 
-use cutover_core::DeploymentId;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use hyper::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Order, submit};
 use crate::api::VERSION;
@@ -25,12 +26,9 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Following, Until};
 use crate::cli::place::Controller;
 use crate::cli::printer::Printer;
-use crate::cli::rollback::take_back_on;
 use crate::cli::several;
 use crate::config::AcrossHosts;
-
-/// Long enough for any undo.
-const UNDONE_WITHIN: Duration = Duration::from_secs(600);
+use member::{Member, Stand, any_failed, any_trouble, how_it_stands, names, status};
 
 /// A deployment to several hosts.
 pub(super) struct Everywhere<'a> {
@@ -38,34 +36,7 @@ pub(super) struct Everywhere<'a> {
     pub(super) across: AcrossHosts,
     pub(super) controllers: &'a [Controller],
     pub(super) printer: &'a Printer,
-}
-
-/// One host and how far it has come.
-struct Member<'a> {
-    controller: &'a Controller,
-    name: String,
-    printer: Printer,
-    deployment: Option<DeploymentId>,
-    stand: Stand,
-}
-
-/// How far a host has come.
-#[derive(Debug)]
-enum Stand {
-    /// Asked for nothing yet, or refused.
-    Untouched,
-    /// The identical release was live there before.
-    WasLive,
-    /// Its deployment is open and not validated yet.
-    Open,
-    /// Validated; it waits for its promotion.
-    Held,
-    /// Traffic was switched by this command, or by the one it follows.
-    Live,
-    /// It did not come that far, and why.
-    Failed(Failure),
-    /// Its deployment was taken back.
-    TakenBack(String),
+    pub(super) begun: Instant,
 }
 
 impl Everywhere<'_> {
@@ -77,36 +48,43 @@ impl Everywhere<'_> {
         self.order.request.spec.rollout.hold.get_or_insert(self.across.hold);
 
         self.each(&mut members, async |member| self.open(member).await).await;
-        if !any_failed(&members) {
+        if !any_trouble(&members) {
             self.validate(&mut members).await;
         }
-        if !any_failed(&members) && members.iter().any(|member| matches!(member.stand, Stand::Open)) {
+        if !any_trouble(&members) && members.iter().any(|member| matches!(member.stand, Stand::Open)) {
             return Ok(self.detached(&members));
         }
-        if !any_failed(&members) && !held_for_a_person {
+        if !any_trouble(&members) && !held_for_a_person {
             // A host that was lost since it was validated is found before the first one is switched.
             self.each(&mut members, async |member| self.still_holds(member).await).await;
         }
-        if any_failed(&members) {
+        if any_trouble(&members) {
             self.take_back(&mut members).await;
-            return Ok(self.conclude(&members, "failed before any host was switched: taken back everywhere"));
+            return Ok(self.conclude(&members, &how_it_stands(&members)));
         }
-        if held_for_a_person {
+        if held_for_a_person && members.iter().any(|member| matches!(member.stand, Stand::Held)) {
             let how = format!(
                 "validated everywhere; `cutover promote {}` switches all of them",
                 self.order.service
             );
-            self.conclude(&members, &how);
-            return Ok(Exit::Unfinished);
+            return Ok(self.conclude(&members, &how));
         }
         self.each(&mut members, async |member| self.promote(member).await).await;
-        if !any_failed(&members) && self.order.until == Until::Done {
+        if !any_trouble(&members) && self.order.until == Until::Done {
             self.bake(&mut members).await;
         }
         if any_failed(&members) {
             return self.partial(members).await;
         }
         let version = &self.order.request.spec.version;
+        let unknown = names(&members, |stand| matches!(stand, Stand::Unknown(_)));
+        if !unknown.is_empty() {
+            let live = names(&members, Stand::is_live);
+            let on = if live.is_empty() { String::new() } else { format!("{version} is live on {live}; ") };
+            return Ok(
+                self.conclude(&members, &format!("{on}not known on {unknown}: `cutover status` tells"))
+            );
+        }
         Ok(self.conclude(&members, &format!("{version} is live on all {} hosts", members.len())))
     }
 
@@ -151,7 +129,7 @@ impl Everywhere<'_> {
         join_all(members.iter_mut().map(async |member| {
             if let Err(failure) = deed(member).await {
                 member.complain(&failure);
-                member.stand = Stand::Failed(failure);
+                member.stand = Stand::after(failure);
             }
         }))
         .await;
@@ -191,7 +169,11 @@ impl Everywhere<'_> {
             let Some(deployment) = &member.deployment else { return Ok(None) };
             let ended = self.following(member).follow(deployment.as_str(), Until::Done).await?;
             match ended.exit {
-                Exit::Done | Exit::Unfinished => Ok(None),
+                Exit::Done => Ok(None),
+                // Nothing is wrong with it but that nobody looks any more.
+                exit @ (Exit::Unfinished | Exit::Unreachable) => {
+                    Ok(Some(Stand::Baking(Failure::new(exit, "live; its bake goes on"))))
+                }
                 exit => Err(Failure::new(exit, ended.message)),
             }
         })
@@ -254,33 +236,6 @@ impl Everywhere<'_> {
         }
     }
 
-    /// Takes back what has not been switched. What was switched by somebody else's word meanwhile stays.
-    async fn take_back(&self, members: &mut [Member<'_>]) {
-        join_all(members.iter_mut().map(async |member| {
-            if !matches!(member.stand, Stand::Open | Stand::Held) {
-                return;
-            }
-            let client = &member.controller.client;
-            member.stand = match take_back_on(
-                client,
-                &self.order.service,
-                UNDONE_WITHIN,
-                "abort",
-                &member.printer,
-            )
-            .await
-            {
-                Ok(Exit::Done) => Stand::TakenBack("taken back, because another host has failed".to_owned()),
-                Ok(exit) => Stand::Failed(Failure::new(exit, "it could not be taken back yet")),
-                Err(failure) => {
-                    member.complain(&failure);
-                    Stand::Failed(failure)
-                }
-            };
-        }))
-        .await;
-    }
-
     /// Somebody looks away before all have been validated.
     fn detached(&self, members: &[Member<'_>]) -> Exit {
         let hold = humantime::format_duration(self.across.hold);
@@ -289,14 +244,17 @@ impl Everywhere<'_> {
              same command goes on from there, `cutover abort {}` takes them back at once",
             self.order.service
         ));
-        self.conclude(members, "not finished: no host was switched").worse(Exit::Unfinished)
+        self.conclude(members, "not finished: no host was switched")
     }
 
     /// Says how it stands on each host; the worst exit code.
     fn conclude(&self, members: &[Member<'_>], message: &str) -> Exit {
         let exit = members.iter().map(Member::exit).fold(Exit::Done, Exit::worse);
         let object = json!({
-            "v": VERSION, "success": exit == Exit::Done, "message": message,
+            "v": VERSION, "success": exit == Exit::Done, "status": status(members), "message": message,
+            "duration_seconds": self.begun.elapsed().as_secs_f64(),
+            // Each host has one of its own.
+            "deployment": null,
             "version": self.order.request.spec.version,
             "hosts": members.iter().map(Member::object).collect::<Vec<_>>(),
         });
@@ -327,71 +285,10 @@ async fn until_one_fails<'a, 'm: 'a>(
             }
             Err(failure) => {
                 member.complain(&failure);
-                member.stand = Stand::Failed(failure);
+                member.stand = Stand::after(failure);
                 false
             }
         })
         .collect();
     while let Some(true) = going.next().await {}
-}
-
-fn any_failed(members: &[Member<'_>]) -> bool {
-    members.iter().any(|member| matches!(member.stand, Stand::Failed(_)))
-}
-
-impl<'a> Member<'a> {
-    fn new(controller: &'a Controller, printer: &Printer) -> Self {
-        let name = controller.host.to_string();
-        let printer = printer.for_host(&name);
-        Self { controller, name, printer, deployment: None, stand: Stand::Untouched }
-    }
-
-    fn complain(&self, failure: &Failure) {
-        self.printer.talk(&format!("error: {}", failure.message));
-        if let Some(hint) = &failure.hint {
-            self.printer.talk(&format!("  hint: {hint}"));
-        }
-    }
-
-    fn exit(&self) -> Exit {
-        match &self.stand {
-            Stand::WasLive | Stand::Live => Exit::Done,
-            Stand::Untouched | Stand::Open | Stand::Held => Exit::Unfinished,
-            Stand::Failed(failure) => failure.exit,
-            Stand::TakenBack(_) => Exit::TakenBack,
-        }
-    }
-
-    fn object(&self) -> Value {
-        json!({
-            "host": self.name, "stand": self.stand.label(), "deployment": self.deployment,
-            "message": self.stand.text(), "exit": self.exit().code(),
-        })
-    }
-}
-
-impl Stand {
-    fn label(&self) -> &'static str {
-        match self {
-            Self::Untouched => "untouched",
-            Self::WasLive => "already_live",
-            Self::Open => "open",
-            Self::Held => "held",
-            Self::Live => "live",
-            Self::Failed(_) => "failed",
-            Self::TakenBack(_) => "taken_back",
-        }
-    }
-
-    fn text(&self) -> String {
-        match self {
-            Self::Untouched => "nothing was done".to_owned(),
-            Self::WasLive => "was live already".to_owned(),
-            Self::Open => "not validated yet".to_owned(),
-            Self::Held => "validated, waits".to_owned(),
-            Self::Live => "live".to_owned(),
-            Self::Failed(failure) => failure.message.clone(),
-            Self::TakenBack(why) => why.clone(),
-        }
-    }
 }

@@ -2,16 +2,13 @@
 
 use std::io::{BufRead, IsTerminal};
 
-use futures_util::future::join_all;
-
-use super::{Everywhere, Member, Stand, UNDONE_WITHIN};
+use super::{Everywhere, Member, Stand, names};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::rollback::take_back_on;
 use crate::config::OnPartial;
 
 impl Everywhere<'_> {
     pub(super) async fn partial(&self, mut members: Vec<Member<'_>>) -> Result<Exit, Failure> {
-        let switched = names(&members, |stand| matches!(stand, Stand::Live));
+        let switched = names(&members, Stand::is_live);
         let failed = names(&members, |stand| matches!(stand, Stand::Failed(_)));
         let version = &self.order.request.spec.version;
         if switched.is_empty() {
@@ -25,25 +22,7 @@ impl Everywhere<'_> {
             self.printer.talk(&format!("  hint: {hint}"));
             return Ok(self.conclude(&members, &format!("{told}; it stays so")));
         }
-        join_all(members.iter_mut().filter(|member| matches!(member.stand, Stand::Live)).map(
-            async |member| {
-                let client = &member.controller.client;
-                let done =
-                    take_back_on(client, &self.order.service, UNDONE_WITHIN, "rollback", &member.printer)
-                        .await;
-                member.stand = match done {
-                    Ok(Exit::Done) => {
-                        Stand::TakenBack("rolled back, because another host could not switch".to_owned())
-                    }
-                    Ok(exit) => Stand::Failed(Failure::new(exit, "it could not be rolled back yet")),
-                    Err(failure) => {
-                        member.complain(&failure);
-                        Stand::Failed(failure)
-                    }
-                };
-            },
-        ))
-        .await;
+        self.go_back(&mut members).await;
         Ok(self.conclude(&members, &format!("{version} could not be switched to everywhere: rolled back")))
     }
 
@@ -63,10 +42,4 @@ impl Everywhere<'_> {
             }
         }
     }
-}
-
-fn names(members: &[Member<'_>], like: impl Fn(&Stand) -> bool) -> String {
-    let names: Vec<_> =
-        members.iter().filter(|member| like(&member.stand)).map(|member| member.name.as_str()).collect();
-    names.join(", ")
 }
