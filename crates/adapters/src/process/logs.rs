@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cutover_controller::ports::{InstanceLogs, LogLine, LogQuery, PortError};
 use cutover_core::{InstanceId, Timestamp};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::{Receiver, channel};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -27,6 +27,8 @@ const UNDER_WAY: usize = 256;
 const LOOK_AGAIN: Duration = Duration::from_millis(150);
 /// Every so many looks it is asked which logs there are.
 const SEARCH: u32 = 4;
+/// Lines that are read before somebody has taken them.
+const BATCH: usize = 256;
 /// Lines of one log that are taken at one look, so that one that writes without end leaves room for the others.
 const AT_ONCE: usize = 1000;
 
@@ -39,10 +41,19 @@ impl InstanceLogs for ProcessExecutor {
             spawn_blocking(move || Reading::begin(instances, query)).await.map_err(refused)??;
         tokio::spawn(async move {
             loop {
-                let sender = lines.clone();
-                let told = spawn_blocking(move || reading.tell(&sender).then_some(reading)).await;
-                let Ok(Some(told)) = told else { return };
-                reading = told;
+                // A reader who is slow is waited for here, and not on a thread that others need.
+                let told = spawn_blocking(move || (reading.next_lines(), reading)).await;
+                let Ok((told, read_on)) = told else { return };
+                reading = read_on;
+                let is_full = told.len() == BATCH;
+                for line in told {
+                    if lines.send(line).await.is_err() {
+                        return;
+                    }
+                }
+                if is_full {
+                    continue;
+                }
                 if !follow || lines.is_closed() {
                     return;
                 }
@@ -67,6 +78,8 @@ struct Reading {
     /// Older lines than the wanted ones that are still before the cursors.
     surplus: usize,
     looks: u32,
+    /// Not all that was found at the last look is told.
+    amid_look: bool,
 }
 
 impl Reading {
@@ -80,6 +93,7 @@ impl Reading {
             began,
             surplus: 0,
             looks: 0,
+            amid_look: false,
         };
         reading.search(true)?;
         if let Some(lines) = reading.query.lines {
@@ -113,8 +127,28 @@ impl Reading {
         Ok(())
     }
 
-    /// Tells what has been written until now, the oldest line first; `false` once nobody listens.
-    fn tell(&mut self, lines: &Sender<LogLine>) -> bool {
+    /// The next lines of what has been written, the oldest first; fewer than [`BATCH`] once that was all of this look.
+    fn next_lines(&mut self) -> Vec<LogLine> {
+        if !self.amid_look {
+            self.look();
+        }
+        let mut lines = Vec::new();
+        self.amid_look = loop {
+            if lines.len() == BATCH {
+                break true;
+            }
+            let due = self.cursors.iter_mut().filter(|cursor| cursor.time().is_some());
+            let Some(line) = due.min_by_key(|cursor| cursor.time()).and_then(Cursor::take) else { break false };
+            if self.surplus > 0 {
+                self.surplus -= 1;
+            } else {
+                lines.push(line);
+            }
+        };
+        lines
+    }
+
+    fn look(&mut self) {
         if self.looks > 0
             && self.looks.is_multiple_of(SEARCH)
             && let Err(error) = self.search(false)
@@ -125,16 +159,6 @@ impl Reading {
         self.looks = self.looks.wrapping_add(1).max(1);
         for cursor in &mut self.cursors {
             cursor.look(bound, !self.query.follow);
-        }
-        loop {
-            let due = self.cursors.iter_mut().filter(|cursor| cursor.time().is_some());
-            let Some(oldest) = due.min_by_key(|cursor| cursor.time()) else { return true };
-            let Some(line) = oldest.take() else { return true };
-            if self.surplus > 0 {
-                self.surplus -= 1;
-            } else if lines.blocking_send(line).is_err() {
-                return false;
-            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing that an archive says is believed. Each path is checked before it is used, symbolic links are made when
 //! everything else is there, so that nothing can be written through one, and the disk is looked at while it fills.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Cursor, Read};
@@ -25,6 +26,10 @@ use super::{host, wrong};
 const BLOCK: usize = 512;
 /// Bytes that may follow the end of an archive: padding of tapes, not a bomb.
 const TAIL: u64 = 64 * 1024 * 1024;
+/// Bytes of one member that are read for nothing.
+const SKIPPED: u64 = 16 * 1024 * 1024 * 1024;
+/// Bytes that may describe one member: names and attributes, which are held in memory.
+const DESCRIPTION: u64 = 1024 * 1024;
 const HINT: &str = "pack it with `tar -czf shop.tar.gz -C dist .`";
 
 /// What came out of an archive.
@@ -71,6 +76,25 @@ impl Read for Hashed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.from.read(buffer)?;
         self.digest.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// A tar stream of which only so much may be read as was granted.
+struct Metered<'a> {
+    from: &'a mut dyn Read,
+    left: &'a Cell<u64>,
+}
+
+impl Read for Metered<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left.get()).unwrap_or(usize::MAX).min(buffer.len());
+        if most == 0 && !buffer.is_empty() {
+            let mib = DESCRIPTION / (1024 * 1024);
+            return Err(io::Error::other(format!("the name or the attributes of a member take more than {mib} MiB")));
+        }
+        let count = self.from.read(&mut buffer[..most])?;
+        self.left.set(self.left.get() - count as u64);
         Ok(count)
     }
 }
@@ -171,11 +195,21 @@ impl<'a> Unpacking<'a> {
     }
 
     fn all(mut self, plain: &mut dyn Read) -> Result<Manifest, PrepareError> {
-        let mut archive = tar::Archive::new(plain);
-        for entry in archive.entries().map_err(|error| unreadable(self.name, &error))? {
+        let left = Cell::new(DESCRIPTION);
+        let mut archive = tar::Archive::new(Metered { from: plain, left: &left });
+        let mut entries = archive.entries().map_err(|error| unreadable(self.name, &error))?;
+        loop {
+            left.set(DESCRIPTION);
+            let Some(entry) = entries.next() else { break };
             let mut entry = entry.map_err(|error| unreadable(self.name, &error))?;
+            left.set(u64::MAX);
             self.one(&mut entry)?;
+            // What was left out is read here, so that nothing but a description is left for the next look. A hole of a
+            // sparse file may be larger than any disk.
+            io::copy(&mut entry.take(SKIPPED), &mut io::sink())
+                .map_err(|error| unreadable(self.name, &error))?;
         }
+        left.set(u64::MAX);
         // To the end, where gzip and zstd keep the sums of what they hold.
         let tail = io::copy(&mut archive.into_inner().take(TAIL), &mut io::sink());
         if tail.map_err(|error| unreadable(self.name, &error))? == TAIL {

@@ -8,5 +8,6 @@ mod host;
 mod life;
 mod mandate;
 mod neighbour;
+mod reading;
 mod refusal;
 mod retention;

@@ -185,6 +185,25 @@ async fn what_leads_outside_is_refused_by_name_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn names_and_attributes_that_would_fill_the_memory_are_refused() {
+    let much = vec![b'x'; 1_100_000];
+    for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
+        let mut fixture = Fixture::new();
+        fixture.by_hand(|archive| add_raw(archive, "much", "", kind, &much, 0o644));
+        let refusal = fixture.refusal().await;
+        assert!(refusal.contains("take more than 1 MiB"), "{refusal}");
+    }
+    // The files themselves may be as large, also those that are left out.
+    let mut fixture = Fixture::new();
+    fixture.by_hand(|archive| {
+        add_raw(archive, "pax_global_header", "", EntryType::XGlobalHeader, &much, 0o644);
+        add_file(archive, ".git/pack", &much, 0o644);
+        add_file(archive, "page", &much, 0o644);
+    });
+    assert_eq!(fs::read(fixture.prepare().await.directory.join("page")).unwrap(), much);
+}
+
+#[tokio::test]
 async fn what_is_no_archive_is_told_by_what_it_is() {
     let check = async |content: &[u8], expected: &str| {
         let mut fixture = Fixture::new();

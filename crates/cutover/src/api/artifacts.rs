@@ -6,6 +6,8 @@
 //! the path so that a key which is limited to it can be let through; what is on the host is known to all services.
 
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::JsonRejection;
@@ -14,11 +16,12 @@ use axum::routing::{post, put};
 use axum::{Json, Router};
 use cutover_adapters::release_store::uploads::{Missing, Offer, UploadError};
 use cutover_core::artifact::UploadId;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::api::VERSION;
 use crate::api::problem::Problem;
@@ -28,6 +31,11 @@ use crate::api::server::Served;
 const OFFER: usize = 256 * 1024 * 1024;
 /// Pieces of a body that wait for the disk.
 const WAITING: usize = 16;
+
+/// Uploads that are written at once; others wait. Each has a thread to itself, of which the controller needs some.
+pub(super) const SENDERS: usize = 16;
+/// A sender that is silent for so long has gone.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// What is missing of an offer.
 #[derive(Debug, Serialize, Deserialize)]
@@ -67,25 +75,40 @@ async fn receive(
 ) -> Result<Json<ReceivedView>, Problem> {
     let id = UploadId::try_from(id)
         .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
+    // The semaphore is never closed.
+    let turn = Arc::clone(&served.senders).acquire_owned().await.ok();
     let (pieces, waiting) = mpsc::channel(WAITING);
-    let mut data = body.into_data_stream();
-    // Ends with the body, or when the other side has had enough of it.
-    let feeding = tokio::spawn(async move {
-        while let Some(piece) = data.next().await {
-            let piece = piece.map_err(io::Error::other);
-            let is_last = piece.is_err();
-            if pieces.send(piece).await.is_err() || is_last {
-                return;
-            }
-        }
-    });
+    let feeding = tokio::spawn(feed(body.into_data_stream(), pieces));
     let received = blocking(move || {
         let mut body = Arriving { waiting, piece: Bytes::new() };
-        served.uploads.receive(&id, &mut body)
+        let received = served.uploads.receive(&id, &mut body);
+        drop(turn);
+        received
     });
     let received = received.await;
     feeding.abort();
     Ok(Json(ReceivedView { v: VERSION, received: received? }))
+}
+
+/// Hands on what comes, until the body ends, its sender falls silent, or the other side has had enough of it.
+async fn feed<E>(mut data: impl Stream<Item = Result<Bytes, E>> + Unpin, pieces: mpsc::Sender<io::Result<Bytes>>)
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    loop {
+        let piece = match timeout(SILENCE, data.next()).await {
+            Ok(None) => return,
+            Ok(Some(piece)) => piece.map_err(io::Error::other),
+            Err(_) => {
+                let silent = format!("nothing has come for {} s", SILENCE.as_secs());
+                Err(io::Error::new(io::ErrorKind::TimedOut, silent))
+            }
+        };
+        let is_last = piece.is_err();
+        if pieces.send(piece).await.is_err() || is_last {
+            return;
+        }
+    }
 }
 
 async fn blocking<T: Send + 'static>(
@@ -138,5 +161,22 @@ impl From<UploadError> for Problem {
         let mut problem = Self::new(status, error.to_string());
         problem.hint = Some(hint.to_owned());
         problem
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_that_falls_silent_is_given_up() {
+        let said = futures_util::stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"one"))]);
+        let (pieces, mut waiting) = mpsc::channel(1);
+        let began = tokio::time::Instant::now();
+        tokio::spawn(feed(said.chain(futures_util::stream::pending()), pieces));
+        assert_eq!(waiting.recv().await.unwrap().unwrap(), "one");
+        let error = waiting.recv().await.unwrap().unwrap_err();
+        assert_eq!((error.kind(), began.elapsed()), (io::ErrorKind::TimedOut, SILENCE));
+        assert!(waiting.recv().await.is_none());
     }
 }

@@ -22,6 +22,9 @@ use crate::api::problem::Problem;
 use crate::api::server::{Served, service_name, snapshots};
 use crate::api::views::moment;
 
+/// How many may read logs at once.
+pub(super) const READERS: usize = 64;
+
 /// Which lines are wanted.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,6 +86,8 @@ async fn logs(
 ) -> Result<Response, Problem> {
     let service = service_name(name)?;
     let snapshots = snapshots(&served, &service).await?;
+    // Each keeps files open, of which a controller has only so many.
+    let reader = Arc::clone(&served.log_readers).try_acquire_owned().map_err(|_| too_many())?;
     // Who follows may wait for the release that comes.
     if let Some(environment) = request.environment.filter(|_| !request.follow) {
         environment.release_of(&snapshots.borrow().state)?;
@@ -94,7 +99,7 @@ async fn logs(
     let query = LogQuery { service, wanted, lines: request.lines, since, follow: request.follow };
     let lines = served.logs.read(query).await;
     let lines = lines.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.reason))?;
-    let lines = futures_util::stream::unfold(lines, |mut lines| async move {
+    let lines = futures_util::stream::unfold((lines, reader), |(mut lines, reader)| async move {
         // What is there already travels together.
         let mut several = Vec::new();
         if lines.recv_many(&mut several, 64).await == 0 {
@@ -105,9 +110,16 @@ async fn logs(
             serde_json::to_writer(&mut bytes, &LogLineView::from(line)).ok()?;
             bytes.push(b'\n');
         }
-        Some((Ok::<_, io::Error>(Bytes::from(bytes)), lines))
+        Some((Ok::<_, io::Error>(Bytes::from(bytes)), (lines, reader)))
     });
     Ok(Body::from_stream(lines).into_response())
+}
+
+fn too_many() -> Problem {
+    let message = format!("{READERS} others read logs already");
+    let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, message);
+    problem.hint = Some("end one of them, or try again later".to_owned());
+    problem
 }
 
 /// What a request means, asked for each log and again while it is followed.

@@ -56,7 +56,8 @@ const RULES: &[Rule] = &[
     rule(Method::POST, "/v1/unfreeze", &["unfreeze"]),
     rule(Method::GET, "/v1/services/{service}/logs", &["logs"]),
     rule(Method::GET, "/v1/services/{service}/commands", &["history"]),
-    rule(Method::POST, "/v1/services/{service}/plan", &["plan"]),
+    // What the configuration names is run and read for a plan as for a deployment: who may not deploy may not plan.
+    rule(Method::POST, "/v1/services/{service}/plan", &["deploy"]),
     rule(Method::GET, "/v1/usage", &["top"]),
     rule(Method::POST, "/v1/shutdown", &["shutdown"]),
 ];
@@ -186,6 +187,7 @@ mod tests {
             ("GET", "/v1/controller"),
             ("GET", "/v1/services/shop"),
             ("POST", "/v1/services/shop/deployments"),
+            ("POST", "/v1/services/shop/plan"),
             ("GET", "/v1/services/shop/deployments/k3f9"),
             ("GET", "/v1/services/shop/deployments/k3f9/follow"),
         ] {
@@ -210,6 +212,16 @@ mod tests {
         assert_eq!(judge(&[], &["status"], "GET", "/v1/services/any"), Ok(()));
         assert!(judge(&[], &["status"], "POST", "/v1/shutdown").is_err());
         assert_eq!(judge(&[], &["shutdown"], "POST", "/v1/shutdown"), Ok(()));
+    }
+
+    /// It runs the commands that give secrets, and tells what lies in any directory.
+    #[test]
+    fn a_key_that_may_not_deploy_may_not_plan_either() {
+        let others: Vec<&str> =
+            RULES.iter().flat_map(|rule| rule.verbs).copied().filter(|verb| *verb != "deploy").collect();
+        let refusal = judge(&["shop"], &others, "POST", "/v1/services/shop/plan").unwrap_err();
+        assert!(refusal.contains("may not `deploy`"), "{refusal}");
+        assert!("plan".parse::<Allowed>().is_err());
     }
 
     #[test]

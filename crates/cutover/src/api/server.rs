@@ -18,7 +18,7 @@ use cutover_controller::{DeploymentManager, Snapshot, SubmitOptions};
 use cutover_core::service::{Deployment, Status};
 use cutover_core::{DeploymentId, ServiceName};
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::api::calendar::{FreezeRequest, FreezeView, FrozenView, NotifyTroubleView};
 use crate::api::evidence::Window;
@@ -53,6 +53,10 @@ pub(crate) struct Served {
     pub(crate) meter: Arc<dyn Meter>,
     /// Artifacts that come from elsewhere.
     pub(crate) uploads: Uploads,
+    /// One for each that may read logs now.
+    pub(crate) log_readers: Arc<Semaphore>,
+    /// One for each upload that may come now.
+    pub(crate) senders: Arc<Semaphore>,
     window: Window,
 }
 
@@ -74,7 +78,21 @@ impl Served {
     ) -> Self {
         let Outside { logs, console, rehearsal, meter, uploads } = outside;
         let window = Window::default();
-        Self { manager, controller, shutdown, logs, console, rehearsal, meter, uploads, window }
+        let log_readers = Arc::new(Semaphore::new(super::logs::READERS));
+        let senders = Arc::new(Semaphore::new(super::artifacts::SENDERS));
+        Self {
+            manager,
+            controller,
+            shutdown,
+            logs,
+            console,
+            rehearsal,
+            meter,
+            uploads,
+            log_readers,
+            senders,
+            window,
+        }
     }
 }
 
