@@ -42,7 +42,6 @@ use cutover_core::{ReleaseId, ServiceName};
 use tokio::task::spawn_blocking;
 
 use self::content::Content;
-use self::content::Kept;
 use self::fingerprint::FingerprintKey;
 use self::retention::Reserved;
 use self::secrets::ResolvedSecret;
@@ -179,12 +178,17 @@ impl DirectoryStore {
                 Content::of_archive(unpacked, sha256.as_ref())
             }
             ArtifactSource::Url { url, sha256 } => {
-                if let Some(manifest) = Kept::in_releases(&self.releases).archive(sha256) {
-                    return self.build_again(manifest, sha256, files);
+                if let Some(manifest) = self.uploads.kept().archive(sha256) {
+                    match self.build_again(manifest, sha256, files) {
+                        // What is kept is damaged; there is more where it came from.
+                        Err(PrepareError::Wrong { .. }) => {
+                            fs::remove_dir_all(files).map_err(host(files))?;
+                        }
+                        built => return built,
+                    }
                 }
                 let archive = fetch::fetch(url, sha256, &self.uploads)?;
-                let unpacked = archive::unpack(&archive, &source.to_string(), files)?;
-                Content::of_archive(unpacked, Some(sha256))
+                self.unpack_uploaded(&archive, &source.to_string(), sha256, files)
             }
             ArtifactSource::Uploaded { uploaded } => self.bring_uploaded(uploaded, files),
         }
@@ -195,13 +199,12 @@ impl DirectoryStore {
             UploadError::Host { path, source } => host(&path)(source),
             other => wrong(other.to_string(), "deploy again: it is sent then"),
         };
-        let kept = Kept::in_releases(&self.releases);
+        let kept = self.uploads.kept();
         match (id, self.uploads.offered(id).map_err(gone)?) {
             (UploadId::Archive(sha256), _) => {
                 if let Some(archive) = self.uploads.content(sha256, None) {
-                    let unpacked =
-                        archive::unpack(&archive, &format!("archive-{}…", &sha256.as_str()[..12]), files)?;
-                    return Content::of_archive(unpacked, Some(sha256));
+                    let name = format!("archive-{}…", &sha256.as_str()[..12]);
+                    return self.unpack_uploaded(&archive, &name, sha256, files);
                 }
                 match kept.archive(sha256) {
                     Some(manifest) => self.build_again(manifest, sha256, files),
@@ -216,6 +219,23 @@ impl DirectoryStore {
         }
     }
 
+    /// What is no archive, or not the one that was meant, is not kept: it may have been damaged here, by a loss of
+    /// power for instance, and comes anew the next time.
+    fn unpack_uploaded(
+        &self,
+        archive: &Path,
+        name: &str,
+        sha256: &Checksum,
+        files: &Path,
+    ) -> Result<Content, PrepareError> {
+        let unpacked = archive::unpack(archive, name, files);
+        let content = unpacked.and_then(|unpacked| Content::of_archive(unpacked, Some(sha256)));
+        if let Err(PrepareError::Wrong { .. }) = content {
+            self.uploads.discard(sha256);
+        }
+        content
+    }
+
     /// What an archive held that a release has come from already.
     fn build_again(
         &self,
@@ -223,7 +243,7 @@ impl DirectoryStore {
         archive: &Checksum,
         files: &Path,
     ) -> Result<Content, PrepareError> {
-        build::build(manifest, files, &self.uploads, &Kept::in_releases(&self.releases))?;
+        build::build(manifest, files, &self.uploads, &self.uploads.kept())?;
         Ok(Content::of_known_archive(manifest.clone(), archive.clone()))
     }
 

@@ -11,6 +11,6 @@ mod save;
 mod sealed;
 
 pub(crate) use archive::{BackupError, Header};
-pub(crate) use restore::{Checked, MARKER};
+pub(crate) use restore::{Checked, Marker};
 pub(crate) use save::{Saved, Wanted, save};
 pub(crate) use sealed::Passphrase;

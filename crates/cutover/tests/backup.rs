@@ -17,7 +17,10 @@ fn host() -> Host {
     std::fs::write(host.path("passphrase"), "right\n").unwrap();
     std::fs::write(host.path("wrong"), "wrong\n").unwrap();
     let token = host.path("token").display().to_string();
-    host.configure(&format!("[secrets]\nTOKEN = {{ file = \"{token}\" }}\n[rollout]\nbake = \"0s\""));
+    host.configure(&format!(
+        "[secrets]\nTOKEN = {{ file = \"{token}\" }}\n[rollout]\nbake = \"0s\"\n[notify]\ncommand = [\"true\"]\n\
+         [run]\nshared = [\"uploads\"]"
+    ));
     host.run(&["deploy", "v1", "--wait", "live"]).exits(0);
     host.write("changed", "2");
     host.run(&["deploy", "v2", "--wait", "live"]).exits(0);
@@ -87,6 +90,8 @@ fn what_was_backed_up_under_load_with_artifacts_and_secrets_serves_elsewhere_onc
         .exits(0)
         .json();
     assert_eq!(said["services"][0]["live"], "v2");
+    assert_eq!(said["services"][0]["shared"], serde_json::json!(["uploads"]));
+    assert!(std::fs::read_to_string(state.join("notify/shop/settings.json")).unwrap().contains("true"));
 
     // The first host ends before its restored self begins.
     let history = host.run(&["--json", "history", "shop"]).exits(0).json();
@@ -123,7 +128,7 @@ fn without_a_passphrase_no_secret_is_in_it_and_what_has_some_is_deployed_again()
     let host = host();
     let file = host.path("backup.tar");
     let said = host.run(&["--json", "backup", &text(&file), "--with-artifacts"]).exits(0);
-    assert!(said.err.contains("secrets and certificates are not in it"), "{said:?}");
+    assert!(said.err.contains("certificates and settings of `[notify]` are not in it"), "{said:?}");
     assert_eq!(said.json()["secrets"], false);
     let state = host.path("restored");
     restore(&host, &state, &file, &[]).exits(0);
@@ -203,6 +208,24 @@ fn nothing_is_restored_over_a_controller_that_runs_or_a_directory_that_is_in_use
     restore(&host, &state, &file, &[]).exits(0);
     let said = restore(&host, &state, &file, &[]).exits(4);
     assert!(said.err.contains("is in use already"), "{said:?}");
+}
+
+#[test]
+fn a_restore_that_did_not_finish_is_never_begun() {
+    let host = host();
+    let file = host.path("backup.tar");
+    let passphrase = text(&host.path("passphrase"));
+    host.run(&["backup", &text(&file), "--passphrase-file", &passphrase]).exits(0);
+    let state = host.path("restored");
+    // Where a file of the backup belongs lies something that cannot be replaced.
+    std::fs::create_dir_all(state.join("secret-key/in-the-way")).unwrap();
+    let more = ["--passphrase-file", passphrase.as_str()];
+    assert_ne!(restore(&host, &state, &file, &more).exit, 0);
+    let state = text(&state);
+    let said = host.run(&["restore", "--begin", "--state-dir", &state]).exits(4);
+    assert!(said.err.contains("did not finish"), "{said:?}");
+    let said = host.run(&["serve", "--state-dir", &state]).exits(4);
+    assert!(said.err.contains("did not finish"), "{said:?}");
 }
 
 #[test]

@@ -61,6 +61,8 @@ fn one(sha256: &Checksum, to: &Path, look: Look, uploads: &Uploads, kept: &Kept)
         fs::remove_file(to).map_err(host(to))?;
         if uploaded.as_ref() == Some(&place) {
             uploads.discard(sha256);
+        } else {
+            uploads.is_damaged(&place);
         }
     }
     Err(wrong(

@@ -82,7 +82,8 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    pub(super) fn in_releases(releases: &Path) -> Self {
+    /// All of them but those that were found damaged.
+    pub(super) fn in_releases(releases: &Path, damaged: &BTreeSet<PathBuf>) -> Self {
         let mut kept = Self::default();
         for service in directories(releases) {
             for release in directories(&service.path()).filter(|release| presence::id_of(release).is_some()) {
@@ -90,7 +91,10 @@ impl Kept {
                 let files = release.path().join(FILES);
                 for entry in &content.manifest.entries {
                     if let EntryKind::File { size, sha256, .. } = &entry.kind {
-                        kept.files.insert(sha256.clone(), (*size, files.join(&entry.path)));
+                        let path = files.join(&entry.path);
+                        if !damaged.contains(&path) {
+                            kept.files.insert(sha256.clone(), (*size, path));
+                        }
                     }
                 }
                 for archive in &content.archives {

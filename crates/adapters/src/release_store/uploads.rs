@@ -9,7 +9,7 @@ mod piece;
 mod receive;
 mod retention;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -94,6 +94,10 @@ pub struct Uploads {
     root: PathBuf,
     releases: PathBuf,
     writers: Arc<Writers>,
+    /// Files of releases that are not any more what they were.
+    damaged: Arc<Mutex<BTreeSet<PathBuf>>>,
+    /// Held while an offer is written down.
+    offering: Arc<Mutex<()>>,
 }
 
 /// Who writes a content now: of two the one that began later, for the other's connection is probably dead.
@@ -110,7 +114,13 @@ impl Uploads {
         for part in ["offers", "partial", "contents"] {
             durable_file::create_directory_with_mode(&root.join(part), 0o700)?;
         }
-        Ok(Self { root, releases: releases.to_owned(), writers: Arc::default() })
+        Ok(Self {
+            root,
+            releases: releases.to_owned(),
+            writers: Arc::default(),
+            damaged: Arc::default(),
+            offering: Arc::default(),
+        })
     }
 
     /// Says what is missing of an offer, and remembers the offer for a day.
@@ -122,7 +132,7 @@ impl Uploads {
             manifest.check().map_err(|error| UploadError::Wrong(error.to_string()))?;
         }
         let id = offer.id();
-        let kept = Kept::in_releases(&self.releases);
+        let kept = self.kept();
         let whole = match offer {
             Offer::Archive { sha256, .. } => kept.archive(sha256).is_some(),
             Offer::Tree { .. } => false,
@@ -145,6 +155,8 @@ impl Uploads {
         }
         let text = serde_json::to_vec(offer).map_err(|error| UploadError::Wrong(error.to_string()))?;
         let file = self.offer_file(&id);
+        // Of two that write at once the later one would take the other's unfinished file away. Both say the same.
+        let _turn = self.offering.lock().unwrap_or_else(PoisonError::into_inner);
         durable_file::write(&file, &text, 0o600).map_err(host(&file))?;
         Ok(Reception { id, missing })
     }
@@ -176,6 +188,18 @@ impl Uploads {
     /// Removes a content that is not what its name says.
     pub(super) fn discard(&self, sha256: &Checksum) {
         let _ = fs::remove_file(self.root.join("contents").join(sha256.as_str()));
+    }
+
+    /// What lies in releases and was not found damaged.
+    pub(super) fn kept(&self) -> Kept {
+        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Kept::in_releases(&self.releases, &damaged)
+    }
+
+    /// A file of a release that is damaged is no reason to do without it: an instance may run from there. It is not
+    /// counted as kept any more, so that its content comes anew.
+    pub(super) fn is_damaged(&self, file: &Path) {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(file.to_owned());
     }
 
     /// Removes what a release has taken over: it is found there from now on.

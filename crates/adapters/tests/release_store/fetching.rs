@@ -11,7 +11,7 @@ use cutover_adapters::release_store::checksum;
 use cutover_controller::ports::{PrepareError, ReleaseStore};
 use cutover_core::artifact::ArtifactSource;
 
-use crate::Fixture;
+use crate::{Fixture, damage};
 
 type Asked = Arc<Mutex<Vec<String>>>;
 type Answer = fn(&mut TcpStream, &[u8], Option<usize>, usize);
@@ -165,4 +165,29 @@ async fn what_the_disk_has_no_room_for_is_refused_before_it_comes() {
         PrepareError::Host { source, .. } => assert!(source.to_string().contains("MiB are free"), "{source}"),
         PrepareError::Wrong { reason, .. } => panic!("{reason}"),
     }
+}
+
+#[tokio::test]
+async fn what_is_damaged_on_this_host_is_fetched_again() {
+    let mut fixture = Fixture::new();
+    let file = archive(&fixture);
+    let (address, asked) = serve(file.clone(), |stream, file, _, _| whole(stream, file));
+    fetches(&mut fixture, address, &file);
+    // What a loss of power leaves of a file that was renamed before it was written.
+    let ArtifactSource::Url { sha256, .. } = &fixture.spec.artifact else { unreachable!() };
+    let content = fixture.directory.path().join("state/uploads/contents").join(sha256.as_str());
+    fs::write(&content, vec![0; file.len()]).unwrap();
+    fixture.refusal().await;
+    let release = fixture.prepare().await;
+    assert_eq!(asked.lock().unwrap().len(), 1);
+    // A release of which a file has changed on the disk.
+    damage(&release.directory.join("large"));
+    fixture.spec.service = "other".parse().unwrap();
+    let other = fixture.prepare().await;
+    assert_eq!(other.id, release.id);
+    assert_eq!(
+        fs::read(other.directory.join("large")).unwrap(),
+        fs::read(fixture.artifact.join("large")).unwrap()
+    );
+    assert_eq!(asked.lock().unwrap().len(), 2);
 }

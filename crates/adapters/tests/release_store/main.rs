@@ -53,6 +53,14 @@ impl Mandate for Asked {
     }
 }
 
+/// Another content of the same size, as a disk leaves it that fails.
+fn damage(file: &Path) {
+    let mut content = fs::read(file).unwrap();
+    content[0] ^= 1;
+    fs::set_permissions(file, PermissionsExt::from_mode(0o644)).unwrap();
+    fs::write(file, content).unwrap();
+}
+
 impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();

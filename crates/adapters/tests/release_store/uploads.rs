@@ -8,7 +8,7 @@ use cutover_adapters::release_store::{checksum, describe};
 use cutover_controller::ports::ReleaseStore;
 use cutover_core::artifact::{ArtifactSource, Checksum};
 
-use crate::Fixture;
+use crate::{Fixture, damage};
 
 fn sha256(content: &[u8]) -> Checksum {
     checksum(&mut &*content).unwrap().1
@@ -104,6 +104,39 @@ async fn a_damaged_upload_is_not_released_and_sent_again() {
     let refusal = fixture.refusal().await;
     assert!(refusal.contains("is not on the controller's host any more (deploy again"), "{refusal}");
     assert_eq!(uploads.offer(&offer).unwrap().missing.len(), 1);
+}
+
+#[tokio::test]
+async fn a_damaged_file_of_a_release_is_sent_again() {
+    let mut fixture = Fixture::new();
+    let offer = Offer::Tree { manifest: describe(&fixture.artifact, &mut |_| {}).unwrap() };
+    let page = fixture.prepare().await.directory.join("assets/page");
+    damage(&page);
+    let uploads = fixture.store.uploads();
+    let reception = uploads.offer(&offer).unwrap();
+    assert_eq!(reception.missing, []);
+    fixture.spec.service = "other".parse().unwrap();
+    fixture.spec.artifact = ArtifactSource::Uploaded { uploaded: reception.id };
+    let refusal = fixture.refusal().await;
+    assert!(refusal.contains("deploy again"), "{refusal}");
+    assert_eq!(uploads.offer(&offer).unwrap().missing.len(), 1);
+    send(&uploads, &offer, &piece(b"hello", 0)).unwrap();
+    fixture.prepare().await;
+}
+
+#[test]
+fn the_same_offer_from_many_jobs_at_once_is_taken_from_each() {
+    let fixture = Fixture::new();
+    let uploads = fixture.store.uploads();
+    let offer = Offer::Tree { manifest: describe(&fixture.artifact, &mut |_| {}).unwrap() };
+    std::thread::scope(|scope| {
+        let jobs: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| (0..20).try_for_each(|_| uploads.offer(&offer).map(drop))))
+            .collect();
+        for job in jobs {
+            job.join().unwrap().unwrap();
+        }
+    });
 }
 
 #[tokio::test]

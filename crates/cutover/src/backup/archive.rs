@@ -20,8 +20,6 @@ pub(super) const CHECKSUMS: &str = "checksums.json";
 pub(super) const FORMAT: &str = "cutover backup";
 /// Its version.
 pub(super) const VERSION: u32 = 1;
-/// No entry that is read into memory is larger, in bytes.
-const MOST_IN_MEMORY: u64 = 64 * 1024 * 1024;
 
 /// What a backup says of itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,7 +55,7 @@ pub(crate) enum BackupError {
     Damaged(String),
     #[error("the passphrase is wrong, or what it protects was changed")]
     WrongPassphrase,
-    #[error("secrets and certificates are in it, and need the passphrase")]
+    #[error("secrets, certificates and settings of `[notify]` are in it, and need the passphrase")]
     NoPassphrase,
     #[error("the passphrase is empty")]
     EmptyPassphrase,
@@ -204,14 +202,11 @@ fn file_header(size: u64, mode: u32) -> tar::Header {
     header
 }
 
-/// Reads an entry that belongs into memory.
+/// Reads an entry that belongs into memory. As large as whoever saved it could hold, it has no bound here: a backup
+/// that was made has to be restored.
 pub(super) fn read_all(entry: &mut impl Read) -> Result<Vec<u8>, BackupError> {
     let mut bytes = Vec::new();
-    let read = entry.take(MOST_IN_MEMORY + 1).read_to_end(&mut bytes);
-    read.map_err(|error| BackupError::Damaged(error.to_string()))?;
-    if bytes.len() as u64 > MOST_IN_MEMORY {
-        return Err(BackupError::Damaged("an entry is larger than it can be".to_owned()));
-    }
+    entry.read_to_end(&mut bytes).map_err(|error| BackupError::Damaged(error.to_string()))?;
     Ok(bytes)
 }
 

@@ -1,12 +1,12 @@
 //! Bringing a backup back: everything is checked before anything is touched, and nothing is started.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use cutover_controller::journal::{self, Transferred};
+use serde::{Deserialize, Serialize};
 
 use crate::backup::archive::{
     BackupError, CHECKSUMS, Checksums, FORMAT, HEADER, Hashing, Header, JOURNAL, SEALED, VERSION, checksum,
@@ -15,8 +15,40 @@ use crate::backup::archive::{
 use crate::backup::sealed::{self, Passphrase};
 use crate::state_directory::StateDirectory;
 
+const MARKER: &str = "restored.json";
+
 /// Keeps a controller from starting what was live on another host.
-pub(crate) const MARKER: &str = "restored.json";
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Marker {
+    #[serde(flatten)]
+    pub(crate) header: Header,
+    /// Whether all of the backup is there.
+    #[serde(default)]
+    pub(crate) complete: bool,
+}
+
+impl Marker {
+    /// Where it lies in a state directory.
+    pub(crate) fn path(state: &StateDirectory) -> PathBuf {
+        state.path().join(MARKER)
+    }
+
+    /// What it says, if it can be read.
+    pub(crate) fn read(state: &StateDirectory) -> Option<Self> {
+        serde_json::from_slice(&fs::read(Self::path(state)).ok()?).ok()
+    }
+
+    /// Whole or not at all, also after a loss of power.
+    fn write(&self, state: &StateDirectory) -> Result<(), BackupError> {
+        let (path, partial) = (Self::path(state), state.path().join(format!(".{MARKER}.partial")));
+        let text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        let written = fs::write(&partial, text)
+            .and_then(|()| File::open(&partial)?.sync_all())
+            .and_then(|()| fs::rename(&partial, &path))
+            .and_then(|()| File::open(state.path())?.sync_all());
+        written.map_err(failed("write", &path))
+    }
+}
 
 /// A backup that is whole, and what was to be decrypted of it.
 pub(crate) struct Checked {
@@ -117,12 +149,9 @@ impl Checked {
         if let Some(secrets) = &self.secrets {
             unpack(secrets.as_slice(), &staging)?;
         }
-        let marker = state.path().join(MARKER);
-        let text = serde_json::to_vec_pretty(&self.header).unwrap_or_default();
-        fs::write(&marker, text)
-            .and_then(|()| File::open(&marker)?.sync_all())
-            .map_err(failed("write", &marker))?;
-        for name in ["releases", "certificates", "secret-key"] {
+        let mut marker = Marker { header: self.header.clone(), complete: false };
+        marker.write(state)?;
+        for name in ["releases", "certificates", "secret-key", "notify"] {
             let (from, to) = (staging.join(name), state.path().join(name));
             if from.symlink_metadata().is_ok() {
                 let _ = fs::remove_dir(&to);
@@ -133,6 +162,8 @@ impl Checked {
         let lines = BufReader::new(File::open(&exported).map_err(failed("read", &exported))?);
         let journal = journal::import(&state.journal(), lines)?;
         fs::remove_dir_all(&staging).map_err(failed("remove", &staging))?;
+        marker.complete = true;
+        marker.write(state)?;
         let secrets = self.secrets.is_some();
         Ok(Restored { journal, releases: count(&state.path().join("releases")), secrets })
     }
@@ -166,9 +197,12 @@ fn compare(found: &Checksums, noted: &Checksums) -> Result<(), BackupError> {
 }
 
 fn refuse_if_occupied(state: &StateDirectory) -> Result<(), BackupError> {
-    for (name, what) in
-        [("releases", "releases"), ("instances", "instances"), ("certificates", "certificates")]
-    {
+    for (name, what) in [
+        ("releases", "releases"),
+        ("instances", "instances"),
+        ("certificates", "certificates"),
+        ("notify", "settings of `[notify]`"),
+    ] {
         if count(&state.path().join(name)) > 0 {
             return Err(BackupError::Occupied { path: state.path().to_owned(), what: what.to_owned() });
         }
@@ -203,7 +237,6 @@ fn unpack(from: impl Read, to: &Path) -> Result<(), BackupError> {
     let damaged = |error: io::Error| BackupError::Damaged(error.to_string());
     let mut archive = tar::Archive::new(BufReader::new(from));
     let mut modes: Vec<(PathBuf, u32)> = Vec::new();
-    let mut made = BTreeSet::new();
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
         let path = plain_path(&entry.path().map_err(damaged)?)?;
@@ -226,7 +259,6 @@ fn unpack(from: impl Read, to: &Path) -> Result<(), BackupError> {
                     if above.starts_with("releases") {
                         modes.push((directory.clone(), 0o711));
                     }
-                    made.insert(directory);
                 }
             }
         }
@@ -257,4 +289,31 @@ fn unpack(from: impl Read, to: &Path) -> Result<(), BackupError> {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(failed("write", &path))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::archive::Writer;
+
+    #[test]
+    fn what_is_sealed_may_be_as_large_as_it_was_when_it_was_saved() {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut writer = Writer::new(&mut file);
+        let header = Header {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+            written_by: "1".to_owned(),
+            host: "box".to_owned(),
+            at_ms: 0,
+            state_directory: "/".into(),
+            artifacts: false,
+            secrets: true,
+        };
+        writer.bytes(HEADER, &serde_json::to_vec(&header).unwrap()).unwrap();
+        writer.bytes(SEALED, &vec![7; 65 * 1024 * 1024]).unwrap();
+        writer.finish().unwrap();
+        file.rewind().unwrap();
+        assert!(Checked::check(file, None, true).is_ok());
+    }
 }

@@ -79,6 +79,12 @@ pub(crate) fn save(state: &StateDirectory, wanted: &Wanted, to: impl Write) -> R
     saved.has_secrets |= certificates.exists();
     add(&mut secrets, &certificates, "certificates")?;
     add(&mut secrets, &state.path().join("secret-key"), "secret-key")?;
+    for service in names(&state.path().join("notify"))? {
+        // Who is told, with the secrets that this takes; what waits to be told is news of this host.
+        let path = format!("notify/{service}/settings.json");
+        saved.has_secrets |= state.path().join(&path).exists();
+        add(&mut secrets, &state.path().join(&path), &path)?;
+    }
     if let Some(passphrase) = &wanted.passphrase {
         let plain = secrets.finish().map_err(write_failed())?;
         let beside = serde_json::to_vec(&archive.checksums).map_err(|error| write_failed()(error.into()))?;

@@ -74,7 +74,7 @@ impl Backup {
         );
         if *has_secrets && !secrets {
             printer.talk(
-                "secrets and certificates are not in it: `--passphrase-file FILE` puts them in, encrypted; without them \
+                "secrets, certificates and settings of `[notify]` are not in it: `--passphrase-file FILE` puts them in, encrypted; without them \
                  a restored release with secrets has to be deployed again",
             );
         }

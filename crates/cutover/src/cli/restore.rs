@@ -9,7 +9,7 @@ use cutover_controller::journal;
 use serde_json::json;
 
 use crate::api::VERSION;
-use crate::backup::{Checked, Header, MARKER};
+use crate::backup::{Checked, Header, Marker};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::passphrase::{self, Asking};
 use crate::cli::place::Place;
@@ -65,7 +65,9 @@ impl Restore {
             "v": VERSION, "success": true, "records": restored.journal.records,
             "head": restored.journal.head.to_string(), "releases": restored.releases, "secrets": restored.secrets,
             "artifacts": artifacts, "from": { "host": host, "at_ms": at_ms },
-            "services": services.iter().map(|(name, live)| json!({ "service": name, "live": live })).collect::<Vec<_>>(),
+            "services": services.iter().map(|Known { name, live, shared }| {
+                json!({ "service": name, "live": live, "shared": shared })
+            }).collect::<Vec<_>>(),
         });
         printer.result(&object, || {
             let mut text = format!(
@@ -74,8 +76,18 @@ impl Restore {
                 restored.releases,
                 state.path().display()
             );
-            for (name, live) in &services {
+            for Known { name, live, .. } in &services {
                 let _ = writeln!(text, "  {name}   {} was live", live.as_deref().unwrap_or("nothing"));
+            }
+            for Known { name, shared, .. } in services.iter().filter(|known| !known.shared.is_empty()) {
+                let shared: Vec<_> = shared.iter().map(|path| format!("`{}`", path.display())).collect();
+                let place = state.path().join("shared").join(name);
+                let _ = writeln!(
+                    text,
+                    "what {name} shares between its releases ({}) is in no backup: bring it to `{}` before the start",
+                    shared.join(", "),
+                    place.display()
+                );
             }
             if !artifacts {
                 text.push_str("their files are not in the backup: deploy each service again after the start\n");
@@ -88,48 +100,63 @@ impl Restore {
 }
 
 fn begin(state: &StateDirectory, printer: &Printer) -> Result<Exit, Failure> {
-    let marker = state.path().join(MARKER);
-    match std::fs::remove_file(&marker) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let message = format!("nothing that was restored waits in `{}`", state.path().display());
-            return Err(
-                Failure::new(Exit::Refused, message).hint("name its state directory with `--state-dir`")
-            );
-        }
-        Err(error) => {
-            return Err(Failure::new(
-                Exit::Refused,
-                format!("cannot remove `{}`: {error}", marker.display()),
-            ));
-        }
+    let path = Marker::path(state);
+    if !path.exists() {
+        let message = format!("nothing that was restored waits in `{}`", state.path().display());
+        return Err(Failure::new(Exit::Refused, message).hint("name its state directory with `--state-dir`"));
     }
+    if !Marker::read(state).is_some_and(|marker| marker.complete) {
+        return Err(unfinished(state));
+    }
+    std::fs::remove_file(&path).map_err(|error| {
+        Failure::new(Exit::Refused, format!("cannot remove `{}`: {error}", path.display()))
+    })?;
     printer.result(&json!({ "v": VERSION, "success": true }), || {
         "the next `cutover serve` starts what was live; a unit of systemd does so by itself".to_owned()
     });
     Ok(Exit::Done)
 }
 
-/// Each service with the version that was live.
-fn services(state: &StateDirectory) -> Vec<(String, Option<String>)> {
-    let live = |name: &cutover_core::ServiceName| {
-        let latest = journal::latest(&state.journal(), name).ok().flatten()?;
-        let release = latest.state.environments[latest.state.live].release.as_ref()?;
-        Some(release.version.to_string())
+/// What a service was.
+struct Known {
+    name: String,
+    /// The version that was live.
+    live: Option<String>,
+    /// Directories that outlive releases, and are in no backup.
+    shared: Vec<PathBuf>,
+}
+
+fn services(state: &StateDirectory) -> Vec<Known> {
+    let known = |name: &cutover_core::ServiceName| {
+        let latest = journal::latest(&state.journal(), name).ok().flatten();
+        let release =
+            latest.as_ref().and_then(|latest| latest.state.environments[latest.state.live].release.as_ref());
+        Known {
+            name: name.to_string(),
+            live: release.map(|release| release.version.to_string()),
+            shared: release.map(|release| release.configuration.run.shared.clone()).unwrap_or_default(),
+        }
     };
-    let names = journal::services(&state.journal()).unwrap_or_default();
-    names.iter().map(|name| (name.to_string(), live(name))).collect()
+    journal::services(&state.journal()).unwrap_or_default().iter().map(known).collect()
+}
+
+fn unfinished(state: &StateDirectory) -> Failure {
+    let message = format!("the restore into `{}` did not finish", state.path().display());
+    Failure::new(Exit::Refused, message).hint("move that directory away and restore again")
 }
 
 /// Refuses to start what was restored and not yet allowed to begin.
 pub(crate) fn refuse_to_serve(state: &StateDirectory) -> Result<(), Failure> {
-    let marker = state.path().join(MARKER);
-    let Ok(text) = std::fs::read(&marker) else { return Ok(()) };
-    let host = serde_json::from_slice::<Header>(&text).map(|header| header.host);
-    let host = host.map_or_else(|_| "another host".to_owned(), |host| format!("`{host}`"));
+    if !Marker::path(state).exists() {
+        return Ok(());
+    }
+    let Some(marker) = Marker::read(state).filter(|marker| marker.complete) else {
+        return Err(unfinished(state));
+    };
     let message = format!(
-        "`{}` was restored from a backup of {host}, and nothing of it is started yet",
-        state.path().display()
+        "`{}` was restored from a backup of `{}`, and nothing of it is started yet",
+        state.path().display(),
+        marker.header.host
     );
     Err(Failure::new(Exit::Refused, message)
         .hint("`cutover restore --begin` lets it begin; first see that it runs nowhere else"))

@@ -28,9 +28,8 @@ impl Uploads {
         }
         for part in ["contents", "partial"] {
             for file in fs::read_dir(self.root.join(part))?.flatten() {
-                let name = file.file_name();
-                let is_wanted =
-                    name.to_str().is_some_and(|name| wanted.iter().any(|one| one.as_str() == name));
+                let content = file.file_name().to_str().and_then(|name| name.parse::<Checksum>().ok());
+                let is_wanted = content.is_some_and(|content| wanted.contains(&content));
                 if !is_wanted && is_old(&file.path()) {
                     fs::remove_file(file.path())?;
                     removed += 1;
