@@ -53,6 +53,7 @@ fn route(live: Environment) -> ServiceRoute {
         hosts: vec![],
         path: "/".to_owned(),
         weights: Weights::all_to(live),
+        live: None,
         blue: vec![DesiredInstance::at("127.0.0.1:1".parse().unwrap())],
         green: vec![DesiredInstance::at("127.0.0.1:2".parse().unwrap())],
         tags: PerEnvironment::default(),

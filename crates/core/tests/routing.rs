@@ -34,6 +34,7 @@ fn route(name: &str, hosts: &[&str], path: &str, weights: (u8, u8)) -> ServiceRo
         hosts: hosts.iter().map(ToString::to_string).collect(),
         path: path.to_owned(),
         weights: Weights::new(weights.0, weights.1).unwrap(),
+        live: None,
         blue: vec![DesiredInstance::at("127.0.0.1:1".parse().unwrap())],
         green: vec![DesiredInstance::at("127.0.0.1:2".parse().unwrap())],
         tags: PerEnvironment::default(),

@@ -25,7 +25,7 @@ struct Budget {
     deploys: u8,
     rollbacks: u8,
     aborts: u8,
-    /// Restarts, scales and stops.
+    /// Restarts, scales, stops and shares.
     moves: u8,
     /// Answers that are bad or do not come.
     failures: u8,
@@ -84,6 +84,8 @@ enum Action {
     Restart,
     Scale(u32),
     Stop,
+    /// A share for the idle slot, in percent.
+    Share(u8),
     Abort,
     /// A way out of what is stuck.
     Resolve(Way),
@@ -136,13 +138,16 @@ impl Service {
                 let deployment = format!("d{}", moment.requests).parse().unwrap();
                 Event::RollbackRequested { deployment, actor: String::new() }
             }
-            Action::Restart | Action::Scale(_) | Action::Stop => {
+            Action::Restart | Action::Scale(_) | Action::Stop | Action::Share(_) => {
                 moment.left.moves -= 1;
                 moment.requests += 1;
                 let (deployment, actor) = (format!("d{}", moment.requests).parse().unwrap(), String::new());
                 match action {
                     Action::Scale(instances) => {
                         Event::ScaleRequested { deployment, actor, instances: *instances, end_bake: false }
+                    }
+                    Action::Share(percent) => {
+                        service_world::share_event(deployment, &moment.service, *percent)
                     }
                     Action::Stop => Event::StopRequested { actor, scope: StopScope::Service },
                     _ => Event::RestartRequested { deployment, actor, end_bake: true },
@@ -249,6 +254,7 @@ impl Model for Service {
         }
         if left.moves > 0 {
             actions.extend([Action::Restart, Action::Scale(1), Action::Scale(2), Action::Stop]);
+            actions.extend([0, 30].map(Action::Share));
         }
         if moment.service.deployment.as_ref().is_some_and(Deployment::is_held) {
             actions.push(Action::Promote);
@@ -376,6 +382,15 @@ fn restarts_scales_and_stops_in_every_order() {
     check(Budget { deploys: 1, failures: 1, crashes: 1, ..budget }, rollout());
     check(Budget { deploys: 2, rollbacks: 1, aborts: 1, moves: 1, ..budget }, rollout());
     check(Budget { deploys: 1, aborts: 1, ills: 1, crashes: 1, ..budget }, rollout());
+}
+
+#[test]
+fn a_share_for_the_idle_slot_in_every_order() {
+    let budget = Budget { deploys: 2, moves: 1, ..Budget::default() };
+    check(Budget { rollbacks: 1, failures: 1, ..budget }, rollout());
+    check(Budget { crashes: 1, ills: 1, ..budget }, rollout());
+    check(Budget { aborts: 1, failures: 2, ..budget }, rollout());
+    check(Budget { moves: 2, crashes: 1, ..budget }, rollout());
 }
 
 #[test]

@@ -26,6 +26,7 @@ enum Happening {
     RestartInstances { end_bake: bool },
     Scale { instances: u8, end_bake: bool },
     Stop { idle: bool },
+    Share { percent: u8 },
     Remove,
     RollbackTo(u8),
     Rollback,
@@ -57,6 +58,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => any::<bool>().prop_map(|end_bake| Happening::RestartInstances { end_bake }),
         2 => (0..4_u8, any::<bool>()).prop_map(|(instances, end_bake)| Happening::Scale { instances, end_bake }),
         1 => any::<bool>().prop_map(|idle| Happening::Stop { idle }),
+        3 => prop_oneof![Just(0_u8), Just(20), Just(60), Just(100)].prop_map(|percent| Happening::Share { percent }),
         1 => Just(Happening::Remove),
         1 => (0..5_u8).prop_map(Happening::RollbackTo),
         1 => Just(Happening::Rollback),
@@ -140,6 +142,10 @@ impl History {
             Happening::Stop { idle } => {
                 let scope = if *idle { StopScope::Idle } else { StopScope::Service };
                 self.happens(&Event::StopRequested { actor: String::new(), scope });
+            }
+            Happening::Share { percent } => {
+                let deployment = self.next_id();
+                self.happens(&service_world::share_event(deployment, &self.world.state, *percent));
             }
             Happening::Remove => self.happens(&Event::RemoveRequested { actor: String::new() }),
             Happening::RollbackTo(version) => {
@@ -357,7 +363,9 @@ proptest! {
         }
         history.comes_to_rest()?;
         check(&history)?;
-        // And it can be deployed to again.
+        // And it can be deployed to again, once nothing is split.
+        history.take(&Happening::Share { percent: 0 });
+        history.comes_to_rest()?;
         history.requests += 1;
         let fresh = deploy_event(history.requests, "fresh", rollout(), WhenOpen::Refuse);
         history.happens(&fresh);

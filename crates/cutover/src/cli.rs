@@ -90,7 +90,7 @@ Every day:
   rollback [SERVICE]   Switch back to the former release, or `--to` one that was live before it
   plan [VERSION]       What a deployment now would change, and what would refuse it
   top                  All services live: traffic, processor, memory
-  traffic [SERVICE]    How the traffic of a service is shared out
+  traffic [SERVICE]    How the traffic of a service is shared out; `idle=20` shares it out
   restart [SERVICE]    Fresh instances of what is live, one at a time; starts what was stopped
   scale N [SERVICE]    Another number of instances of what is live
   stop [SERVICE] [ENV] Stop what is warm (idle), or the whole service

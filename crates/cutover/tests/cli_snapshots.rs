@@ -232,6 +232,8 @@ fn verbs_of_a_service_through_its_life() {
     scene!(host, "logs: no such service", "logs", "nosuch");
     scene!(host, "logs: no such environment", "logs", "shop", "purple");
     scene!(host, "traffic: no such service", "traffic", "nosuch");
+    scene!(host, "traffic: weights of a deployment", "traffic", "idle=20");
+    scene!(host, "traffic: no share", "traffic", "idle=101");
     host.run(&["traffic"]).exits(0);
     scene!(host, "top: wrong usage", "top", "--nonsense");
     host.run(&["top"]).exits(0);

@@ -23,17 +23,12 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use cutover_core::routing::TableCell;
-use cutover_core::{Environment, ServiceName, Weights};
+use cutover_core::{Environment, ServiceName};
 
 use crate::plane::Plane;
 
 /// What could not be written is tried again this much later.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// The environment that most new requests go to.
-fn live(weights: Weights) -> Environment {
-    if weights.of(Environment::Green) > 50 { Environment::Green } else { Environment::Blue }
-}
 
 fn word(is_live: bool) -> &'static str {
     if is_live { "live\n" } else { "idle\n" }
@@ -79,7 +74,7 @@ async fn answer(
     let routes = table.services().iter().map(|entry| entry.desired());
     // Of what is not routed nothing is live yet.
     let is_live =
-        routes.into_iter().any(|route| route.name.as_str() == service && live(route.weights) == environment);
+        routes.into_iter().any(|route| route.name.as_str() == service && route.live() == environment);
     let status = if is_live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, headers, word(is_live).to_owned())
 }
@@ -95,7 +90,7 @@ pub(crate) async fn follow(plane: Arc<Plane>, directory: PathBuf) {
         let wanted: BTreeMap<ServiceName, Environment> = {
             let table = plane.cell.load();
             let routes = table.services().iter().map(|entry| entry.desired());
-            routes.into_iter().map(|route| (route.name.clone(), live(route.weights))).collect()
+            routes.into_iter().map(|route| (route.name.clone(), route.live())).collect()
         };
         if wanted == said {
             changed.await;

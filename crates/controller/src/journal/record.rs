@@ -143,6 +143,7 @@ fn account(event: &Event, before: &ServiceState, after: &ServiceState, closed: &
         | Event::PromoteRequested { actor, .. }
         | Event::RestartRequested { actor, .. }
         | Event::ScaleRequested { actor, .. }
+        | Event::TrafficRequested { actor, .. }
         | Event::StopRequested { actor, .. }
         | Event::RemoveRequested { actor }
         | Event::RollbackToRequested { actor, .. }
@@ -181,6 +182,10 @@ fn sentence(event: &Event, about: Option<&Deployment>, closed: &[Deployment]) ->
         Event::AbortRequested { only_queue: true, .. } => "what waits was dropped".to_owned(),
         Event::AbortRequested { .. } => "abort was asked for".to_owned(),
         Event::RestartRequested { .. } => "restart was asked for".to_owned(),
+        Event::TrafficRequested { weights, live, .. } => {
+            let idle = live.other();
+            format!("{} % of the traffic to {idle} was asked for", weights.of(idle))
+        }
         Event::ScaleRequested { instances, .. } => format!("scale to {instances} was asked for"),
         Event::StopRequested { scope: StopScope::Idle, .. } => {
             "the end of the warmth was asked for".to_owned()

@@ -1,8 +1,8 @@
-//! Restart, scale and stop: what a person has done with what is deployed already.
+//! Restart, scale, stop and a share of the traffic: what a person has done with what is deployed already.
 
 use cutover_core::release::Release;
 use cutover_core::service::{Event, ServiceState, StopScope};
-use cutover_core::{DeploymentId, ServiceName};
+use cutover_core::{DeploymentId, Environment, ServiceName, Weights};
 
 use crate::manager::DeploymentManager;
 use crate::manager::request::RequestError;
@@ -55,6 +55,29 @@ impl DeploymentManager {
         let (deployment, end_bake) = (Self::new_deployment_id(), options.end_bake);
         let (id, actor) = (deployment.clone(), actor.to_owned());
         self.request(service, Event::ScaleRequested { deployment, actor, instances, end_bake }).await?;
+        Ok(id)
+    }
+
+    /// Gives the idle slot another share of the traffic; answers the record of it. `live` is the slot that was live
+    /// when that was said.
+    ///
+    /// # Errors
+    /// [`RequestError`], with nothing changed; of what has lost its health meanwhile that it cannot have a share.
+    pub async fn share_traffic(
+        &self,
+        service: &ServiceName,
+        actor: &str,
+        weights: Weights,
+        live: Environment,
+    ) -> Result<DeploymentId, RequestError> {
+        let state = self.known(service).await?.borrow().state.clone();
+        if weights.of(live.other()) > 0 && state.deployment.is_none() {
+            // What the watch said last may be seconds old.
+            self.look_at_the_idle(service, &state).await?;
+        }
+        let deployment = Self::new_deployment_id();
+        let (id, actor) = (deployment.clone(), actor.to_owned());
+        self.request(service, Event::TrafficRequested { deployment, actor, weights, live }).await?;
         Ok(id)
     }
 

@@ -92,9 +92,10 @@ fn news_of(service: &ServiceName, deployment: &Deployment) -> Vec<News> {
         // What people want to hear of a rollback is that it was one.
         let kind = match deployment.kind {
             DeploymentKind::Deploy => NewsKind::Live,
-            DeploymentKind::Rollback | DeploymentKind::Restart | DeploymentKind::Scale => {
-                NewsKind::RolledBack
-            }
+            DeploymentKind::Rollback
+            | DeploymentKind::Restart
+            | DeploymentKind::Scale
+            | DeploymentKind::Traffic => NewsKind::RolledBack,
         };
         all.push(news(kind, at, "live".to_owned()));
     }
@@ -102,7 +103,7 @@ fn news_of(service: &ServiceName, deployment: &Deployment) -> Vec<News> {
     let last = deployment.ended_at.or(last).unwrap_or(deployment.started_at);
     match deployment.status {
         // The release is where it was: what failed is the restart, and what a person ended is no news.
-        Status::RolledBack if deployment.kind.is_within_live() => {
+        Status::RolledBack if !deployment.kind.brings_a_release() => {
             if deployment.taken_back_by.is_none() {
                 all.push(news(NewsKind::Failed, last, "failed".to_owned()));
             }

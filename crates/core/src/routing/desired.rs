@@ -46,6 +46,9 @@ pub struct ServiceRoute {
     pub path: String,
     /// The share of new requests per environment.
     pub weights: Weights,
+    /// Which environment is live while both have weight; absent where one has everything and is live by that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<Environment>,
     /// Instances of blue.
     #[serde(default)]
     pub blue: Vec<DesiredInstance>,
@@ -68,6 +71,14 @@ fn root_path() -> String {
 }
 
 impl ServiceRoute {
+    /// Which environment is live: the one that has everything, else the one that is said to be, else the heavier.
+    #[must_use]
+    pub fn live(&self) -> Environment {
+        let heavier =
+            || if self.weights.of(Environment::Green) > 50 { Environment::Green } else { Environment::Blue };
+        self.weights.sole().or(self.live).unwrap_or_else(heavier)
+    }
+
     /// The instances of one environment.
     #[must_use]
     pub fn instances(&self, environment: Environment) -> &[DesiredInstance] {

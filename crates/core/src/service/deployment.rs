@@ -113,6 +113,8 @@ pub enum DeploymentKind {
     Restart,
     /// Adds instances to the live slot, or takes some away.
     Scale,
+    /// Gives the idle slot a share of the traffic, or ends that.
+    Traffic,
 }
 
 impl DeploymentKind {
@@ -120,6 +122,12 @@ impl DeploymentKind {
     #[must_use]
     pub fn is_within_live(self) -> bool {
         matches!(self, Self::Restart | Self::Scale)
+    }
+
+    /// Whether another release is live once it has ended well.
+    #[must_use]
+    pub fn brings_a_release(self) -> bool {
+        matches!(self, Self::Deploy | Self::Rollback)
     }
 
     /// The word used in files, JSON and messages.
@@ -130,6 +138,7 @@ impl DeploymentKind {
             Self::Rollback => "rollback",
             Self::Restart => "restart",
             Self::Scale => "scale",
+            Self::Traffic => "traffic",
         }
     }
 }
@@ -219,7 +228,8 @@ pub enum Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepReport {
     /// `queue`, `vacate`, `provision`, `healthy`, `promote`, `switch`, `workers`, `bake`, `drain`, `revive`,
-    /// `switch back`, `stop`, `restart` (of the controller), `start` and `exchange` (of instances in the live slot).
+    /// `switch back`, `stop`, `restart` (of the controller), `start` and `exchange` (of instances in the live slot),
+    /// `weights`.
     pub name: String,
     /// When it began.
     pub started_at: Timestamp,

@@ -72,6 +72,17 @@ pub enum Event {
         #[serde(default)]
         end_bake: bool,
     },
+    /// Somebody wants the traffic shared out in another way between the two slots.
+    TrafficRequested {
+        /// Id for the record of it.
+        deployment: DeploymentId,
+        /// Who.
+        actor: String,
+        /// The share of each slot; that of the idle one is below 100.
+        weights: Weights,
+        /// Which slot was live when that was said: another one would have been meant.
+        live: Environment,
+    },
     /// Somebody wants instances stopped.
     StopRequested {
         /// Who.

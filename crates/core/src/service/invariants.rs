@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::environment::{Environment, Weights};
+use crate::environment::Environment;
 use crate::names::{DeploymentId, InstanceId};
 use crate::routing::ServiceRoute;
 use crate::service::deployment::{Deployment, DeploymentKind, Stage, Status};
@@ -109,10 +109,24 @@ impl ServiceState {
     }
 
     fn check_live(&self) -> Checked {
-        let live = self.live;
-        hold("I1", self.weights == Weights::all_to(live), || {
-            format!("{live} is live with {:?}", self.weights)
-        })?;
+        let (live, idle) = (self.live, &self.environments[self.idle()]);
+        hold("I1", self.weights.of(live) > 0, || format!("{live} is live with {:?}", self.weights))?;
+        if self.is_split() && self.stopped.is_none() {
+            // A stop ends the split with the next receipt, and everything else asks for that first.
+            hold("I6", idle.clearing.is_none(), || format!("{} has traffic and is cleared", self.idle()))?;
+            let ends =
+                |open: &Deployment| matches!(open.kind, DeploymentKind::Traffic | DeploymentKind::Rollback);
+            let open = self.deployment.as_ref();
+            let fit = || idle.release.is_some() && idle.unfit_to_share().is_none();
+            hold("I1", open.map_or_else(fit, ends), || {
+                format!(
+                    "{} has {:?} and may not, with {:?}",
+                    self.idle(),
+                    self.weights,
+                    open.map(|open| open.kind)
+                )
+            })?;
+        }
         hold("I3", self.environments[live].clearing.is_none(), || format!("{live} is live and cleared"))
     }
 

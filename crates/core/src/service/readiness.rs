@@ -51,7 +51,9 @@ impl ServiceState {
     #[must_use]
     pub fn rollback_readiness(&self, now: Timestamp) -> Readiness {
         match &self.deployment {
-            Some(open) if !open.is_baking() && !open.kind.is_within_live() => self.readiness_amid(open),
+            Some(open) if !open.is_baking() && !open.kind.is_within_live() && !self.is_overtaken(open) => {
+                self.readiness_amid(open)
+            }
             _ => self.readiness_settled(now),
         }
     }
@@ -127,6 +129,13 @@ impl ServiceState {
         Ok(Target { environment, version, warm: slot.unfit().is_none() })
     }
 
+    /// Whether a rollback asked for now would not undo what is open but be made in its stead: weights are being set,
+    /// and the other side is fit to have everything.
+    pub(crate) fn is_overtaken(&self, open: &Deployment) -> bool {
+        let fit = self.rollback_target().is_ok_and(|target| target.warm);
+        open.kind == DeploymentKind::Traffic && open.undo.is_none() && fit
+    }
+
     /// Why the former release could not take the traffic this instant.
     pub(crate) fn former_is_unfit(&self) -> Option<String> {
         self.environments[self.idle()].unfit()
@@ -143,7 +152,7 @@ impl ServiceState {
 
 impl Slot {
     /// Why the slot could not take traffic this instant.
-    fn unfit(&self) -> Option<String> {
+    pub(crate) fn unfit(&self) -> Option<String> {
         match &self.health {
             Health::Unhealthy { reason, .. } => Some(reason.clone()),
             _ if self.clearing.is_some() => Some("its instances are being stopped".to_owned()),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::service::deployment::{Deployment, Stage, Status};
+use crate::service::deployment::{Deployment, DeploymentKind, Stage, Status};
 use crate::service::state::ServiceState;
 
 /// A way out of `stuck`.
@@ -108,6 +108,8 @@ impl Way {
     /// The ways that fit where a deployment is stuck.
     pub(crate) fn of(stuck: &Deployment) -> &'static [Self] {
         match (stuck.stage, stuck.cutover_at.is_some()) {
+            // All to live is where it ends either way, and nothing on the other side is to be given up.
+            _ if stuck.kind == DeploymentKind::Traffic => &[Self::Retry],
             (Stage::Reviving, _) | (Stage::ShiftingBack, true) => &[Self::Retry, Self::Keep],
             _ => &[Self::Retry, Self::Abandon],
         }

@@ -53,6 +53,9 @@ pub struct ServiceState {
     pub removal: Option<Removal>,
     /// When the standby of the idle slot ends and it is cleared.
     pub standby_until: Option<Timestamp>,
+    /// What is left of the standby of the idle slot, while that stands still because the slot has traffic.
+    #[serde(default)]
+    pub standby_left: Option<Duration>,
     /// When the route is published again, because the last time it was only put right and that failed.
     #[serde(default)]
     pub republish_at: Option<Timestamp>,
@@ -213,6 +216,7 @@ impl ServiceState {
             stopped: None,
             removal: None,
             standby_until: None,
+            standby_left: None,
             republish_at: None,
             last_switch: None,
             recovery: None,

@@ -2,7 +2,7 @@
 //!
 //! The line forward is in `line`, its wait for a person in `hold`, the way back in `undo`, the emptying of a slot in `clearing`, its filling again
 //! after a loss in `restore`, the exchange of instances within the live slot in `rounds` and `leaving`, what runs
-//! beside live in `workers`, what waits its turn in `queue`, every publication in `route`; `request`, `stop`, `resolve`,
+//! beside live in `workers`, what waits its turn in `queue`, the share of the idle slot in `traffic`, every publication in `route`; `request`, `stop`, `resolve`,
 //! `answer`, `health`, `time` and `recover` hold one kind of event each, and `by_hand` what `recover` finds moved. All of them work on a [`Draft`]. The same
 //! function serves the live run and the replay, so it may depend on nothing but its arguments.
 //!
@@ -32,6 +32,7 @@ mod rounds;
 mod route;
 mod stop;
 mod time;
+mod traffic;
 mod undo;
 mod workers;
 
@@ -93,6 +94,9 @@ pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Trans
         Event::RollbackToRequested { deployment, actor, release } => {
             draft.rollback_to_requested(deployment, actor, release)?;
         }
+        Event::TrafficRequested { deployment, actor, weights, live } => {
+            draft.traffic_requested(deployment, actor, *weights, *live)?;
+        }
         Event::StopRequested { actor, scope } => draft.stop_requested(actor, *scope)?,
         Event::AbortRequested { actor, deployment: Some(one), .. } => draft.abort_one(one, actor)?,
         Event::AbortRequested { actor, only_queue, .. } => draft.abort_requested(actor, *only_queue)?,
@@ -115,6 +119,7 @@ pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Trans
             draft.controller_started(*term, route.as_ref(), *blind, running, releases.as_deref());
         }
     }
+    draft.weigh_the_split();
     draft.start_queued();
     draft.go_on_removing();
     draft.follow_with_workers();
@@ -144,6 +149,6 @@ impl Event {
 impl ServiceState {
     fn is_being_rescued(&self) -> bool {
         let taken_back = |open: &Deployment| open.undo.is_some() || open.kind == DeploymentKind::Rollback;
-        self.deployment.as_ref().is_some_and(taken_back)
+        self.deployment.as_ref().is_some_and(taken_back) || self.is_ending_the_split()
     }
 }

@@ -20,7 +20,7 @@ use cutover_core::service::{
     Slot, StopScope, Way, WhenOpen, step,
 };
 use cutover_core::{
-    Environment, Epoch, InstanceId, PerEnvironment, ReleaseId, Timestamp, Weights, WorkerName,
+    DeploymentId, Environment, Epoch, InstanceId, PerEnvironment, ReleaseId, Timestamp, Weights, WorkerName,
 };
 
 /// A release of one instance whose identity follows from its version.
@@ -92,11 +92,27 @@ pub(crate) fn deploy_event(number: u32, version: &str, rollout: RolloutPolicy, w
     }
 }
 
+/// A request for so many percent to the slot that is idle.
+pub(crate) fn share_event(deployment: DeploymentId, state: &ServiceState, percent: u8) -> Event {
+    let weights = match state.live {
+        Environment::Blue => Weights::new(100 - percent, percent),
+        Environment::Green => Weights::new(percent, 100 - percent),
+    };
+    Event::TrafficRequested {
+        deployment,
+        actor: "bob".to_owned(),
+        weights: weights.unwrap(),
+        live: state.live,
+    }
+}
+
 /// What is outside of the controller and survives it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Outside {
     /// What the router routes by.
     pub(crate) route: Option<ServiceRoute>,
+    /// What the router remembers of a route that it was told to forget.
+    pub(crate) forgotten: Epoch,
     /// Instances that run.
     pub(crate) running: BTreeSet<InstanceId>,
     /// Instances that were stopped because somebody asked for it.
@@ -143,7 +159,8 @@ impl Outside {
                 Answer::WorkersStopped
             }
             Effect::Unroute => {
-                self.route = None;
+                let forgotten = self.route.take().and_then(|route| route.epoch);
+                self.forgotten = forgotten.unwrap_or(self.forgotten);
                 Answer::Unrouted
             }
             Effect::Prioritise { .. } => Answer::Prioritised,
@@ -153,7 +170,9 @@ impl Outside {
     fn shift(&mut self, route: &ServiceRoute) -> Answer {
         let present = self.route.as_ref();
         let same_epoch = present.is_some_and(|present| present.epoch == route.epoch && present != route);
-        if same_epoch || route.epoch < present.and_then(|present| present.epoch) {
+        let forgotten =
+            present.is_none() && self.forgotten > Epoch::ZERO && route.epoch <= Some(self.forgotten);
+        if same_epoch || forgotten || route.epoch < present.and_then(|present| present.epoch) {
             return failed("the router has a newer epoch");
         }
         self.route = Some(route.clone());
@@ -186,7 +205,7 @@ impl Outside {
     /// Somebody moves the traffic at the router itself; whether that was possible.
     pub(crate) fn move_by_hand(&mut self) -> bool {
         let Some(route) = &mut self.route else { return false };
-        let Some(to) = route.weights.sole().map(Environment::other) else { return false };
+        let to = route.live().other();
         let fit = |id: &InstanceId| self.running.contains(id) && self.proved.contains(id);
         let instances = route.instances(to);
         if instances.is_empty() || !instances.iter().all(|instance| fit(&instance.id)) {
@@ -359,6 +378,13 @@ impl World {
             instances,
             end_bake: false,
         })
+    }
+
+    /// So many percent to the slot that is idle.
+    pub(crate) fn share(&mut self, percent: u8) -> Result<Happened, Refusal> {
+        self.requests += 1;
+        let deployment = format!("d{}", self.requests).parse().unwrap();
+        self.happens(&share_event(deployment, &self.state, percent))
     }
 
     pub(crate) fn stop(&mut self, scope: StopScope) -> Result<Happened, Refusal> {

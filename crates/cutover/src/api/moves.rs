@@ -1,16 +1,17 @@
-//! Restart, scale, stop and remove over the API, and the releases that can be gone back to.
+//! Restart, scale, stop, remove and the share of the traffic over the API, and the releases that can be gone back to.
 
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{Path as UrlPath, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use cutover_controller::{FormerRelease, MoveOptions};
+use cutover_controller::{FormerRelease, MoveOptions, RequestError};
 use cutover_core::service::StopScope;
-use cutover_core::{DeploymentId, ReleaseId, ServiceName, Version};
+use cutover_core::{DeploymentId, Environment, ReleaseId, ServiceName, Version, Weights};
 use serde::{Deserialize, Serialize};
 
 use crate::api::VERSION;
+use crate::api::environment::EnvironmentName;
 use crate::api::peer::Peer;
 use crate::api::problem::Problem;
 use crate::api::server::{Served, service_name};
@@ -35,6 +36,14 @@ pub(crate) struct ScaleRequest {
     pub(crate) end_bake: bool,
     #[serde(default)]
     pub(crate) force: bool,
+}
+
+/// The share of one environment; the other one gets the rest.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrafficRequest {
+    pub(crate) environment: EnvironmentName,
+    pub(crate) percent: u8,
 }
 
 /// What is to be stopped.
@@ -73,6 +82,7 @@ pub(super) fn routes() -> Router<Served> {
     Router::new()
         .route("/v1/services/{service}/restart", post(restart))
         .route("/v1/services/{service}/scale", post(scale))
+        .route("/v1/services/{service}/traffic", post(traffic))
         .route("/v1/services/{service}/stop", post(stop))
         .route("/v1/services/{service}/remove", post(remove))
         .route("/v1/services/{service}/releases", get(releases))
@@ -114,6 +124,32 @@ async fn scale(
     }
     let options = MoveOptions { end_bake, force };
     accepted(served.manager.scale(&service_name(name)?, &peer.actor, instances, options).await?)
+}
+
+async fn traffic(
+    State(served): State<Served>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    UrlPath(name): UrlPath<String>,
+    request: Body<TrafficRequest>,
+) -> Answer<Accepted> {
+    let TrafficRequest { environment, percent } = body(request)?;
+    let service = service_name(name)?;
+    let live = match served.manager.watch(&service).await {
+        Some(snapshots) => snapshots.borrow().state.live,
+        None => return Err(RequestError::UnknownService(service).into()),
+    };
+    let rest = 100_u8.saturating_sub(percent);
+    let weights = match environment.resolve(live) {
+        Environment::Blue => Weights::new(percent, rest),
+        Environment::Green => Weights::new(rest, percent),
+    };
+    let weights = weights.map_err(|_| {
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!("{percent} is no share: it is 0 to 100 percent"),
+        )
+    })?;
+    accepted(served.manager.share_traffic(&service, &peer.actor, weights, live).await?)
 }
 
 async fn stop(

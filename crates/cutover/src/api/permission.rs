@@ -25,7 +25,7 @@ const EVERY_VERB: &[&str] = &[];
 /// Verbs that follow a deployment which they have begun or found.
 const FOLLOWERS: &[&str] = &[
     "abort", "deploy", "promote", "remove", "resolve", "restart", "rollback", "scale", "show", "status",
-    "stop",
+    "stop", "traffic",
 ];
 
 const SERVICE: &str = "{service}";
@@ -45,6 +45,7 @@ const RULES: &[Rule] = &[
     rule(Method::POST, "/v1/services/{service}/promote", &["promote"]),
     rule(Method::POST, "/v1/services/{service}/restart", &["restart"]),
     rule(Method::POST, "/v1/services/{service}/scale", &["scale"]),
+    rule(Method::POST, "/v1/services/{service}/traffic", &["traffic"]),
     rule(Method::POST, "/v1/services/{service}/stop", &["stop"]),
     rule(Method::POST, "/v1/services/{service}/remove", &["remove"]),
     rule(Method::GET, "/v1/services/{service}/releases", &["rollback", "history"]),

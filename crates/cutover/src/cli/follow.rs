@@ -194,6 +194,15 @@ impl Following<'_> {
     }
 }
 
+/// How the traffic is shared out now.
+fn shared(view: &DeploymentView) -> String {
+    let idle = view.environment;
+    match view.receipts.last().map_or(0, |receipt| receipt.weights.of(idle)) {
+        0 => format!("everything goes to {}", idle.other()),
+        percent => format!("{percent} % of new requests go to {} on {idle}", view.version),
+    }
+}
+
 /// Whether that is what was waited for: the exit code and one sentence.
 fn conclusion(view: &DeploymentView, until: Until) -> Option<(Exit, String)> {
     let version = &view.version;
@@ -213,6 +222,15 @@ fn conclusion(view: &DeploymentView, until: Until) -> Option<(Exit, String)> {
                 exit,
                 format!("the {} of {version} was ended: {reason}; what serves goes on", view.kind.label()),
             ))
+        }
+        (Status::Live, _) if view.kind == DeploymentKind::Traffic => {
+            ended.then(|| (Exit::Done, shared(view)))
+        }
+        (Status::RolledBack | Status::Failed, _) if ended && view.kind == DeploymentKind::Traffic => {
+            let asked = matches!(until, Until::TakenBack);
+            let exit = if asked { Exit::Done } else { Exit::TakenBack };
+            let live = view.environment.other();
+            Some((exit, format!("the weights were not set: {reason}; everything goes to {live}")))
         }
         (Status::Live, Until::Live | Until::Done) if ended || until == Until::Live => {
             Some((Exit::Done, format!("{version} is live")))

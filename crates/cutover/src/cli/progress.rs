@@ -159,6 +159,7 @@ fn introduction(view: &DeploymentView) -> String {
         (Some(from), DeploymentKind::Deploy) => format!("{from} on {other} → {version} on {environment}"),
         (_, DeploymentKind::Restart) => format!("{version} on {environment} is restarted"),
         (_, DeploymentKind::Scale) => format!("{version} on {environment} gets another number of instances"),
+        (_, DeploymentKind::Traffic) => format!("the share of {version} on {environment} is set"),
         (None, _) => format!("first release {version} on {environment}"),
     };
     format!("{:<50} deployment {deployment}", format!("{service}   {way}"))

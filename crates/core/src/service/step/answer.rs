@@ -3,9 +3,9 @@
 use crate::environment::Environment;
 use crate::receipt::Receipt;
 use crate::routing::ServiceRoute;
-use crate::service::deployment::{Outcome, Stage};
+use crate::service::deployment::{DeploymentKind, Outcome, Stage};
 use crate::service::effect::{Answer, Effect, EffectId, PendingEffect, Purpose};
-use crate::service::state::Clearing;
+use crate::service::state::{Clearing, Slot};
 use crate::service::step::draft::{Draft, RETRY_PAUSE};
 use crate::service::step::line::are_the_same;
 use crate::service::step::undo::Cause;
@@ -107,10 +107,13 @@ impl Draft {
         }
         self.state.epoch = self.state.epoch.max(receipt.epoch);
         self.state.weights = route.weights;
+        self.pace_the_standby();
         if purpose == Purpose::Deployment {
-            match self.state.deployment.as_ref().map(|deployment| deployment.stage) {
-                Some(Stage::Shifting) => self.cut_over(receipt),
-                Some(Stage::ShiftingBack) => self.shifted_back(receipt),
+            let open = self.state.deployment.as_ref();
+            match open.map(|open| (open.stage, open.kind)) {
+                Some((Stage::Shifting, DeploymentKind::Traffic)) => self.weights_are_set(receipt),
+                Some((Stage::Shifting, _)) => self.cut_over(receipt),
+                Some((Stage::ShiftingBack, _)) => self.shifted_back(receipt),
                 _ => {}
             }
         }
@@ -163,7 +166,15 @@ impl Draft {
             }
             Purpose::Deployment => self.undo(reason.to_owned(), Cause::Failure),
             Purpose::Clearing(environment) => self.clearing_failed(environment, reason),
-            Purpose::Leaving(_) => {}
+            Purpose::Leaving(_) => {
+                // It may have taken the place of what would have emptied a slot.
+                let emptied = |slot: &Slot| slot.clearing == Some(Clearing::Unrouting);
+                for environment in
+                    Environment::ALL.into_iter().filter(|e| emptied(self.slot(*e))).collect::<Vec<_>>()
+                {
+                    self.clearing_failed(environment, reason);
+                }
+            }
             Purpose::Upkeep => self.state.republish_at = Some(self.now + RETRY_PAUSE),
         }
     }

@@ -7,7 +7,7 @@
 use crate::environment::{Environment, Weights};
 use crate::epoch::Epoch;
 use crate::names::DeploymentId;
-use crate::service::deployment::{Deployment, Outcome, Stage, Status};
+use crate::service::deployment::{Deployment, DeploymentKind, Outcome, Stage, Status};
 use crate::service::effect::{Effect, Purpose};
 use crate::service::event::ObservedRoute;
 use crate::service::state::Clearing;
@@ -74,7 +74,12 @@ impl Draft {
     }
 
     fn end_for_the_hand(&mut self, open: &Deployment, to: Environment, reason: &str, epoch: Epoch) -> String {
+        let is_overtaken = open.kind == DeploymentKind::Traffic && to != self.state.live;
         match (open.stage, to == self.state.live) {
+            _ if is_overtaken => {
+                self.give_up_weights(reason);
+                self.roll_back_for_the_hand(to, reason, epoch)
+            }
             (Stage::Shifting, true) => {
                 self.undo(reason.to_owned(), Cause::ByHand);
                 format!("{reason}, and stays there: the deployment is taken back")
@@ -99,6 +104,10 @@ impl Draft {
     }
 
     fn roll_back_for_the_hand(&mut self, to: Environment, reason: &str, epoch: Epoch) -> String {
+        if to == self.state.live && self.state.is_split() {
+            self.end_the_split(ACTOR, reason);
+            return format!("{reason}, and nothing is split any more");
+        }
         if to == self.state.live {
             return format!("{reason}, where it was");
         }

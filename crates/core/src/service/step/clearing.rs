@@ -17,7 +17,7 @@ impl Draft {
             debug_assert!(false, "the live environment is never cleared");
             return;
         }
-        self.state.standby_until = None;
+        (self.state.standby_until, self.state.standby_left) = (None, None);
         let restoring =
             |effect: &Effect| matches!(effect, Effect::Provision { environment: e, .. } if *e == environment);
         self.forget(|pending| pending.purpose == Purpose::Upkeep && restoring(&pending.effect));

@@ -164,7 +164,7 @@ impl Draft {
         let now = self.now;
         self.state.live = environment;
         self.state.stopped = None;
-        self.state.standby_until = None;
+        (self.state.standby_until, self.state.standby_left) = (None, None);
         let slot = self.slot_mut(environment);
         slot.last_deployed = Some(now);
         slot.rolled_back = false;

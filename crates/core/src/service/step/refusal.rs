@@ -64,6 +64,50 @@ pub enum Refusal {
         /// By whom.
         by: String,
     },
+    /// Both environments get new requests, by a person's word.
+    #[error("traffic is split: {percent} % goes to {idle}")]
+    Split {
+        /// The slot that is not live.
+        idle: Environment,
+        /// Its share.
+        percent: u8,
+    },
+    /// Weights are not for a person to set while a deployment is open.
+    #[error("the weights are those of deployment `{id}` of `{version}`, which is open: it is `{}`", status.label())]
+    WeightsAreTaken {
+        /// Its id.
+        id: DeploymentId,
+        /// Its version.
+        version: Version,
+        /// Its status.
+        status: Status,
+    },
+    /// Whoever asked had seen another one.
+    #[error("{live} has become live in the meantime")]
+    LiveHasChanged {
+        /// Which is live now.
+        live: Environment,
+    },
+    /// One environment has everything already.
+    #[error("traffic is not split: everything goes to {live}")]
+    NotSplit {
+        /// Which.
+        live: Environment,
+    },
+    /// Everything to the other side is more than a share.
+    #[error("100 % to {to} would be a switch")]
+    WouldSwitch {
+        /// The other side.
+        to: Environment,
+    },
+    /// What is idle is not fit for a share.
+    #[error("{idle} cannot be given a share: {why}")]
+    MayNotShare {
+        /// The slot.
+        idle: Environment,
+        /// Why not.
+        why: String,
+    },
     /// Instances of an earlier restart, scale or stop are still on their way out.
     #[error("instances that leave {environment} are still being stopped")]
     StillLeaving {
@@ -192,6 +236,23 @@ impl Refusal {
             Self::NothingIsLive => Some("`cutover deploy` makes a first release live".to_owned()),
             Self::ScaledToNothing => Some("`cutover stop` stops the whole service".to_owned()),
             Self::Stopped { .. } => Some("`cutover restart` starts it again".to_owned()),
+            Self::Split { idle, .. } => Some(format!(
+                "`cutover traffic {idle}=0` ends the split, `cutover rollback` sends everything to {idle}"
+            )),
+            Self::WeightsAreTaken { .. } => {
+                Some("`cutover status` tells what it waits for; weights can be set once it has ended".to_owned())
+            }
+            Self::LiveHasChanged { .. } => {
+                Some("`cutover traffic` shows how it is; say again what is meant".to_owned())
+            }
+            Self::WouldSwitch { .. } => Some(
+                "`cutover rollback` switches to it, with all that belongs to a switch; 1 to 99 is a share".to_owned(),
+            ),
+            Self::MayNotShare { .. } => Some(
+                "only a release that runs in the idle environment, has passed its gates and is healthy can be given \
+                 one; `cutover status` tells how it is"
+                    .to_owned(),
+            ),
             Self::StillLeaving { .. } => {
                 Some("ask again in a moment; `cutover status` tells how far it is".to_owned())
             }
@@ -211,6 +272,7 @@ impl Refusal {
             | Self::NothingToAbort
             | Self::EmptyQueue
             | Self::NothingToResolve
+            | Self::NotSplit { .. }
             | Self::NotFrozen
             | Self::NoSuchWay { .. } => None,
         }

@@ -23,7 +23,11 @@ impl Draft {
         circumstances: &Circumstances,
     ) -> Result<(), Refusal> {
         self.is_here_to_stay()?;
+        self.is_whole()?;
         let open = self.state.deployment.as_ref();
+        if let Some(setting) = open.filter(|open| open.kind == DeploymentKind::Traffic) {
+            return Err(Refusal::open(&self.state, setting));
+        }
         let settled = open.is_none_or(|open| open.is_baking() || open.kind.is_within_live());
         let settled = settled && self.state.queue.is_empty() && self.state.stopped.is_none();
         let live = self.slot(self.state.live).release.as_ref();
@@ -69,6 +73,7 @@ impl Draft {
         if is_former && self.state.rollback_target().is_ok() {
             return self.open_rollback(id, actor);
         }
+        self.is_whole()?;
         let rollout = RolloutPolicy::at_once();
         let deployment = self.new_deployment(id, actor, DeploymentKind::Rollback, release, &rollout);
         self.open(deployment, release);
@@ -84,6 +89,11 @@ impl Draft {
             Some(open) if open.kind.is_within_live() => {
                 self.state.rollback_target().map_err(Refusal::from)?;
                 self.take_back("ended by a rollback", actor)?;
+                self.open_rollback(id, actor)
+            }
+            // Where everything is to go is a newer word than how it is shared out.
+            Some(open) if self.state.is_overtaken(open) => {
+                self.give_up_weights("overtaken by a rollback");
                 self.open_rollback(id, actor)
             }
             Some(_) => self.take_back("rolled back by hand", actor),

@@ -81,6 +81,7 @@ impl Draft {
         if self.slot(environment).leaving.is_some() {
             return Err(Refusal::StillLeaving { environment });
         }
+        self.is_whole()?;
         let present = u32::try_from(self.slot(environment).instances.len()).unwrap_or(u32::MAX);
         Ok((environment, if present == 0 { self.slot(environment).count() } else { present }))
     }

@@ -36,6 +36,10 @@ impl Draft {
             }
             _ => {}
         }
+        if purpose != Purpose::Deployment && self.state.stopped.is_some() {
+            // A split ends with what was split.
+            weights = Weights::all_to(self.state.live);
+        }
         self.forget(|pending| matches!(pending.effect, Effect::Shift { .. }));
         self.state.republish_at = None;
         let Some(route) = self.next_route(weights) else {
@@ -78,9 +82,9 @@ impl ServiceState {
     /// The route as it shall be under these weights, without an epoch.
     fn route(&self, weights: Weights) -> Option<ServiceRoute> {
         let release = |environment: Environment| self.environments[environment].release.as_ref();
-        let heavier = Environment::ALL.into_iter().max_by_key(|environment| weights.of(*environment))?;
+        let live = weights.sole().unwrap_or(self.live);
         // Before the first cutover the slot with the weight is empty; the attempt's hosts are the best known.
-        let deciding: &Release = release(heavier).or_else(|| release(heavier.other()))?;
+        let deciding: &Release = release(live).or_else(|| release(live.other()))?;
         let configuration = &deciding.configuration;
         Some(ServiceRoute {
             name: self.name.clone(),
@@ -88,6 +92,7 @@ impl ServiceState {
             hosts: configuration.route.hosts.clone(),
             path: configuration.route.path.clone(),
             weights,
+            live: weights.sole().is_none().then_some(live),
             blue: self.environments.blue.routed(),
             green: self.environments.green.routed(),
             tags: PerEnvironment::from_fn(|environment| {

@@ -24,6 +24,7 @@ impl Draft {
         if self.slot(idle).instances.is_empty() {
             return Err(Refusal::NothingToStop { what: format!("{idle} is idle and") });
         }
+        self.is_whole()?;
         self.clear_now(idle);
         Ok(())
     }

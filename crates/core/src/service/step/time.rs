@@ -71,8 +71,10 @@ impl ServiceState {
         let baking = self.deployment.as_ref().filter(|deployment| Deployment::is_baking(deployment));
         let bake = baking.and_then(|deployment| deployment.bake_until).map(|at| (Alarm::BakeEnds, at));
         // While a deployment is open the idle slot is its business.
-        let standby =
-            self.standby_until.filter(|_| self.deployment.is_none()).map(|at| (Alarm::StandbyEnds, at));
+        let standby = self
+            .standby_until
+            .filter(|_| self.deployment.is_none() && !self.is_split())
+            .map(|at| (Alarm::StandbyEnds, at));
         let remove = self.removal.as_ref().and_then(|removal| removal.retry_at);
         let remove = remove.map(|at| (Alarm::UnrouteAgain, at));
         let republish = self.republish_at.map(|at| (Alarm::Republish, at));

@@ -61,7 +61,8 @@ impl Move {
             };
             return Err(refused(format!("the proxy routes no service `{service}`")).hint(known));
         };
-        let Some(from) = route.weights.sole() else {
+        // A split that the controller has made says which of the two is live.
+        let Some(from) = route.weights.sole().or(route.live) else {
             let (blue, green) = (route.weights.of(Environment::Blue), route.weights.of(Environment::Green));
             let reason = format!("traffic of `{service}` is split: blue {blue} %, green {green} %");
             return Err(refused(reason).hint(
@@ -252,6 +253,11 @@ mod tests {
         check(&table(|_| ()), &well, "other", "no service `other`");
         let split = table(|route| route["weights"] = json!({ "blue": 10, "green": 90 }));
         check(&split, &well, "shop", "is split: blue 10 %, green 90 %");
+        let known = table(|route| {
+            route["weights"] = json!({ "blue": 60, "green": 40 });
+            route["live"] = json!("green");
+        });
+        assert_eq!(plan(&known, &well, "shop").unwrap().to.environment, Environment::Blue);
         check(&table(|route| route["blue"] = json!([])), &well, "shop", "no instance of `shop` on blue");
         for sick in [seen(false, Some(false)), seen(true, None), seen(false, None)] {
             check(&table(|_| ()), &sick, "shop", "1 instance, 0 healthy");
