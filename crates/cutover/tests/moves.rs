@@ -231,3 +231,95 @@ fn a_removed_service_is_gone_but_for_its_history_and_can_begin_anew() {
     assert!(host.get("/").contains("x-version: v1"));
     assert_eq!(host.status()["deployment"]["version"], "v1");
 }
+
+/// `v2` on green is live and `v1` on blue is warm and known to be healthy.
+fn warm(host: &Host, health: &str) {
+    for version in ["v1", "v2"] {
+        good(host, version, &format!("{health}[rollout]\nbake = \"0s\"\n"));
+        host.run(&["deploy", version]).exits(0);
+    }
+    host.eventually("what is idle is known to be well", |status| {
+        status["environments"]["blue"]["health"] == "healthy"
+    });
+}
+
+/// How many of so many requests `v1` has answered; `v2` has answered the others.
+fn answered_by_v1(host: &Host, requests: usize) -> usize {
+    let answers: Vec<String> = (0..requests).map(|_| host.get("/")).collect();
+    let by = |version: &str| answers.iter().filter(|answer| answer.contains(version)).count();
+    let (one, two) = (by("x-version: v1"), by("x-version: v2"));
+    assert_eq!(one + two, requests, "{answers:?}");
+    one
+}
+
+fn weights(status: &serde_json::Value) -> (u64, u64) {
+    let weight = |color: &str| status["environments"][color]["weight"].as_u64().unwrap();
+    (weight("blue"), weight("green"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_share_goes_to_what_is_warm_and_back_or_all_of_it_without_a_failed_request() {
+    let mut host = Host::start();
+    warm(&host, "");
+    let load = load(&host);
+    assert_eq!(answered_by_v1(&host, 20), 0);
+    let said = host.run(&["traffic", "shop", "idle=20"]).exits(0);
+    assert!(said.out.contains("20 % of new requests go to v1 on blue"), "{said:#?}");
+    let one = answered_by_v1(&host, 300);
+    assert!(one > 0 && one < 150, "{one} of 300 is about 20 %");
+    assert_eq!(weights(&host.status()), (20, 80));
+
+    for verb in [&["deploy", "v3"][..], &["restart"], &["scale", "2"], &["stop", "shop", "idle", "--yes"]] {
+        good(&host, "three", "");
+        let said = host.run(verb).exits(4);
+        assert!(said.err.contains("traffic is split: 20 % goes to blue"), "{said:#?}");
+        assert!(said.err.contains("`cutover traffic blue=0` ends the split"), "{said:#?}");
+    }
+    let said = host.run(&["traffic", "idle=100"]).exits(4);
+    assert!(said.err.contains("would be a switch") && said.err.contains("`cutover rollback`"), "{said:#?}");
+
+    let said = host.run(&["traffic", "live=100"]).exits(0);
+    assert!(said.out.contains("everything goes to green"), "{said:#?}");
+    assert_eq!(answered_by_v1(&host, 50), 0);
+    let said = host.run(&["traffic", "green=100"]).exits(4);
+    assert!(said.err.contains("traffic is not split: everything goes to green"), "{said:#?}");
+
+    // Live is the one that is live also with the smaller part, and also for the next controller.
+    host.run(&["traffic", "blue=60"]).exits(0);
+    host.kill_controller();
+    host.serve();
+    let status = host.status();
+    assert_eq!((weights(&status), status["live"].as_str()), ((60, 40), Some("green")));
+    assert!(answered_by_v1(&host, 100) > 20);
+    host.run(&["rollback"]).exits(0);
+    assert_eq!(answered_by_v1(&host, 50), 50);
+    let history = host.run(&["--json", "history", "shop"]).exits(0).json();
+    let kinds: Vec<_> = history["deployments"].as_array().unwrap().iter().map(|d| &d["kind"]).collect();
+    assert_eq!(kinds, ["rollback", "traffic", "traffic", "traffic", "deploy", "deploy"]);
+    let receipt = &history["deployments"][1]["receipts"][0]["weights"];
+    assert_eq!((&receipt["blue"], &receipt["green"]), (&60.into(), &40.into()));
+    let report = load.finish().await;
+    assert!(report.is_clean(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_loses_its_health_with_a_share_of_the_traffic_loses_the_share_and_status_says_why() {
+    let host = Host::start();
+    // Sooner than a client gives up.
+    warm(&host, "timeout = \"1s\"\n");
+    let load = load(&host);
+    host.run(&["traffic", "idle=50"]).exits(0);
+    let sick = instances(&host.status(), "blue").remove(0);
+    // It hangs: what was sent to it already is answered once it goes on.
+    support::signal(host.program(&sick), "STOP");
+    let status = host.eventually("traffic is live's alone", |status| weights(status) == (0, 100));
+    support::signal(host.program(&sick), "CONT");
+    let told = status["recovery"]["decision"].as_str().unwrap();
+    assert!(told.starts_with("blue, which shared the traffic, lost its share: "), "{told}");
+    assert_eq!(status["deployment"]["actor"], "the controller");
+    let text = host.run(&["status", "shop"]).exits(0).out;
+    assert!(text.contains("lost its share"), "{text}");
+    assert_eq!(answered_by_v1(&host, 50), 0);
+    let report = load.finish().await;
+    assert!(report.is_clean(), "{report}");
+}
