@@ -129,7 +129,9 @@ fn in_flight(view: &EnvironmentView) -> u64 {
 mod tests {
     use super::*;
 
-    fn read(words_typed: [Option<&str>; 2]) -> Result<(Option<String>, Option<(&'static str, u8)>), String> {
+    type Read = (Option<String>, Option<(&'static str, u8)>);
+
+    fn read(words_typed: [Option<&str>; 2]) -> Result<Read, String> {
         let [first, second] = words_typed.map(|word| word.map(str::to_owned));
         let (service, share) = words(first, second).map_err(|failure| failure.message)?;
         let share = share.as_deref().map(parse).transpose().map_err(|failure| failure.message)?;
