@@ -12,4 +12,5 @@ pub mod ssh;
 pub mod unix_http;
 
 mod durable_file;
+mod http_client;
 mod secret_source;

@@ -112,7 +112,9 @@ impl Notifier for Receivers {
             (None, None) => return Ok(()),
             (None, Some(_)) => {
                 let directory = self.root.join(service.as_str());
-                let opened = Mailbox::open(directory, Arc::clone(&self.mandate));
+                let mandate = Arc::clone(&self.mandate);
+                let opened = tokio::task::spawn_blocking(move || Mailbox::open(directory, mandate)).await;
+                let opened = opened.unwrap_or_else(|error| Err(io::Error::other(error)));
                 let opened = opened.map_err(|error| failed(service, &error))?;
                 let mut mailboxes = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
                 Arc::clone(mailboxes.entry(service.clone()).or_insert(opened))

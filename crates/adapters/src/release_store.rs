@@ -149,6 +149,7 @@ impl DirectoryStore {
         let files = unfinished.path.join(FILES);
         let content = self.bring(&spec.artifact, &files)?;
         program::check(spec, &content, &files)?;
+        shared::check(spec, &content.manifest, &self.state_directory)?;
         let references: Vec<_> = secrets.iter().map(|secret| self.key.reference(secret)).collect();
         let artifact = tree::hash(&content.manifest);
         let release = Release {

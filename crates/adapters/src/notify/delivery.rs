@@ -24,24 +24,24 @@ pub(super) async fn empty(mailbox: Arc<Mailbox>, receiver: Receiver) {
             mailbox.stopped(receiver);
             return;
         }
-        let Some((path, message)) = mailbox.first(receiver) else { return };
+        let Some((number, message)) = mailbox.first(receiver).await else { return };
         // Those of now: an address that was mended holds for what waits, too.
         let settings = mailbox.settings().filter(|settings| receiver.is_set(settings));
         let Some(settings) = settings else {
-            mailbox.drop_message(&path);
+            mailbox.drop_message(receiver, number).await;
             continue;
         };
         let sent = receiver::send(receiver, &settings, &message.id, &message.event, &message.body).await;
         let Err(reason) = sent else {
             failures = 0;
-            mailbox.arrived(receiver, &path);
+            mailbox.arrived(receiver, number).await;
             continue;
         };
         let given_up = now().since(message.at) > PATIENCE;
         tracing::warn!(receiver = receiver.label(), id = message.id, reason, given_up, "news did not arrive");
         mailbox.failed(receiver, &message, reason, given_up);
         if given_up {
-            mailbox.drop_message(&path);
+            mailbox.drop_message(receiver, number).await;
         }
         let changed = mailbox.changed.notified();
         if tokio::time::timeout(pause(failures, jitter()), changed).await.is_ok() {

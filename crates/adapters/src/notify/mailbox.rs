@@ -28,18 +28,28 @@ const LONGEST: usize = 500;
 pub(super) struct Mailbox {
     directory: PathBuf,
     pub(super) mandate: Arc<dyn Mandate>,
+    /// Held for moments only, and never while a disk is waited for: whoever asks has no thread to spare.
     inner: Mutex<Inner>,
+    /// Held by whoever writes settings or takes news over, on a thread where waiting is allowed. Before `inner`.
+    ledger: Mutex<Ledger>,
     /// Told when the settings have changed: what failed by the old ones is tried by the new.
     pub(super) changed: Notify,
 }
 
 struct Inner {
     kept: Option<(NotifySettings, Timestamp)>,
-    told: VecDeque<String>,
-    next: u64,
+    /// Numbers of the messages that wait, the oldest first. What is not here is told no more, even if its file cannot be
+    /// removed.
+    waiting: BTreeMap<Receiver, VecDeque<u64>>,
     /// Receivers whose queue somebody is emptying.
     running: BTreeSet<Receiver>,
     failing: BTreeMap<Receiver, Failing>,
+}
+
+/// What was taken over.
+struct Ledger {
+    told: VecDeque<String>,
+    next: u64,
 }
 
 /// That a receiver has failed and not answered since.
@@ -79,21 +89,28 @@ impl Mailbox {
         });
         let mut told: VecDeque<String> = read(&directory.join(TOLD))?.unwrap_or_default();
         let mut next = 1;
+        let mut waiting = BTreeMap::<Receiver, VecDeque<u64>>::new();
         for receiver in Receiver::ALL {
-            for (number, path) in waiting(&directory, receiver)? {
+            for number in numbers(&outbox(&directory, receiver))? {
                 next = next.max(number + 1);
-                if let Some(message) = read::<Message>(&path)? {
+                if let Some(message) = read::<Message>(&file(&directory, receiver, number))? {
                     told.push_back(message.id);
+                    waiting.entry(receiver).or_default().push_back(number);
                 }
             }
         }
         let (running, failing) = (BTreeSet::new(), BTreeMap::new());
-        let inner = Mutex::new(Inner { kept, told, next, running, failing });
-        Ok(Arc::new(Self { directory, mandate, inner, changed: Notify::new() }))
+        let inner = Mutex::new(Inner { kept, waiting, running, failing });
+        let ledger = Mutex::new(Ledger { told, next });
+        Ok(Arc::new(Self { directory, mandate, inner, ledger, changed: Notify::new() }))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn has_settings(&self) -> bool {
@@ -106,11 +123,12 @@ impl Mailbox {
 
     /// Makes these the settings; what happened before `since` is not told if there were none before.
     pub(super) fn keep(&self, settings: Option<NotifySettings>, since: Timestamp) -> io::Result<()> {
-        let mut inner = self.inner();
-        if inner.kept.as_ref().map(|(kept, _)| kept) == settings.as_ref() {
+        let _turn = self.ledger();
+        let kept = self.inner().kept.clone();
+        if kept.as_ref().map(|(kept, _)| kept) == settings.as_ref() {
             return Ok(());
         }
-        let since = inner.kept.as_ref().map_or(since, |(_, since)| *since);
+        let since = kept.map_or(since, |(_, since)| since);
         let path = self.directory.join(SETTINGS);
         match &settings {
             Some(NotifySettings { webhook, slack, command, on }) => {
@@ -123,6 +141,7 @@ impl Mailbox {
                 durable_file::sync_directory(&self.directory)?;
             }
         }
+        let mut inner = self.inner();
         inner.kept = settings.map(|settings| (settings, since));
         inner.failing.clear();
         drop(inner);
@@ -132,10 +151,10 @@ impl Mailbox {
 
     /// Takes news over: they are in the outbox of each receiver when this has returned.
     pub(super) fn take(&self, news: &News, host: &HostName) -> io::Result<()> {
-        let mut inner = self.inner();
-        let Some((settings, since)) = inner.kept.clone() else { return Ok(()) };
+        let mut ledger = self.ledger();
+        let Some((settings, since)) = self.inner().kept.clone() else { return Ok(()) };
         let wanted = settings.on.contains(&news.kind) && news.at >= since;
-        if !wanted || inner.told.contains(&news.id) {
+        if !wanted || ledger.told.contains(&news.id) {
             return Ok(());
         }
         for receiver in Receiver::ALL.into_iter().filter(|receiver| receiver.is_set(&settings)) {
@@ -149,62 +168,55 @@ impl Mailbox {
                 at: news.at,
                 body: body.to_string(),
             };
-            let outbox = self.outbox(receiver);
-            durable_file::create_directory_with_mode(&outbox, 0o700)?;
-            let number = inner.next;
-            inner.next += 1;
+            durable_file::create_directory_with_mode(&outbox(&self.directory, receiver), 0o700)?;
+            let number = ledger.next;
+            ledger.next += 1;
             let content = serde_json::to_vec(&message)?;
-            durable_file::write(&outbox.join(format!("{number:012}.json")), &content, 0o600)?;
-            self.bound(&mut inner, receiver)?;
-        }
-        inner.told.push_back(news.id.clone());
-        while inner.told.len() > REMEMBERED {
-            inner.told.pop_front();
-        }
-        durable_file::write(&self.directory.join(TOLD), &serde_json::to_vec(&inner.told)?, 0o600)
-    }
-
-    fn bound(&self, inner: &mut Inner, receiver: Receiver) -> io::Result<()> {
-        let all = waiting(&self.directory, receiver)?;
-        for (_, path) in all.iter().take(all.len().saturating_sub(LONGEST)) {
-            remove(path)?;
-            if let Some(failing) = inner.failing.get_mut(&receiver) {
-                failing.given_up += 1;
+            durable_file::write(&file(&self.directory, receiver, number), &content, 0o600)?;
+            for given_up in self.inner().add(receiver, number) {
+                remove(&file(&self.directory, receiver, given_up))?;
             }
         }
-        Ok(())
-    }
-
-    fn outbox(&self, receiver: Receiver) -> PathBuf {
-        self.directory.join(OUTBOX).join(receiver.label())
+        ledger.told.push_back(news.id.clone());
+        while ledger.told.len() > REMEMBERED {
+            ledger.told.pop_front();
+        }
+        durable_file::write(&self.directory.join(TOLD), &serde_json::to_vec(&ledger.told)?, 0o600)
     }
 
     /// Begins to empty every outbox that holds something and that nobody is emptying.
     pub(super) fn start_all(self: &Arc<Self>) {
         for receiver in Receiver::ALL {
             let mut inner = self.inner();
-            let holds = waiting(&self.directory, receiver).is_ok_and(|waiting| !waiting.is_empty());
+            let holds = inner.waiting.get(&receiver).is_some_and(|waiting| !waiting.is_empty());
             if holds && inner.running.insert(receiver) {
                 tokio::spawn(delivery::empty(Arc::clone(self), receiver));
             }
         }
     }
 
-    /// The message that waits longest; without one, whoever asks is not running any more.
-    pub(super) fn first(&self, receiver: Receiver) -> Option<(PathBuf, Message)> {
-        let mut inner = self.inner();
-        for (_, path) in waiting(&self.directory, receiver).unwrap_or_default() {
-            match read::<Message>(&path) {
-                Ok(Some(message)) => return Some((path, message)),
-                Ok(None) => {}
+    /// The message that waits longest, with its number; without one, whoever asks is not running any more.
+    pub(super) async fn first(&self, receiver: Receiver) -> Option<(u64, Message)> {
+        loop {
+            let number = {
+                let mut inner = self.inner();
+                let Some(first) = inner.waiting.get(&receiver).and_then(|waiting| waiting.front()).copied()
+                else {
+                    inner.running.remove(&receiver);
+                    return None;
+                };
+                first
+            };
+            let path = file(&self.directory, receiver, number);
+            match off_thread(move || read::<Message>(&path)).await {
+                Ok(Some(message)) => return Some((number, message)),
+                Ok(None) => self.inner().forget(receiver, number),
                 Err(error) => {
-                    tracing::error!(path = %path.display(), %error, "a message cannot be read and is dropped");
-                    let _ = remove(&path);
+                    tracing::error!(receiver = receiver.label(), number, %error, "a message cannot be read and is dropped");
+                    self.drop_message(receiver, number).await;
                 }
             }
         }
-        inner.running.remove(&receiver);
-        None
     }
 
     /// Whoever was emptying the outbox has stopped.
@@ -212,14 +224,20 @@ impl Mailbox {
         self.inner().running.remove(&receiver);
     }
 
-    pub(super) fn arrived(&self, receiver: Receiver, path: &Path) {
+    pub(super) async fn arrived(&self, receiver: Receiver, number: u64) {
         self.inner().failing.remove(&receiver);
-        self.drop_message(path);
+        self.drop_message(receiver, number).await;
     }
 
-    pub(super) fn drop_message(&self, path: &Path) {
-        if let Err(error) = remove(path) {
-            tracing::warn!(path = %path.display(), %error, "a message that was told cannot be removed");
+    /// It is told no more, whatever becomes of its file.
+    pub(super) async fn drop_message(&self, receiver: Receiver, number: u64) {
+        self.inner().forget(receiver, number);
+        let path = file(&self.directory, receiver, number);
+        if let Err(error) = off_thread(move || remove(&path)).await {
+            tracing::warn!(
+                receiver = receiver.label(), number, %error,
+                "a message that was told cannot be removed; it is told again after the next start"
+            );
         }
     }
 
@@ -239,26 +257,58 @@ impl Mailbox {
             receiver: receiver.label(),
             since: failing.since,
             reason: failing.reason.clone(),
-            waiting: waiting(&self.directory, *receiver).map_or(0, |waiting| waiting.len()),
+            waiting: inner.waiting.get(receiver).map_or(0, VecDeque::len),
             given_up: failing.given_up,
         };
         inner.failing.iter().map(trouble).collect()
     }
 }
 
-/// The messages for a receiver, the oldest first.
-fn waiting(directory: &Path, receiver: Receiver) -> io::Result<Vec<(u64, PathBuf)>> {
-    let outbox = directory.join(OUTBOX).join(receiver.label());
-    let entries = match fs::read_dir(&outbox) {
+impl Inner {
+    /// Lets a message wait, and says which are given up for it.
+    fn add(&mut self, receiver: Receiver, number: u64) -> Vec<u64> {
+        let waiting = self.waiting.entry(receiver).or_default();
+        waiting.push_back(number);
+        let given_up: Vec<u64> = waiting.drain(..waiting.len().saturating_sub(LONGEST)).collect();
+        if let Some(failing) = self.failing.get_mut(&receiver) {
+            failing.given_up += given_up.len();
+        }
+        given_up
+    }
+
+    fn forget(&mut self, receiver: Receiver, number: u64) {
+        if let Some(waiting) = self.waiting.get_mut(&receiver) {
+            waiting.retain(|other| *other != number);
+        }
+    }
+}
+
+/// Does what waits for a disk where that is allowed.
+async fn off_thread<T: Send + 'static>(
+    deed: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(deed).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+fn outbox(directory: &Path, receiver: Receiver) -> PathBuf {
+    directory.join(OUTBOX).join(receiver.label())
+}
+
+fn file(directory: &Path, receiver: Receiver, number: u64) -> PathBuf {
+    outbox(directory, receiver).join(format!("{number:012}.json"))
+}
+
+/// The numbers of the messages in an outbox, the oldest first.
+fn numbers(outbox: &Path) -> io::Result<Vec<u64>> {
+    let entries = match fs::read_dir(outbox) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
     let mut all = Vec::new();
     for entry in entries {
-        let path = entry?.path();
+        let name = entry?.file_name();
         // A name that is not whole begins with a dot.
-        let number = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".json")?.parse().ok());
-        all.extend(number.map(|number| (number, path)));
+        all.extend(name.to_str().and_then(|name| name.strip_suffix(".json")?.parse::<u64>().ok()));
     }
     all.sort_unstable();
     Ok(all)
@@ -277,5 +327,51 @@ fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Holds;
+
+    impl Mandate for Holds {
+        fn holds(&self) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_whose_file_stays_is_told_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let written = file(directory.path(), Receiver::Command, 7);
+        fs::create_dir_all(written.parent().unwrap()).unwrap();
+        let message = r#"{"id":"shop-1-live","event":"live","at":0,"body":"{}"}"#;
+        fs::write(&written, message).unwrap();
+        let mailbox = Mailbox::open(directory.path().to_owned(), Arc::new(Holds)).unwrap();
+        let (number, message) = mailbox.first(Receiver::Command).await.unwrap();
+        assert_eq!((number, message.id.as_str()), (7, "shop-1-live"));
+        // Nothing can remove a file that is a directory by now, also not as root.
+        fs::remove_file(&written).unwrap();
+        fs::create_dir_all(written.join("full")).unwrap();
+        mailbox.arrived(Receiver::Command, number).await;
+        assert!(written.exists());
+        assert!(mailbox.first(Receiver::Command).await.is_none());
+    }
+
+    #[test]
+    fn of_too_many_that_wait_the_oldest_are_given_up_and_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let mailbox = Mailbox::open(directory.path().to_owned(), Arc::new(Holds)).unwrap();
+        let at = Timestamp::from_millis(0);
+        let message = Message { id: String::new(), event: String::new(), at, body: String::new() };
+        mailbox.failed(Receiver::Slack, &message, "down".to_owned(), false);
+        let given_up: Vec<u64> = (1..=LONGEST as u64 + 2)
+            .flat_map(|number| mailbox.inner().add(Receiver::Slack, number))
+            .collect();
+        assert_eq!(given_up, [1, 2]);
+        assert_eq!((mailbox.trouble()[0].waiting, mailbox.trouble()[0].given_up), (LONGEST, 2));
     }
 }

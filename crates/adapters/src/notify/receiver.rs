@@ -13,7 +13,8 @@ use sha2::Sha256;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use ureq::Agent;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use crate::http_client;
 
 /// A receiver that has not answered by then is asked again later.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -118,23 +119,14 @@ fn post_now(url: &str, headers: &[(&'static str, String)], body: &str) -> Result
     }
 }
 
-/// One client for all, that takes nothing from the environment and follows nobody elsewhere.
+/// One client for all, that follows nobody elsewhere.
 fn agent() -> &'static Agent {
     static AGENT: OnceLock<Agent> = OnceLock::new();
     AGENT.get_or_init(|| {
-        let native = rustls_native_certs::load_native_certs().certs;
-        let native: Vec<Certificate<'static>> =
-            native.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
-        // Without those of the host, a program that brought none could reach nobody.
-        let roots = if native.is_empty() { RootCerts::WebPki } else { RootCerts::from(native) };
-        let config = Agent::config_builder()
+        let config = http_client::builder()
             .timeout_global(Some(HTTP_TIMEOUT))
-            .http_status_as_error(false)
             .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .user_agent(concat!("cutover/", env!("CARGO_PKG_VERSION")))
-            .tls_config(TlsConfig::builder().root_certs(roots).build());
+            .max_redirects_will_error(false);
         Agent::new_with_config(config.build())
     })
 }

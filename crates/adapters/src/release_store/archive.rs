@@ -91,7 +91,9 @@ impl Read for Metered<'_> {
         let most = usize::try_from(self.left.get()).unwrap_or(usize::MAX).min(buffer.len());
         if most == 0 && !buffer.is_empty() {
             let mib = DESCRIPTION / (1024 * 1024);
-            return Err(io::Error::other(format!("the name or the attributes of a member take more than {mib} MiB")));
+            return Err(io::Error::other(format!(
+                "the name or the attributes of a member take more than {mib} MiB"
+            )));
         }
         let count = self.from.read(&mut buffer[..most])?;
         self.left.set(self.left.get() - count as u64);

@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use cutover_controller::ports::PrepareError;
@@ -15,11 +14,11 @@ use cutover_core::artifact::{ArtifactSource, Checksum};
 use http::StatusCode;
 use http::header::{CONTENT_RANGE, RANGE};
 use ureq::Agent;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::room::{self, Watch};
 use super::uploads::{UploadError, Uploads};
 use super::{host, wrong};
+use crate::http_client;
 
 /// A server that is silent for so long has gone.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -157,9 +156,7 @@ fn begin_of(range: &str) -> Option<u64> {
 }
 
 fn agent(https: bool, left: Duration) -> Agent {
-    let tls = TlsConfig::builder().root_certs(roots()).build();
-    let config = Agent::config_builder()
-        .http_status_as_error(false)
+    let config = http_client::builder()
         // Who began encrypted stays so.
         .https_only(https)
         .max_redirects(REDIRECTS)
@@ -167,23 +164,8 @@ fn agent(https: bool, left: Duration) -> Agent {
         .timeout_recv_response(Some(SILENCE))
         .timeout_per_read(Some(SILENCE))
         .timeout_global(Some(left))
-        .user_agent(concat!("cutover/", env!("CARGO_PKG_VERSION")))
-        .tls_config(tls)
         .build();
     config.new_agent()
-}
-
-/// The authorities that this host trusts; where it has no list, those that browsers trust.
-fn roots() -> RootCerts {
-    static ROOTS: OnceLock<RootCerts> = OnceLock::new();
-    let found = || {
-        let native = rustls_native_certs::load_native_certs().certs;
-        if native.is_empty() {
-            return RootCerts::WebPki;
-        }
-        native.iter().map(|one| Certificate::from_der(one).to_owned()).collect::<Vec<_>>().into()
-    };
-    ROOTS.get_or_init(found).clone()
 }
 
 #[cfg(test)]

@@ -20,12 +20,41 @@ use crate::durable_file;
 /// Of a shared directory: for the service alone, and for whoever is in its user's group.
 const MODE: u32 = 0o750;
 
+/// Refuses what could not be shared with a release of these files, and does nothing.
+pub(super) fn check(
+    spec: &DeploymentSpec,
+    manifest: &Manifest,
+    state_directory: &Path,
+) -> Result<(), PrepareError> {
+    each(spec, state_directory, |path, directory, user| {
+        check_way(manifest, path, directory)?;
+        is_there(directory, user).map(drop)
+    })
+}
+
 /// Makes the directories that are missing, and links each into the files of a release that is being made.
 pub(super) fn link(
     spec: &DeploymentSpec,
     manifest: &Manifest,
     files: &Path,
     state_directory: &Path,
+) -> Result<(), PrepareError> {
+    check(spec, manifest, state_directory)?;
+    each(spec, state_directory, |path, directory, user| {
+        make_way(path, files)?;
+        if !is_there(directory, user)? {
+            make(directory, state_directory, user)?;
+        }
+        let link = files.join(path);
+        std::os::unix::fs::symlink(way(path, &spec.service), &link).map_err(host(&link))
+    })
+}
+
+/// Does it for each directory that is wanted: its place in the release, where it lies, whose it is.
+fn each(
+    spec: &DeploymentSpec,
+    state_directory: &Path,
+    mut deed: impl FnMut(&Path, &Path, Option<&User>) -> Result<(), PrepareError>,
 ) -> Result<(), PrepareError> {
     let of_service = state_directory.join("shared").join(spec.service.as_str());
     let run = &spec.configuration.run;
@@ -35,11 +64,7 @@ pub(super) fn link(
         let hint = "a shared directory is named relative to the artifact, such as `uploads`";
         let path = member_path(wanted).map_err(|error| wrong(error.to_string(), hint))?;
         let path = path.ok_or_else(|| wrong("the artifact itself cannot be shared".to_owned(), hint))?;
-        let directory = of_service.join(&path);
-        make_way(manifest, &path, files, &directory)?;
-        existing(&directory, &of_service, user.as_ref())?;
-        let link = files.join(&path);
-        std::os::unix::fs::symlink(way(&path, &spec.service), &link).map_err(host(&link))?;
+        deed(&path, &of_service.join(&path), user.as_ref())?;
     }
     Ok(())
 }
@@ -55,8 +80,8 @@ fn way(path: &Path, service: &cutover_core::ServiceName) -> PathBuf {
     way
 }
 
-/// Refuses what would hide files of the artifact; an empty directory gives way.
-fn make_way(manifest: &Manifest, path: &Path, files: &Path, directory: &Path) -> Result<(), PrepareError> {
+/// Refuses what would hide files of the artifact.
+fn check_way(manifest: &Manifest, path: &Path, directory: &Path) -> Result<(), PrepareError> {
     for Entry { path: other, kind } in &manifest.entries {
         if other.starts_with(path) && (other != path || *kind != EntryKind::Directory) {
             let reason = format!("`{}` is shared, and the artifact has `{}`", shown(path), shown(other));
@@ -74,6 +99,11 @@ fn make_way(manifest: &Manifest, path: &Path, files: &Path, directory: &Path) ->
             return Err(wrong(reason, "name another directory in `shared`, or leave it out of the artifact"));
         }
     }
+    Ok(())
+}
+
+/// An empty directory gives way.
+fn make_way(path: &Path, files: &Path) -> Result<(), PrepareError> {
     let link = files.join(path);
     let parent = link.parent().unwrap_or(files);
     durable_file::create_directories(parent, 0o755).map_err(host(parent))?;
@@ -83,8 +113,8 @@ fn make_way(manifest: &Manifest, path: &Path, files: &Path, directory: &Path) ->
     }
 }
 
-/// The directory itself: made for the user that the service runs as, or theirs already.
-fn existing(directory: &Path, of_service: &Path, user: Option<&User>) -> Result<(), PrepareError> {
+/// Whether there is the directory; if so, it is one of the user that the service runs as.
+fn is_there(directory: &Path, user: Option<&User>) -> Result<bool, PrepareError> {
     let owner = user.map_or_else(nix::unistd::geteuid, |user| user.uid);
     match fs::metadata(directory) {
         Ok(found) if !found.is_dir() => Err(wrong(
@@ -102,24 +132,23 @@ fn existing(directory: &Path, of_service: &Path, user: Option<&User>) -> Result<
             );
             Err(wrong(reason, &format!("on the controller's host: `chown -R {ours} {directory}`")))
         }
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parents = directory
-                .ancestors()
-                .skip(1)
-                .take_while(|above| above.starts_with(of_service.parent().unwrap_or(of_service)));
-            for above in parents.collect::<Vec<_>>().into_iter().rev() {
-                if !above.exists() {
-                    durable_file::create_directory_with_mode(above, PASSABLE).map_err(host(above))?;
-                }
-            }
-            fs::DirBuilder::new().mode(0o700).create(directory).map_err(host(directory))?;
-            if let Some(user) = user.filter(|user| user.uid != nix::unistd::geteuid()) {
-                chown(directory, Some(user.uid), Some(user.gid))
-                    .map_err(|error| host(directory)(error.into()))?;
-            }
-            fs::set_permissions(directory, PermissionsExt::from_mode(MODE)).map_err(host(directory))
-        }
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(host(directory)(error)),
     }
+}
+
+/// Makes the directory for the user that the service runs as, and those above it for whoever passes.
+fn make(directory: &Path, state_directory: &Path, user: Option<&User>) -> Result<(), PrepareError> {
+    let parents = directory.ancestors().skip(1).take_while(|above| *above != state_directory);
+    for above in parents.collect::<Vec<_>>().into_iter().rev() {
+        if !above.exists() {
+            durable_file::create_directory_with_mode(above, PASSABLE).map_err(host(above))?;
+        }
+    }
+    fs::DirBuilder::new().mode(0o700).create(directory).map_err(host(directory))?;
+    if let Some(user) = user.filter(|user| user.uid != nix::unistd::geteuid()) {
+        chown(directory, Some(user.uid), Some(user.gid)).map_err(|error| host(directory)(error.into()))?;
+    }
+    fs::set_permissions(directory, PermissionsExt::from_mode(MODE)).map_err(host(directory))
 }

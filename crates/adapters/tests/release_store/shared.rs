@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
+use cutover_controller::ports::{PrepareError, Rehearsal};
+
 use crate::{Fixture, mode};
 
 impl Fixture {
@@ -51,6 +53,18 @@ async fn what_the_artifact_has_at_the_place_is_never_hidden() {
     fixture.shares(&["../outside"]);
     assert!(fixture.refusal().await.contains("`..`"));
     assert!(!fixture.directory.path().join("state/shared/outside").exists());
+}
+
+#[tokio::test]
+async fn a_rehearsal_refuses_what_a_release_would_and_makes_nothing() {
+    let mut fixture = Fixture::new();
+    fixture.shares(&["assets"]);
+    let refused = fixture.store.rehearse(&fixture.spec, None).await;
+    let Err(PrepareError::Wrong { reason, .. }) = refused else { panic!("it is not refused") };
+    assert!(reason.contains("`assets` is shared, and the artifact has `assets/page`"), "{reason}");
+    fixture.shares(&["uploads"]);
+    assert!(fixture.store.rehearse(&fixture.spec, None).await.is_ok());
+    assert!(!fixture.directory.path().join("state/shared").exists());
 }
 
 #[tokio::test]

@@ -91,8 +91,10 @@ async fn receive(
 }
 
 /// Hands on what comes, until the body ends, its sender falls silent, or the other side has had enough of it.
-async fn feed<E>(mut data: impl Stream<Item = Result<Bytes, E>> + Unpin, pieces: mpsc::Sender<io::Result<Bytes>>)
-where
+async fn feed<E>(
+    mut data: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    pieces: mpsc::Sender<io::Result<Bytes>>,
+) where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     loop {

@@ -26,6 +26,9 @@ pub(crate) struct Plan {
     /// The configuration
     #[arg(long, short, value_name = "FILE", default_value = "cutover.toml")]
     file: PathBuf,
+    /// Send the artifact also to a controller of this host, which then need not be able to read it where it lies
+    #[arg(long)]
+    upload: bool,
 }
 
 impl Plan {
@@ -43,7 +46,7 @@ impl Plan {
         }
         let client = controller.host.client();
         let service = resolved.spec.service.clone();
-        if elsewhere {
+        if elsewhere || self.upload {
             // What is sent stays over there for a while, so that the deployment need not send it again.
             resolved.spec.artifact = bring(&client, &service, &resolved.spec.artifact, printer).await?;
         }
