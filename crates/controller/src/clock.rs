@@ -39,26 +39,12 @@ impl SystemClock {
         Self { start: host_clock().max(last), started: Instant::now() }
     }
 
-    /// Starts with the host's clock, or with the latest moment that a deployment in the journal tells of. A service
-    /// whose deployments cannot be read tells of none, and the others are not kept from being served by it.
+    /// Starts with the host's clock, or with the moment of the newest record of the journal if that is later.
     ///
     /// # Errors
-    /// If the names of the services cannot be read.
+    /// If the journal cannot be read.
     pub async fn start_after(journal: &dyn Journal) -> Result<Self, JournalError> {
-        let mut last = Timestamp::default();
-        for service in journal.services().await? {
-            let newest = journal.history(&service, 1).await.unwrap_or_else(|error| {
-                tracing::warn!(%service, %error, "its last deployment does not tell when it was");
-                Vec::new()
-            });
-            for deployment in newest {
-                let steps = deployment.steps.iter();
-                let told = steps.flat_map(|step| [Some(step.started_at), step.ended_at]);
-                let told = told.chain([deployment.cutover_at, deployment.ended_at]).flatten();
-                last = told.fold(last.max(deployment.started_at), Timestamp::max);
-            }
-        }
-        Ok(Self::start(last))
+        Ok(Self::start(journal.last_moment().await?.unwrap_or_default()))
     }
 }
 

@@ -84,6 +84,12 @@ pub trait Journal: Send + Sync {
     /// If the journal cannot be read.
     async fn services(&self) -> Result<Vec<ServiceName>, JournalError>;
 
+    /// When the newest record of any service was decided; `None` of an empty journal.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    async fn last_moment(&self) -> Result<Option<Timestamp>, JournalError>;
+
     /// The deployments of a service as they were last, newest first, at most `limit`.
     ///
     /// # Errors

@@ -138,7 +138,9 @@ impl Reading {
                 break true;
             }
             let due = self.cursors.iter_mut().filter(|cursor| cursor.time().is_some());
-            let Some(line) = due.min_by_key(|cursor| cursor.time()).and_then(Cursor::take) else { break false };
+            let Some(line) = due.min_by_key(|cursor| cursor.time()).and_then(Cursor::take) else {
+                break false;
+            };
             if self.surplus > 0 {
                 self.surplus -= 1;
             } else {

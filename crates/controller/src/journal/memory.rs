@@ -103,6 +103,12 @@ impl Journal for MemoryJournal {
         Ok(self.content().services.keys().cloned().collect())
     }
 
+    async fn last_moment(&self) -> Result<Option<Timestamp>, JournalError> {
+        let content = self.content();
+        let newest = content.services.values().filter_map(|service| service.records.last()?.as_ref());
+        Ok(newest.map(|record| record.at).max())
+    }
+
     async fn probe(&self) -> Result<(), JournalError> {
         Ok(())
     }

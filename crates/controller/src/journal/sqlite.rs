@@ -50,6 +50,7 @@ enum Command {
     Append(Append),
     Latest(ServiceName, Reply<Option<Latest>>),
     Services(Reply<Vec<ServiceName>>),
+    LastMoment(Reply<Option<Timestamp>>),
     History(ServiceName, usize, Reply<Vec<Deployment>>),
     Thin(ServiceName, Vec<Thinning>, Reply<Pruned>),
     Probe(Reply<()>),
@@ -120,6 +121,10 @@ impl Journal for SqliteJournal {
         self.ask(Command::Services).await
     }
 
+    async fn last_moment(&self) -> Result<Option<Timestamp>, JournalError> {
+        self.ask(Command::LastMoment).await
+    }
+
     async fn probe(&self) -> Result<(), JournalError> {
         self.ask(Command::Probe).await
     }
@@ -163,6 +168,7 @@ impl Store {
             Command::BeginTerm(reply) => drop(reply.send(self.begin_term())),
             Command::Latest(service, reply) => drop(reply.send(self.latest(&service))),
             Command::Services(reply) => drop(reply.send(self.services())),
+            Command::LastMoment(reply) => drop(reply.send(self.last_moment())),
             Command::History(service, limit, reply) => drop(reply.send(self.history(&service, limit))),
             Command::Probe(reply) => drop(reply.send(self.probe())),
             Command::Thin(service, thinning, reply) => drop(reply.send(self.thin(&service, &thinning))),

@@ -68,6 +68,15 @@ pub(crate) async fn services_are_counted_apart_and_listed_by_name(journal: &impl
     assert_eq!(ids(&journal.history(&service("shop"), 10).await.unwrap()), ["d1"]);
 }
 
+pub(crate) async fn the_last_moment_is_that_of_the_newest_record_of_any_service(journal: &impl Shared) {
+    assert_eq!(journal.last_moment().await.unwrap(), None);
+    let (first, second) = (open("shop", "d1", 5), open("cart", "d2", 2));
+    let last = first.at.max(second.at);
+    append(journal, "shop", 0, first).await;
+    append(journal, "cart", 0, second).await;
+    assert_eq!(journal.last_moment().await.unwrap(), Some(last));
+}
+
 pub(crate) async fn a_deployment_is_in_the_history_as_it_was_last(journal: &impl Shared) {
     append(journal, "shop", 0, open("shop", "d1", 1)).await;
     append(journal, "shop", 1, open("shop", "d1", 1)).await;

@@ -21,6 +21,7 @@ macro_rules! conforms {
                 an_append_after_another_record_than_expected_conflicts_and_leaves_no_trace,
                 a_service_goes_on_from_its_last_record,
                 services_are_counted_apart_and_listed_by_name,
+                the_last_moment_is_that_of_the_newest_record_of_any_service,
                 a_deployment_is_in_the_history_as_it_was_last,
                 the_history_is_newest_first_and_cut_at_the_limit,
                 the_history_keeps_its_order_when_the_clock_was_set_back,

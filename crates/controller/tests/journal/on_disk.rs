@@ -61,6 +61,10 @@ impl Journal for OnDisk {
         self.journal.services().await
     }
 
+    async fn last_moment(&self) -> Result<Option<Timestamp>, JournalError> {
+        self.journal.last_moment().await
+    }
+
     async fn probe(&self) -> Result<(), JournalError> {
         self.journal.probe().await
     }

@@ -125,6 +125,10 @@ impl Journal for CrashingJournal {
         self.memory.services().await
     }
 
+    async fn last_moment(&self) -> Result<Option<Timestamp>, JournalError> {
+        self.memory.last_moment().await
+    }
+
     async fn probe(&self) -> Result<(), JournalError> {
         self.memory.probe().await
     }

@@ -29,7 +29,7 @@ pub(crate) struct Rollback {
     ///
     /// Any that was live once, was not taken back and is still kept. One that is cold is started in the idle
     /// environment and checked there first; how long that will take is said before.
-    #[arg(long, value_name = "VERSION", conflicts_with = "break_glass")]
+    #[arg(long, value_name = "VERSION", conflicts_with = "break_glass", group = "asked_about")]
     to: Option<String>,
     /// Stop following after this time; the rollback goes on
     #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
@@ -41,10 +41,10 @@ pub(crate) struct Rollback {
     /// runs or comes back adopts that. It is refused if the proxy has no instance there, if its probes say that none
     /// is healthy, if the controller answers after all, or if the release there was itself taken back, by the journal
     /// or by the last time. Who did it is noted in `break-glass.jsonl` of the state directory.
-    #[arg(long)]
+    #[arg(long, group = "asked_about")]
     break_glass: bool,
     /// Do not ask whether `--to` or breaking the glass is meant; needed where nobody can be asked
-    #[arg(long)]
+    #[arg(long, requires = "asked_about")]
     yes: bool,
     /// Break the glass although the controller answers, no instance there is known to be healthy, or the release there
     /// was itself taken back

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use cutover_core::ServiceName;
 use cutover_core::service::Deployment;
+use cutover_core::{ServiceName, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::journal::sqlite::fault::StoreFault;
@@ -83,6 +83,14 @@ impl Store {
         let names = self.column("SELECT service FROM latest ORDER BY service", params![])?;
         let named = names.iter().map(|name| service_name(name)).collect::<Result<Vec<_>, _>>();
         named.map_err(|fault| fault.told(&self.path))
+    }
+
+    /// Within a service the newest record is the latest; between services those may differ that were committed together.
+    pub(super) fn last_moment(&self) -> Result<Option<Timestamp>, JournalError> {
+        let select = "SELECT max(at_ms) FROM journal JOIN latest USING (sequence)";
+        let newest = self.connection.query_row(select, [], |row| row.get::<_, Option<i64>>(0));
+        let newest = newest.map_err(|error| self.told(error))?;
+        Ok(newest.map(|at| Timestamp::from_millis(at.max(0).cast_unsigned())))
     }
 
     pub(super) fn history(
