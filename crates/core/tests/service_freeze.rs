@@ -6,7 +6,7 @@ mod service_world;
 
 use std::time::Duration;
 
-use cutover_core::Timestamp;
+
 use cutover_core::service::{Circumstances, Event, Freeze, Refusal, Status, WhenOpen, WindowVerdict, step};
 use service_world::{World, deploy_event, rollout};
 
@@ -136,5 +136,47 @@ fn nothing_is_unfrozen_twice() {
     freeze(&mut world, HOUR);
     world.happens(&unfreeze).unwrap();
     assert_eq!(world.state.freeze, None);
-    assert_eq!(world.state.frozen(Timestamp::default()), None);
+    assert_eq!(step(&world.state, &unfreeze, world.now).unwrap_err(), Refusal::NotFrozen);
+}
+
+#[test]
+fn what_overrode_one_freeze_and_waits_is_held_up_by_another_that_is_said_later() {
+    for later in [false, true] {
+        let mut world = World::settled(&["v1"]);
+        freeze(&mut world, HOUR * 100);
+        let overriding = Circumstances { override_freeze: Some("it burns".to_owned()), ..Circumstances::default() };
+        for (number, version) in [(8, "v2"), (9, "v3")] {
+            let Event::DeployRequested { deployment, actor, release, rollout, .. } =
+                deploy_event(number, version, rollout(), WhenOpen::Queue)
+            else {
+                unreachable!()
+            };
+            let (when_open, circumstances) = (WhenOpen::Queue, Box::new(overriding.clone()));
+            let event =
+                Event::DeployRequested { deployment, actor, release, rollout, when_open, circumstances };
+            world.happens(&event).unwrap();
+        }
+        world.now = world.now + Duration::from_secs(1);
+        if later {
+            freeze(&mut world, HOUR * 100);
+        }
+        world.go_well();
+        world.end_bake();
+        assert_eq!(world.live_version(), Some(if later { "v2" } else { "v3" }));
+    }
+}
+
+#[test]
+fn a_window_that_closed_while_the_release_was_made_is_closed() {
+    let world = World::settled(&["v1"]);
+    let open_until = |closes| Circumstances {
+        window: WindowVerdict::Open { closes: Some(closes) },
+        ..Circumstances::default()
+    };
+    assert!(ask(&world, open_until(world.now + Duration::from_millis(1))).is_ok());
+    let refusal = ask(&world, open_until(world.now)).unwrap_err();
+    assert!(matches!(refusal, Refusal::OutsideWindow { .. }));
+    assert!(refusal.to_string().starts_with("the window in which it was asked for closed at 1970"), "{refusal}");
+    let overriding = Circumstances { override_freeze: Some("it burns".to_owned()), ..open_until(world.now) };
+    assert!(ask(&world, overriding).is_ok());
 }

@@ -316,3 +316,16 @@ fn a_rollback_to_the_warm_release_is_one_shift_and_one_during_a_deployment_is_re
     let mut world = World::with(&["v1", "v2"]);
     assert!(matches!(rollback_to(&mut world, "v1"), Err(Refusal::DeploymentOpen { .. })));
 }
+
+#[test]
+fn a_hand_at_the_router_does_not_keep_what_is_being_removed() {
+    let mut world = World::settled(&["v1", "v2"]);
+    world.happens(&Event::RemoveRequested { actor: "bob".to_owned() }).unwrap();
+    assert!(world.outside.move_by_hand());
+    world.restart_in_term(2, None);
+    let decision = &world.state.recovery.as_ref().unwrap().decision;
+    assert!(decision.contains("by hand, past the controller, and the service is removed all the same"), "{decision}");
+    world.go_well();
+    assert!(world.state.removal.as_ref().unwrap().done && world.outside.running.is_empty());
+    assert_eq!(world.outside.route, None);
+}

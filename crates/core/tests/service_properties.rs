@@ -282,6 +282,7 @@ impl History {
         // What was on its way when the hand moved arrives after it, and is newer.
         let on_its_way = before.pending.iter().any(|pending| matches!(pending.effect, Effect::Shift { .. }));
         let may_not_serve = on_its_way
+            || before.removal.is_some()
             || slot.rolled_back
             || slot.clearing == Some(Clearing::Retiring)
             || slot.instances.is_empty()

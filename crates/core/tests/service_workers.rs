@@ -6,7 +6,7 @@
 mod service_world;
 
 use cutover_core::Environment::{Blue, Green};
-use cutover_core::service::{Event, Health, Status, StopScope};
+use cutover_core::service::{Event, Health, Outcome, Status, StopScope};
 use service_world::World;
 
 impl World {
@@ -219,4 +219,79 @@ fn a_standby_that_ends_leaves_the_workers_of_live_alone() {
     world.go_well();
     assert!(world.slot(Blue).instances.is_empty());
     assert_eq!(world.outside.working(), ["green-d2-mail-1"]);
+}
+
+#[test]
+fn a_restart_renews_workers_that_would_not_stop_at_first_and_their_trouble_ends_with_it() {
+    let mut world = World::settled(&["exclusive"]);
+    world.restart_instances().unwrap();
+    while !world.labels().contains(&"stop workers") {
+        let pending = world.state.pending[0].clone();
+        let answer = world.outside.perform(&pending);
+        world.answer(&pending, answer);
+    }
+    world.fails("stop workers");
+    assert!(!world.labels().contains(&"start workers"), "the old ones are not taken for new ones");
+    assert!(world.state.workers[Blue].trouble.is_some());
+    world.wait();
+    let seen = world.watch_workers();
+    assert_eq!(seen, [("stop workers", vec![]), ("start workers", vec!["blue-d1-mail-1".to_owned()])]);
+    assert_eq!(world.state.workers[Blue].trouble, None);
+}
+
+#[test]
+fn a_restart_renews_workers_that_are_just_being_started_once_they_are() {
+    let mut world = World::settled(&["exclusive"]);
+    world.outside.running.remove("shop-blue-d1-mail-1");
+    world.restart_in_term(2, None);
+    let start = world.pending("start workers");
+    world.restart_instances().unwrap();
+    while let Some(pending) = world.state.pending.iter().find(|pending| pending.id != start.id).cloned() {
+        let answer = world.outside.perform(&pending);
+        world.answer(&pending, answer);
+    }
+    let seen: Vec<_> = world.watch_workers().into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(seen, ["start workers", "stop workers", "start workers"]);
+    assert!(world.state.workers_are_settled());
+}
+
+#[test]
+fn workers_that_stop_and_shall_run_again_have_no_trouble_any_more() {
+    let mut world = World::settled(&["exclusive"]);
+    world.deploy("exclusive-2").unwrap();
+    for kind in ["provision", "healthy", "shift"] {
+        world.goes_well(kind);
+    }
+    world.fails("stop workers");
+    assert!(world.state.workers[Blue].trouble.is_some());
+    world.rollback().unwrap();
+    world.go_well();
+    assert_eq!(world.outside.working(), ["blue-d1-mail-1"]);
+    assert_eq!(world.state.workers[Blue].trouble, None);
+}
+
+#[test]
+fn old_workers_that_do_not_stop_stand_in_the_bake_and_their_line_is_not_passed() {
+    let mut world = World::settled(&["exclusive"]);
+    world.deploy("exclusive-2").unwrap();
+    for kind in ["provision", "healthy", "shift"] {
+        world.goes_well(kind);
+    }
+    let said = "blue: its workers could not be stopped: it broke";
+    let until = world.open().bake_until.unwrap();
+    while world.now < until {
+        if world.labels().contains(&"stop workers") {
+            world.fails("stop workers");
+            assert_eq!(world.open().reason.as_deref(), Some(said));
+        }
+        world.wait();
+    }
+    let ended = world.last_closed();
+    assert_eq!((ended.status, ended.reason.as_deref()), (Status::Live, Some(said)));
+    let outcome = |name: &str| {
+        let step = ended.steps.iter().find(|step| step.name == name).unwrap();
+        (step.outcome, step.detail.as_str())
+    };
+    assert_eq!(outcome("workers"), (Some(Outcome::Failed), said));
+    assert_eq!(outcome("bake"), (Some(Outcome::Passed), said));
 }

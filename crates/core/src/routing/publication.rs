@@ -255,9 +255,14 @@ impl<C: TableCell> Publication<C> {
         name: &ServiceName,
         given: Option<Epoch>,
     ) -> Result<Epoch, Refused> {
+        let entry = present.service(name).map(|entry| entry.epoch);
         let removed = self.removed.epoch_of(name);
-        let last = present.service(name).map(|entry| entry.epoch).or(removed).unwrap_or(Epoch::ZERO);
+        let last = entry.or(removed).unwrap_or(Epoch::ZERO);
         match given {
+            // What was removed is not brought back by the same word that comes late.
+            Some(given) if entry.is_none() && Some(given) == removed => {
+                Err(Refused::OlderEpoch { service: name.clone(), given, present: last.next() })
+            }
             Some(given) if given < last => {
                 Err(Refused::OlderEpoch { service: name.clone(), given, present: last })
             }

@@ -9,7 +9,8 @@ use crate::timestamp::Timestamp;
 /// Commands that have ended and are still told by the state; older ones are told by the journal alone.
 pub(crate) const TOLD: usize = 20;
 
-/// A command, running or ended. What it was given as arguments is written down, what it read and wrote is not.
+/// A command, running or ended. What it was given as arguments is written down when it starts, what it read and wrote
+/// is not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandRun {
     /// Its id.
@@ -42,11 +43,31 @@ pub struct CommandEnd {
     pub status: Option<u8>,
 }
 
+/// Characters of a command that are told.
+const LONGEST: usize = 200;
+
 impl CommandRun {
+    /// The same with no more of its words than is ever told. A state is part of every record, and the record of a
+    /// rescue has to fit on a full disk, so it must not grow with what people type; the event keeps all of it.
+    #[must_use]
+    pub fn in_short(&self) -> Self {
+        let mut left = LONGEST + 1;
+        let mut command = Vec::new();
+        for word in &self.command {
+            if left == 0 {
+                break;
+            }
+            let kept: String = word.chars().take(left).collect();
+            // The space after it; an empty word counts too.
+            left = left.saturating_sub(kept.chars().count() + 1);
+            command.push(kept);
+        }
+        Self { command, ..self.clone() }
+    }
+
     /// Program and arguments as one would type them, as far as that is short.
     #[must_use]
     pub fn words(&self) -> String {
-        const LONGEST: usize = 200;
         let quoted = |word: &String| {
             let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
             if !word.is_empty() && word.chars().all(plain) {
@@ -83,5 +104,11 @@ mod tests {
         assert_eq!(run.words(), r"sh -c 'echo '\''a b'\''' ''");
         run.command = vec!["ä".repeat(1000)];
         assert_eq!(run.words().chars().count(), 201);
+        for long in [vec!["ä".repeat(100_000)], vec!["word".to_owned(); 10_000], vec![String::new(); 100_000]] {
+            run.command = long;
+            let short = run.in_short();
+            assert_eq!(short.words(), run.words());
+            assert!(serde_json::to_string(&short).unwrap().len() < 1500, "{short:?}");
+        }
     }
 }

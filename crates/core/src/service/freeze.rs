@@ -91,6 +91,10 @@ pub fn may_deploy(
     let refusal = match (freeze.filter(|freeze| freeze.holds(now)), &circumstances.window) {
         (Some(freeze), _) => Refusal::Frozen(freeze.clone()),
         (None, WindowVerdict::Closed { why }) => Refusal::OutsideWindow { why: why.clone() },
+        // It was open when it was looked up; making the release may have taken longer.
+        (None, WindowVerdict::Open { closes: Some(closes) }) if *closes <= now => {
+            Refusal::OutsideWindow { why: format!("the window in which it was asked for closed at {closes}") }
+        }
         (None, WindowVerdict::Open { .. }) => return Ok(None),
     };
     circumstances.override_freeze.clone().map(Some).ok_or(refusal)

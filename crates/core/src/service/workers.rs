@@ -35,6 +35,9 @@ pub struct Workers {
     pub asked: Vec<WorkerInstance>,
     /// Of these, those whose start was answered, and that nobody has asked to stop or missed since.
     pub started: BTreeSet<InstanceId>,
+    /// Of these, those that are stopped, and started afresh if they are wanted then.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub outworn: BTreeSet<InstanceId>,
     /// What their watch says, or why they could not be started.
     pub health: Health,
     /// Why they could not be stopped, until they are.
@@ -103,6 +106,7 @@ impl ServiceState {
         let live = &self.workers[self.live];
         self.workers[self.idle()].asked.is_empty()
             && live.asked.len() == wanted.len()
+            && live.outworn.is_empty()
             && wanted.iter().all(|worker| live.started.contains(&worker.id))
     }
 }

@@ -111,6 +111,9 @@ impl Draft {
         if to == self.state.live {
             return format!("{reason}, where it was");
         }
+        if self.is_here_to_stay().is_err() {
+            return format!("{reason}, and the service is removed all the same");
+        }
         self.trust(to);
         let id = DeploymentId::try_from(format!("hand-{}", epoch.get()));
         if id.is_ok_and(|id| self.trusted == Some(to) && self.open_rollback(&id, ACTOR).is_ok()) {

@@ -5,7 +5,7 @@ use crate::service::step::draft::Draft;
 
 impl Draft {
     pub(super) fn command_started(&mut self, run: &CommandRun) {
-        self.state.commands.push(run.clone());
+        self.state.commands.push(run.in_short());
         self.forget_old_commands();
     }
 

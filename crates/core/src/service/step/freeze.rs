@@ -18,14 +18,15 @@ impl Draft {
 
     /// Why a deployment whose turn has come does not begin. It was accepted before, and nobody may be there to
     /// look after it once the freeze has run out or the next window has opened: so it ends instead of waiting.
+    ///
+    /// Whoever overrides knows the freeze and the windows of that moment. Who freezes after that knows what waits.
     pub(super) fn may_not_begin(&self, deployment: &Deployment) -> Option<String> {
-        if deployment.overrode.is_some() {
-            return None;
-        }
-        if let Some(freeze) = self.state.frozen(self.now) {
+        let overrides = deployment.overrode.is_some();
+        let known = |freeze: &Freeze| overrides && freeze.at <= deployment.started_at;
+        if let Some(freeze) = self.state.frozen(self.now).filter(|freeze| !known(freeze)) {
             return Some(format!("its turn came, and {}", refusal::frozen(freeze)));
         }
-        let closed = deployment.window_closes.filter(|closes| *closes <= self.now)?;
+        let closed = deployment.window_closes.filter(|closes| !overrides && *closes <= self.now)?;
         Some(format!("its turn came after its window had closed at {closed}"))
     }
 }

@@ -73,7 +73,10 @@ impl Draft {
             (_, Health::Unhealthy { reason, last_lines }) => {
                 (format!("a worker failed in the bake: {reason}"), last_lines.clone())
             }
-            _ => return self.note_in_bake(None),
+            _ => {
+                let trouble = self.trouble_with_workers();
+                return self.note_in_bake(trouble);
+            }
         };
         if !deployment.rollout.auto_rollback {
             return self.note_in_bake(Some(format!("{lost}; not taken back, because auto_rollback is off")));

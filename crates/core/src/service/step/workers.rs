@@ -43,10 +43,12 @@ impl Draft {
         // Where the new ones cannot be started nobody waits for them.
         let relieved = live.tries > 0 || wanted.iter().filter(|worker| worker.overlap).all(is_up);
         for environment in Environment::ALL {
-            let leaves =
-                |worker: &&WorkerInstance| !is_among(wanted, worker) && (relieved || !worker.overlap);
-            let workers: Vec<_> =
-                self.state.workers[environment].asked.iter().filter(leaves).cloned().collect();
+            let crew = &self.state.workers[environment];
+            let leaves = |worker: &&WorkerInstance| {
+                let unwanted = !is_among(wanted, worker) && (relieved || !worker.overlap);
+                unwanted || crew.outworn.contains(&worker.id)
+            };
+            let workers: Vec<_> = crew.asked.iter().filter(leaves).cloned().collect();
             if workers.is_empty() || !self.may_change_workers(environment) {
                 continue;
             }
@@ -63,7 +65,9 @@ impl Draft {
         let alone = leaving.is_empty();
         let beside_willing = leaving.iter().all(|worker| worker.overlap);
         let crew = &self.state.workers[environment];
-        let lacks = |worker: &&WorkerInstance| !crew.started.contains(&worker.id);
+        let lacks = |worker: &&WorkerInstance| {
+            !crew.started.contains(&worker.id) && !crew.outworn.contains(&worker.id)
+        };
         let may = |worker: &&WorkerInstance| if worker.overlap { beside_willing } else { alone };
         let workers: Vec<_> = wanted.iter().filter(lacks).filter(may).cloned().collect();
         if workers.is_empty() || !self.may_change_workers(environment) {
@@ -79,15 +83,10 @@ impl Draft {
         self.ask(Purpose::Upkeep, Effect::StartWorkers { environment, release, workers });
     }
 
-    /// Stops the workers of live, which has them started afresh.
+    /// Has every worker of live stopped and started afresh, as soon as their last change is over.
     pub(super) fn renew_workers(&mut self) {
-        let environment = self.state.live;
-        let workers = self.state.workers[environment].asked.clone();
-        if workers.is_empty() || self.state.workers_are_changing(environment) {
-            return;
-        }
-        self.state.workers[environment].started.clear();
-        self.ask(Purpose::Upkeep, Effect::StopWorkers { environment, workers });
+        let crew = &mut self.state.workers[self.state.live];
+        crew.outworn = crew.asked.iter().map(|worker| worker.id.clone()).collect();
     }
 
     /// One change of a slot's workers at a time, and after a failure a pause.
@@ -113,6 +112,8 @@ impl Draft {
         let workers = &mut self.state.workers[environment];
         workers.started.extend(started.iter().map(|worker| worker.id.clone()));
         workers.health = Health::Unknown;
+        // What could not be stopped runs because it shall.
+        workers.trouble = None;
         workers.retry_at = None;
         workers.tries = 0;
         self.weigh_health();
@@ -121,12 +122,14 @@ impl Draft {
     pub(super) fn workers_stopped(&mut self, environment: Environment, stopped: &[WorkerInstance]) {
         let workers = &mut self.state.workers[environment];
         workers.asked.retain(|worker| !is_among(stopped, worker));
+        workers.outworn.retain(|id| stopped.iter().all(|worker| worker.id != *id));
         workers.trouble = None;
         workers.retry_at = None;
         workers.tries = 0;
         if workers.asked.is_empty() {
             *workers = Workers::default();
         }
+        self.weigh_health();
     }
 
     pub(super) fn workers_not_started(
@@ -144,6 +147,28 @@ impl Draft {
     pub(super) fn workers_not_stopped(&mut self, environment: Environment, reason: &str) {
         self.change_workers_later(environment);
         self.state.workers[environment].trouble = Some(format!("its workers could not be stopped: {reason}"));
+        self.weigh_health();
+    }
+
+    /// Why the workers are not as they shall be, if something is in their way. Old ones that do not stop are no fault
+    /// of the new release, which would not be rid of them by going back either.
+    pub(super) fn trouble_with_workers(&self) -> Option<String> {
+        let stopping = |environment: &Environment| {
+            let trouble = self.state.workers[*environment].trouble.as_ref()?;
+            Some(format!("{environment}: {trouble}"))
+        };
+        let starting = || match &self.workers().health {
+            Health::Unhealthy { reason, .. } => Some(reason.clone()),
+            _ => None,
+        };
+        Environment::ALL.iter().find_map(stopping).or_else(starting)
+    }
+
+    /// What their line of the report says when the deployment ends before they are settled.
+    pub(super) fn end_step_of_workers(&mut self) {
+        if let Some(trouble) = self.trouble_with_workers() {
+            self.end_step(STEP, Outcome::Failed, trouble);
+        }
     }
 
     fn change_workers_later(&mut self, environment: Environment) {
