@@ -6,7 +6,6 @@ mod service_world;
 
 use std::time::Duration;
 
-
 use cutover_core::service::{Circumstances, Event, Freeze, Refusal, Status, WhenOpen, WindowVerdict, step};
 use service_world::{World, deploy_event, rollout};
 
@@ -144,7 +143,8 @@ fn what_overrode_one_freeze_and_waits_is_held_up_by_another_that_is_said_later()
     for later in [false, true] {
         let mut world = World::settled(&["v1"]);
         freeze(&mut world, HOUR * 100);
-        let overriding = Circumstances { override_freeze: Some("it burns".to_owned()), ..Circumstances::default() };
+        let overriding =
+            Circumstances { override_freeze: Some("it burns".to_owned()), ..Circumstances::default() };
         for (number, version) in [(8, "v2"), (9, "v3")] {
             let Event::DeployRequested { deployment, actor, release, rollout, .. } =
                 deploy_event(number, version, rollout(), WhenOpen::Queue)
@@ -176,7 +176,10 @@ fn a_window_that_closed_while_the_release_was_made_is_closed() {
     assert!(ask(&world, open_until(world.now + Duration::from_millis(1))).is_ok());
     let refusal = ask(&world, open_until(world.now)).unwrap_err();
     assert!(matches!(refusal, Refusal::OutsideWindow { .. }));
-    assert!(refusal.to_string().starts_with("the window in which it was asked for closed at 1970"), "{refusal}");
+    assert!(
+        refusal.to_string().starts_with("the window in which it was asked for closed at 1970"),
+        "{refusal}"
+    );
     let overriding = Circumstances { override_freeze: Some("it burns".to_owned()), ..open_until(world.now) };
     assert!(ask(&world, overriding).is_ok());
 }

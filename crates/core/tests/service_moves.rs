@@ -324,7 +324,10 @@ fn a_hand_at_the_router_does_not_keep_what_is_being_removed() {
     assert!(world.outside.move_by_hand());
     world.restart_in_term(2, None);
     let decision = &world.state.recovery.as_ref().unwrap().decision;
-    assert!(decision.contains("by hand, past the controller, and the service is removed all the same"), "{decision}");
+    assert!(
+        decision.contains("by hand, past the controller, and the service is removed all the same"),
+        "{decision}"
+    );
     world.go_well();
     assert!(world.state.removal.as_ref().unwrap().done && world.outside.running.is_empty());
     assert_eq!(world.outside.route, None);

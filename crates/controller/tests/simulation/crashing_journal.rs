@@ -52,8 +52,12 @@ impl CrashingJournal {
             }
             Err(refusal) => world.breach(format!("a refused event of {service} is recorded: {refusal}")),
         }
-        if record.state.environments[record.state.live].release.is_some() {
+        let state = &record.state;
+        let given_up = state.stopped.is_some() || state.removal.is_some();
+        if !given_up && state.environments[state.live].release.is_some() {
             world.served.insert(service.clone());
+        } else {
+            world.served.remove(service);
         }
         let deployment = record.closed.first().or(record.state.deployment.as_ref());
         let status =

@@ -190,10 +190,10 @@ fn is_at_rest(snapshot: &Snapshot) -> bool {
     let open = state.deployment.as_ref();
     let resting = open.is_none_or(|deployment| deployment.status == Status::Stuck || deployment.is_baking());
     let stuck = open.is_some_and(|deployment| deployment.status == Status::Stuck);
-    let slots = state
-        .environments
-        .iter()
-        .all(|(_, slot)| slot.retry_at.is_none() && (slot.clearing.is_none() || stuck));
+    let slots = state.environments.iter().all(|(_, slot)| {
+        slot.retry_at.is_none() && (slot.clearing.is_none() && slot.leaving.is_none() || stuck)
+    });
+    let here = state.removal.as_ref().is_none_or(|removal| removal.done);
     let workers = state.workers.iter().all(|(_, workers)| workers.retry_at.is_none());
-    resting && slots && workers && state.pending.is_empty() && state.republish_at.is_none()
+    resting && here && slots && workers && state.pending.is_empty() && state.republish_at.is_none()
 }

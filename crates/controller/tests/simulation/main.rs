@@ -51,7 +51,11 @@ fn whatever_happens_the_promises_hold_and_everything_comes_to_rest() {
     let from = from_environment("CUTOVER_SIMULATION_FROM").unwrap_or(1);
     let count = from_environment("CUTOVER_SIMULATION_SEEDS").unwrap_or(SEEDS);
     let next = AtomicU64::new(from);
-    let told = Mutex::new((BTreeMap::<&str, usize>::new(), BTreeMap::<Fault, usize>::new()));
+    let told = Mutex::new((
+        BTreeMap::<&str, usize>::new(),
+        BTreeMap::<Fault, usize>::new(),
+        BTreeMap::<&str, usize>::new(),
+    ));
     let failed = Mutex::new(None::<(u64, String)>);
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, std::num::NonZero::get) {
@@ -65,6 +69,7 @@ fn whatever_happens_the_promises_hold_and_everything_comes_to_rest() {
                         Ok(story) => {
                             let mut told = told.lock().unwrap();
                             story.ends.iter().for_each(|(end, n)| *told.0.entry(end).or_default() += n);
+                            story.granted.iter().for_each(|(what, n)| *told.2.entry(what).or_default() += n);
                             story
                                 .faults
                                 .iter()
@@ -82,7 +87,10 @@ fn whatever_happens_the_promises_hold_and_everything_comes_to_rest() {
         panic!("{}", replay(seed, &story));
     }
     if count >= SEEDS {
-        let (ends, faults) = told.into_inner().unwrap();
+        let (ends, faults, granted) = told.into_inner().unwrap();
+        for what in story::MOVES {
+            assert!(granted.contains_key(what), "nobody was granted a {what}: {granted:?}");
+        }
         for end in ["live", "rolled_back", "failed", "stuck"] {
             assert!(ends.contains_key(end), "no deployment ended as {end}: {ends:?}");
         }

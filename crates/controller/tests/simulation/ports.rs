@@ -286,8 +286,8 @@ impl TrafficRouter for Outside {
 
     async fn forget(&self, service: &ServiceName) -> Result<(), RouterError> {
         let error = || RouterError::Unreachable("the router is broken by the simulation".to_owned());
-        let forget = |world: &mut World, _| {
-            world.forget(service);
+        let forget = |world: &mut World, now| {
+            world.forget(service, now);
             Ok(())
         };
         self.ask(Port::Apply, error, forget).await
@@ -321,14 +321,14 @@ impl ReleaseStore for Outside {
         let error = || PrepareError::Wrong { reason: "the artifact is not there".to_owned(), hint: None };
         let prepare = |world: &mut World, now| {
             let release = behaviour::release(spec);
-            world.prepare(&spec.service, &release.id, now);
+            world.prepare(&spec.service, &release, now);
             Ok(release)
         };
         self.ask(Port::Prepare, error, prepare).await
     }
 
-    async fn find(&self, _: &ServiceName, _: &ReleaseId) -> Result<Option<Release>, PortError> {
-        Ok(None)
+    async fn find(&self, service: &ServiceName, release: &ReleaseId) -> Result<Option<Release>, PortError> {
+        Ok(self.world().find(service, release))
     }
 
     async fn observe(&self) -> Result<Vec<ReleaseId>, PortError> {

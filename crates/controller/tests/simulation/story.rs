@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use cutover_controller::{RequestError, SubmitOptions, Submitted};
+use cutover_controller::{MoveOptions, RequestError, SubmitOptions, Submitted, Until};
 use cutover_core::ServiceName;
-use cutover_core::service::{Health, Stage, Status, Way, WhenOpen};
+use cutover_core::service::{Health, Stage, Status, StopScope, Way, WhenOpen};
 use tokio::time::timeout;
 
 use crate::behaviour::{self, Behaviour, working_version};
@@ -23,6 +23,8 @@ pub(crate) struct Told {
     pub(crate) lives: usize,
     pub(crate) ends: BTreeMap<&'static str, usize>,
     pub(crate) faults: BTreeMap<Fault, usize>,
+    /// What people asked for and were granted.
+    pub(crate) granted: BTreeMap<&'static str, usize>,
     pub(crate) trace: Vec<String>,
 }
 
@@ -41,7 +43,7 @@ pub(crate) fn play(seed: u64) -> Result<Told, String> {
         world.faults.crashes = chance.pick(&[0, 10, 40]);
     }
     let services: &[&str] = chance.pick(&[&["shop"][..], &["cart", "shop"]]);
-    let mut story = Story { chance, services, number: 0 };
+    let mut story = Story { chance, services, number: 0, granted: BTreeMap::new() };
     for _ in 0..=story.chance.below(5) {
         told.lives += 1;
         lives.live(async |life| story.part(life).await);
@@ -75,6 +77,7 @@ pub(crate) fn play(seed: u64) -> Result<Told, String> {
         }
     }
     told.faults.clone_from(&world.faults.happened);
+    told.granted = story.granted;
     told.trace.clone_from(&world.trace);
     Ok(told)
 }
@@ -88,7 +91,22 @@ struct Story {
     services: &'static [&'static str],
     /// Versions so far.
     number: u64,
+    granted: BTreeMap<&'static str, usize>,
 }
+
+/// What people ask for by name that is no deployment.
+pub(crate) const MOVES: [&str; 10] = [
+    "restart",
+    "scale",
+    "stop",
+    "stop idle",
+    "remove",
+    "rollback to",
+    "promote",
+    "freeze",
+    "unfreeze",
+    "rollback",
+];
 
 impl Story {
     async fn part(&mut self, life: &Life) {
@@ -103,12 +121,14 @@ impl Story {
     async fn act(&mut self, life: &Life) {
         let service = self.chance.pick(self.services);
         let name: ServiceName = service.parse().unwrap();
-        match self.chance.below(100) {
+        match self.chance.below(150) {
             0..40 => self.submit(life, &name).await,
             40..50 => {
                 life.outside.note(&format!("{name}: somebody asks for a rollback"));
-                answered(life, life.manager.rollback(&name, "bob")).await;
+                let granted = answered(life, life.manager.rollback(&name, "bob")).await;
+                self.count("rollback", granted);
             }
+            100.. => self.move_it(life, &name).await,
             50..60 => {
                 life.outside.note(&format!("{name}: somebody aborts"));
                 answered(life, life.manager.abort(&name, "bob", false, None)).await;
@@ -139,6 +159,57 @@ impl Story {
         }
     }
 
+    fn count(&mut self, what: &'static str, granted: bool) {
+        if granted {
+            *self.granted.entry(what).or_default() += 1;
+        }
+    }
+
+    async fn move_it(&mut self, life: &Life, name: &ServiceName) {
+        let (manager, by) = (&life.manager, "bob");
+        let what = match self.chance.below(50) {
+            0..9 => "restart",
+            9..18 => "scale",
+            18..23 => "stop",
+            23..26 => "stop idle",
+            26..30 => "remove",
+            30..36 => "rollback to",
+            36..43 => "promote",
+            43..47 => "freeze",
+            _ => "unfreeze",
+        };
+        life.outside.note(&format!("{name}: somebody asks for {what}"));
+        let options =
+            MoveOptions { end_bake: self.chance.in_thousand(300), force: self.chance.in_thousand(100) };
+        let granted = match what {
+            "restart" => answered(life, manager.restart(name, by, options)).await,
+            "scale" => {
+                let instances = self.chance.pick(&[0, 1, 2, 3]);
+                answered(life, manager.scale(name, by, instances, options)).await
+            }
+            "stop" => answered(life, manager.stop(name, by, StopScope::Service)).await,
+            "stop idle" => answered(life, manager.stop(name, by, StopScope::Idle)).await,
+            "remove" => answered(life, manager.remove(name, by)).await,
+            "rollback to" => {
+                let former = timeout(PATIENCE, manager.former_releases(name)).await;
+                let former: Vec<_> = former.into_iter().flatten().flatten().map(|it| it.release).collect();
+                if former.is_empty() {
+                    return;
+                }
+                let wanted = self.chance.pick(&former);
+                answered(life, manager.rollback_to(name, by, &wanted)).await
+            }
+            "promote" => answered(life, manager.promote(name, by, None)).await,
+            "freeze" => {
+                let time = Until::For(Duration::from_secs(self.chance.pick(&[1, 30, 300])));
+                let one = Some(name).filter(|_| self.chance.in_thousand(700));
+                answered(life, manager.freeze(one, by, time, "the sale")).await
+            }
+            _ => answered(life, manager.unfreeze(Some(name), by)).await,
+        };
+        self.count(what, granted);
+    }
+
     async fn submit(&mut self, life: &Life, name: &ServiceName) {
         if self.number == 0 || self.chance.in_thousand(800) {
             self.number += 1;
@@ -156,14 +227,16 @@ impl Story {
             _ => working_version(1, Behaviour::Good),
         };
         let (bake, auto) = (self.chance.pick(&[0, 10, 60]), self.chance.in_thousand(800));
-        let spec = behaviour::spec(name, &version, bake, auto);
+        let mut spec = behaviour::spec(name, &version, bake, auto);
+        spec.rollout.hold = self.chance.pick(&[None, None, None, Some(Duration::from_secs(30))]);
         let options = SubmitOptions {
             when_open: self.chance.pick(&TERMS),
             force: self.chance.in_thousand(100),
-            ..SubmitOptions::default()
+            override_freeze: Some("it burns".to_owned()).filter(|_| self.chance.in_thousand(300)),
         };
         life.outside.note(&format!("{name}: somebody deploys {version}, bake {bake} s"));
-        answered(life, life.manager.submit(&spec, "alice", options)).await;
+        let granted = answered(life, life.manager.submit(&spec, "alice", options)).await;
+        self.count("deploy", granted);
     }
 
     async fn kill(&mut self, life: &Life) {
@@ -197,11 +270,11 @@ impl Story {
             let open = snapshot.state.deployment.as_ref();
             let Some(stuck) = open.filter(|open| open.status == Status::Stuck) else { continue };
             let name = &snapshot.state.name;
-            match stuck.stage {
+            let _ = match stuck.stage {
                 // A former release that never becomes healthy cannot be waited for.
                 Stage::Reviving => answered(life, life.manager.resolve(name, "bob", Way::Keep)).await,
                 _ => answered(life, life.manager.abort(name, "bob", false, None)).await,
-            }
+            };
         }
         // What was left alone while it was stuck is looked after now, as it is every few seconds.
         life.pass(10.0).await;
@@ -213,6 +286,7 @@ impl Story {
             return unrest(life, "although every bake is over and what was stuck was aborted").await;
         }
         compare(life).await;
+        answered(life, life.manager.unfreeze(None, "carol")).await;
         for service in self.services {
             self.number += 1;
             self.deploy_well(life, service, &working_version(self.number, Behaviour::Good)).await;
@@ -247,10 +321,18 @@ impl Story {
 }
 
 /// Waits for an answer as long as people do. A loop that has ended is a bug.
-async fn answered<T>(life: &Life, request: impl Future<Output = Result<T, RequestError>>) {
+///
+/// Answers whether it was granted.
+async fn answered<T>(life: &Life, request: impl Future<Output = Result<T, RequestError>>) -> bool {
     let told = match timeout(PATIENCE, request).await {
-        Ok(Ok(_)) => "done".to_owned(),
-        Ok(Err(RequestError::Ending)) => return life.outside.world().breach("a service's loop has ended"),
+        Ok(Ok(_)) => {
+            life.outside.note("… done");
+            return true;
+        }
+        Ok(Err(RequestError::Ending)) => {
+            life.outside.world().breach("a service's loop has ended");
+            return false;
+        }
         // The words of a refusal hold ids, which no two runs share.
         Ok(Err(error)) => match error {
             RequestError::Refused(_) => "refused".to_owned(),
@@ -259,6 +341,7 @@ async fn answered<T>(life: &Life, request: impl Future<Output = Result<T, Reques
         Err(_) => "no answer".to_owned(),
     };
     life.outside.note(&format!("… {told}"));
+    false
 }
 
 async fn watch_loops(life: &Life) {
@@ -313,6 +396,22 @@ async fn compare(life: &Life) {
                 world.breach(format!("a worker of {} is gone and nobody starts it", state.name));
             }
             known.insert(worker.id);
+        }
+        let removed = state.removal.as_ref().is_some_and(|removal| removal.done);
+        if state.stopped.is_some() || removed {
+            // What failed beside a stopped release and is kept for inspection is no part of what was stopped.
+            let kept = &state.environments[state.idle()];
+            let is_kept = |process: &crate::world::Process| {
+                kept.rolled_back && kept.instances.iter().any(|instance| instance.id == process.id)
+            };
+            let mine = world.processes.iter().filter(|it| it.service == state.name && !is_kept(it));
+            let alive = mine.filter(|process| process.is_alive()).count();
+            if alive > 0 {
+                world.breach(format!("{} is stopped or removed, and {alive} of it run", state.name));
+            }
+        }
+        if removed && world.router.tables.contains_key(&state.name) {
+            world.breach(format!("{} is removed and routed", state.name));
         }
         let live = &state.environments[state.live];
         if live.release.is_some() {

@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) router: Router,
     /// What the store holds of each service, and when that was prepared, oldest first.
     pub(crate) releases: Vec<(u64, ServiceName, ReleaseId)>,
+    /// What it was ever given, to be found as long as it is held.
+    contents: BTreeMap<(ServiceName, ReleaseId), Release>,
     /// Whether the controller that runs is the one no more.
     pub(crate) deposed: bool,
     /// Instances that somebody is starting just now.
@@ -41,7 +43,8 @@ pub(crate) struct World {
     pub(crate) breaches: Vec<String>,
     /// What happened, for people; without ids, so that two runs of a seed can be compared.
     pub(crate) trace: Vec<String>,
-    /// Services that have had a live release, as was recorded: their traffic never goes to nobody again.
+    /// Services that have a live release, as was recorded, and that nobody has stopped: their traffic never goes to
+    /// nobody.
     pub(crate) served: BTreeSet<ServiceName>,
     /// How often instances were started.
     pub(crate) starts: usize,
@@ -104,6 +107,8 @@ pub(crate) struct Router {
     former: BTreeMap<ServiceName, Table>,
     /// Per service the newest route that was ever in force.
     pub(crate) newest: BTreeMap<ServiceName, ServiceRoute>,
+    /// The epochs of services that it was told to forget: what is not newer is refused.
+    forgotten: BTreeMap<ServiceName, Epoch>,
     /// Messages that are still on their way.
     strays: Vec<(u64, ServiceRoute)>,
     /// Epochs that a person has made, past the controller.
@@ -126,6 +131,7 @@ impl World {
             processes: Vec::new(),
             router: Router::default(),
             releases: Vec::new(),
+            contents: BTreeMap::new(),
             deposed: false,
             starting: Vec::new(),
             late_starts: Vec::new(),
@@ -287,9 +293,15 @@ impl World {
             .collect()
     }
 
-    pub(crate) fn prepare(&mut self, service: &ServiceName, release: &ReleaseId, now: u64) {
-        self.releases.retain(|(_, of, id)| (of, id) != (service, release));
-        self.releases.push((now, service.clone(), release.clone()));
+    pub(crate) fn prepare(&mut self, service: &ServiceName, release: &Release, now: u64) {
+        self.releases.retain(|(_, of, id)| (of, id) != (service, &release.id));
+        self.releases.push((now, service.clone(), release.id.clone()));
+        self.contents.insert((service.clone(), release.id.clone()), release.clone());
+    }
+
+    pub(crate) fn find(&self, service: &ServiceName, release: &ReleaseId) -> Option<Release> {
+        let held = self.releases.iter().any(|(_, of, id)| (of, id) == (service, release));
+        self.contents.get(&(service.clone(), release.clone())).filter(|_| held).cloned()
     }
 
     /// Forgets releases by the same rule as the real store.
@@ -368,6 +380,10 @@ impl World {
                 return Err(RouterError::Refused("other content under the same epoch".to_owned()));
             }
         }
+        let forgotten = self.router.forgotten.get(name);
+        if !self.router.tables.contains_key(name) && forgotten.is_some_and(|forgotten| epoch <= *forgotten) {
+            return Err(RouterError::Refused(format!("epoch {epoch} is of before the service was removed")));
+        }
         self.watch_traffic(route);
         self.router.generation += 1;
         let receipt = Receipt {
@@ -391,11 +407,20 @@ impl World {
     }
 
     /// Routes a service no more; what is told late of it is still watched by its epoch.
-    pub(crate) fn forget(&mut self, name: &ServiceName) {
+    pub(crate) fn forget(&mut self, name: &ServiceName, now: u64) {
         if let Some(former) = self.router.tables.remove(name) {
+            let newest = self.router.newest.get(name).and_then(|newest| newest.epoch);
+            self.router.forgotten.extend(newest.map(|newest| (name.clone(), newest)));
+            if Environment::ALL.iter().any(|environment| !former.route.instances(*environment).is_empty()) {
+                // It may have come back with an older table, whose instances are gone; else somebody is cut off.
+                let routed = Environment::ALL.into_iter().flat_map(|e| former.route.instances(e).to_vec());
+                if routed.into_iter().any(|it| self.process(&it.id).is_some_and(Process::is_alive)) {
+                    self.breach(format!("{name} is forgotten while its instances run"));
+                }
+            }
             self.router.former.insert(name.clone(), former);
+            self.note(now, format!("{name}: routed no more"));
         }
-        self.served.remove(name);
     }
 
     /// The promises about traffic, as the outside sees them, at every change of it.

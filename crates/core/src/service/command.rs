@@ -104,7 +104,8 @@ mod tests {
         assert_eq!(run.words(), r"sh -c 'echo '\''a b'\''' ''");
         run.command = vec!["ä".repeat(1000)];
         assert_eq!(run.words().chars().count(), 201);
-        for long in [vec!["ä".repeat(100_000)], vec!["word".to_owned(); 10_000], vec![String::new(); 100_000]] {
+        for long in [vec!["ä".repeat(100_000)], vec!["word".to_owned(); 10_000], vec![String::new(); 100_000]]
+        {
             run.command = long;
             let short = run.in_short();
             assert_eq!(short.words(), run.words());
