@@ -162,6 +162,10 @@ impl Tunnel for Ssh {
         self.settings.told.clone()
     }
 
+    fn may_ask(&self) -> bool {
+        self.settings.can_ask
+    }
+
     async fn open(&self) -> Result<Box<dyn Duplex>, TunnelError> {
         let mut command = self.command("-T", &["ssh-entry".into()])?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);

@@ -42,6 +42,9 @@ pub trait Tunnel: fmt::Debug + Send + Sync {
     /// A header that tells who asks, with every request.
     fn told(&self) -> Option<(HeaderName, HeaderValue)>;
 
+    /// Whether opening a connection may ask a person something.
+    fn may_ask(&self) -> bool;
+
     /// A new connection to the socket at the far end. May take as long as a person needs to type a passphrase.
     ///
     /// # Errors

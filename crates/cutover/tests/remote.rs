@@ -114,6 +114,16 @@ fn a_limited_key_does_what_it_is_for_and_nothing_else() {
     assert!(String::from_utf8_lossy(&said.stderr).contains("`reboot` is no verb"), "{said:?}");
 }
 
+#[test]
+fn setup_over_there_is_told_where_the_state_is() {
+    let hosts = Hosts::start();
+    // Nothing is done: the directory is refused over there, by the copy.
+    for arguments in [["--host", "alpha", "--state-dir", "/x"], ["--host", "ssh://alpha/x", "--yes", "--dry-run"]] {
+        let said = hosts.run(&[&["setup"], arguments.as_slice()].concat()).exits(2);
+        assert!(said.err.contains("`/x`") && said.err.contains("it is too near to the root"), "{said:#?}");
+    }
+}
+
 fn two_hosts(more: &str) -> String {
     format!("{NO_BAKE}\n[deploy]\nhosts = [\"alpha\", \"beta\"]\nhold = \"1m\"\n{more}")
 }
@@ -320,6 +330,18 @@ fn what_needs_the_host_itself_runs_over_there() {
     let said =
         hosts.run(&["exec", "--host", "alpha", "--", "sh", "-c", "echo $CUTOVER_VERSION; exit 7"]).exits(7);
     assert_eq!(said.out.trim(), "v2", "{said:#?}");
+    // What ssh itself would end with is the command's own here.
+    let said = hosts.run(&["exec", "--host", "alpha", "--", "sh", "-c", "exit 255"]).exits(255);
+    assert_eq!(said.err, "");
+    // Whoever goes away hangs it up, although it neither reads nor writes.
+    let mut exec = hosts.command(&["exec", "--host", "alpha", "--", "sleep", "86399"]);
+    let mut exec = exec.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    support::wait_until("it sleeps", || !sleepers().is_empty());
+    // Between this process and the command line stands `setsid`.
+    let client = children_of(exec.id()).first().map_or(exec.id(), |(pid, _)| *pid);
+    support::signal(if children_of(client).is_empty() { exec.id() } else { client }, "KILL");
+    support::wait_until("it is hung up", || sleepers().is_empty());
+    exec.wait().unwrap();
     let said = hosts.run(&["rollback", "--break-glass", "--yes", "--host", "alpha"]).exits(4);
     assert!(said.err.contains("there is no need to break the glass"), "{said:#?}");
     hosts.run(&["rollback", "--break-glass", "--yes", "--force", "--host", "alpha"]).exits(0);
@@ -366,6 +388,16 @@ fn an_upload_that_is_cut_goes_on_where_it_was_cut() {
         .find(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
     let large = walk(&release.unwrap().path()).into_iter().find(|path| path.ends_with("large")).unwrap();
     assert!(std::fs::read(large).unwrap() == bytes, "what arrived is what was sent");
+}
+
+/// Who sleeps for a day less a second.
+fn sleepers() -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &u32| {
+        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words == b"sleep\x0086399\0")
+    })
+    .collect()
 }
 
 fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {

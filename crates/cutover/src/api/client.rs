@@ -73,6 +73,14 @@ impl Client {
         self.0.tunnel().is_some_and(|tunnel| tunnel.peer_version().is_some())
     }
 
+    /// Opens the way to another host where that may ask a person something: two hosts cannot ask at once on one
+    /// terminal. What does not open is told by the request that needs it.
+    pub(crate) async fn open_if_it_may_ask(&self) {
+        if self.0.tunnel().is_some_and(Tunnel::may_ask) {
+            let _ = self.0.warm_up().await;
+        }
+    }
+
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         match self.try_get(path).await {
             // A connection that was idle may have been lost long ago; to ask again changes nothing over there.

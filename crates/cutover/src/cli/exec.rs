@@ -12,7 +12,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::api::VERSION;
-use crate::api::environment::EnvironmentName;
 use crate::api::exec::frame::{self, Frame};
 use crate::api::exec::{CommandView, CommandsView, ExecRequest};
 use crate::cli::environment::Target;
@@ -57,16 +56,6 @@ impl Exec {
             return history(&self.place, &service, printer).await;
         }
         let has_terminal = !self.no_tty && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-        if let Some(remote) = self.place.elsewhere()? {
-            let mut words = vec!["exec".to_owned(), service.to_string()];
-            words.push(environment.unwrap_or(EnvironmentName::Live).to_string());
-            words.extend(self.no_tty.then(|| "--no-tty".to_owned()));
-            words.extend(["--".to_owned()].into_iter().chain(self.command));
-            let words = words.into_iter().map(Into::into).collect();
-            let status = remote.run(words, printer, has_terminal).await?;
-            let status = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX);
-            return Ok(Exit::OfCommand(status));
-        }
         let terminal = has_terminal.then(terminal::view);
         let request = ExecRequest { environment, command: self.command, terminal };
         let stream = self.place.client()?.exec(&format!("/v1/services/{service}/exec"), &request).await?;

@@ -35,12 +35,16 @@ pub(crate) async fn on_each(
     Ok(show(printer, &parts, json!({}), None))
 }
 
-/// Runs a verb on each host and keeps what each of them says.
+/// Runs a verb on each host and keeps what each of them says. Where ssh may ask for something it asks for one host
+/// after another.
 pub(crate) async fn all(
     controllers: &[Controller],
     printer: &Printer,
     verb: impl AsyncFn(&Controller, &Printer) -> Result<Exit, Failure>,
 ) -> Vec<OnHost> {
+    for controller in controllers {
+        controller.client.open_if_it_may_ask().await;
+    }
     let verb = &verb;
     join_all(controllers.iter().map(async |controller| {
         let host = controller.host.to_string();
@@ -100,5 +104,68 @@ impl OnHost {
             }
         }
         block
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use cutover_adapters::unix_http::{Duplex, Tunnel, TunnelError};
+    use hyper::header::{HeaderName, HeaderValue};
+
+    use super::*;
+    use crate::api::client::Client;
+    use crate::cli::place::Host;
+
+    /// A host that asks for a passphrase, and how many ask at this moment and asked at most at once.
+    #[derive(Debug)]
+    struct Asks {
+        now: Arc<AtomicUsize>,
+        most: Arc<AtomicUsize>,
+    }
+
+    #[async_trait]
+    impl Tunnel for Asks {
+        fn name(&self) -> String {
+            "ssh://box".to_owned()
+        }
+
+        fn peer_version(&self) -> Option<String> {
+            None
+        }
+
+        fn told(&self) -> Option<(HeaderName, HeaderValue)> {
+            None
+        }
+
+        fn may_ask(&self) -> bool {
+            true
+        }
+
+        async fn open(&self) -> Result<Box<dyn Duplex>, TunnelError> {
+            self.most.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            self.now.fetch_sub(1, Ordering::SeqCst);
+            Ok(Box::new(tokio::io::duplex(64).0))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_host_after_another_asks_for_a_passphrase() {
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let controllers = ["a", "b", "c"].map(|host| Controller {
+            host: Host::There(host.parse().unwrap()),
+            client: Client::through(Arc::new(Asks { now: Arc::clone(&now), most: Arc::clone(&most) })),
+        });
+        let asks = async |controller: &Controller, _: &Printer| {
+            controller.client.open_if_it_may_ask().await;
+            Ok(Exit::Done)
+        };
+        all(&controllers, &Printer::new(true), asks).await;
+        assert_eq!(most.load(Ordering::SeqCst), 1);
     }
 }

@@ -57,20 +57,25 @@ impl Remote {
 
     /// The way there.
     pub(crate) fn ssh(&self) -> Ssh {
-        self.way_to(words_of("CUTOVER_REMOTE", "cutover"))
+        self.way_to(words_of("CUTOVER_REMOTE", "cutover"), self.state_directory.clone())
     }
 
-    /// The way to a shell over there, where there is no cutover yet.
+    /// The way to a shell over there, where there is no cutover yet. Whoever runs one with it says where its state is.
     pub(crate) fn shell(&self) -> Ssh {
-        self.way_to(vec!["sh".to_owned()])
+        self.way_to(vec!["sh".to_owned()], None)
     }
 
-    fn way_to(&self, remote_program: Vec<String>) -> Ssh {
+    /// The state directory over there, if one was named.
+    pub(crate) fn state_directory(&self) -> Option<&Path> {
+        self.state_directory.as_deref()
+    }
+
+    fn way_to(&self, remote_program: Vec<String>, state_directory: Option<PathBuf>) -> Ssh {
         Ssh::new(SshSettings {
             program: words_of("CUTOVER_SSH", "ssh"),
             destination: self.destination.clone(),
             remote_program,
-            state_directory: self.state_directory.clone(),
+            state_directory,
             can_ask: somebody_can_be_asked(),
             told: peer::header(&who()).map(|who| (HeaderName::from_static(TOLD), who)),
         })

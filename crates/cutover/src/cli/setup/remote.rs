@@ -20,9 +20,10 @@ fi
 umask 077 && mkdir "$2" && cat > "$2/cutover" && chmod 700 "$2/cutover"
 "#;
 
-/// Runs it and leaves nothing of it, however it ends.
-const RUN: &str =
-    r#"directory="$1"; shift; "$directory/cutover" "$@"; code=$?; rm -rf "$directory"; exit $code"#;
+/// Runs it and leaves nothing of it. The shell outlives what a terminal or a line that breaks sends to both. Only where
+/// the line breaks between the copy and this does the copy stay, in `/tmp`.
+const RUN: &str = r#"directory="$1"; shift; trap : HUP INT TERM
+"$directory/cutover" "$@"; code=$?; rm -rf "$directory"; exit $code"#;
 
 impl Setup {
     pub(super) async fn run_there(&self, remote: &Remote, printer: &Printer) -> Result<Exit, Failure> {
@@ -44,6 +45,9 @@ impl Setup {
             words.push("--json".into());
         }
         words.push("setup".into());
+        if let Some(state) = remote.state_directory() {
+            words.extend(["--state-dir".into(), state.into()]);
+        }
         for address in &self.http {
             words.extend(["--http".into(), address.to_string().into()]);
         }

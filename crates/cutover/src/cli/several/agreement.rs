@@ -9,7 +9,7 @@ use super::OnHost;
 /// One sentence if the hosts that answered do not have the same release live, by the statuses that they gave. The
 /// environment alone may differ: it means nothing across hosts.
 pub(crate) fn disagreement(parts: &[OnHost]) -> Option<String> {
-    let mut live: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut live: BTreeMap<Live, Vec<String>> = BTreeMap::new();
     for part in parts {
         let Some(told) = &part.told else { continue };
         let (what, environment) = live_in(&told.object);
@@ -22,24 +22,40 @@ pub(crate) fn disagreement(parts: &[OnHost]) -> Option<String> {
     if live.len() < 2 {
         return None;
     }
-    let each: Vec<_> = live.iter().map(|(what, hosts)| format!("{what} on {}", hosts.join(", "))).collect();
-    Some(format!("the hosts disagree about what is live: {}", each.join("; ")))
+    let each = live.iter().map(|(what, hosts)| {
+        // Releases of one name are told apart by what they are.
+        let is_shared = live.keys().filter(|other| other.name == what.name).count() > 1;
+        let release = if is_shared { format!(" (release {})", what.release) } else { String::new() };
+        format!("{}{release} on {}", what.name, hosts.join(", "))
+    });
+    Some(format!("the hosts disagree about what is live: {}", each.collect::<Vec<_>>().join("; ")))
+}
+
+/// What is live: the version that it is known by, and what it is.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Live {
+    name: String,
+    release: String,
 }
 
 /// What a status says is live, and where. The list of all services is compared as a whole.
-fn live_in(status: &Value) -> (String, Option<String>) {
+fn live_in(status: &Value) -> (Live, Option<String>) {
     if let Some(services) = status["services"].as_array() {
         let each = services.iter().map(|service| {
             let name = service["service"].as_str().unwrap_or_default();
-            format!("{name} {}", live_in(service).0)
+            let Live { name: version, release } = live_in(service).0;
+            (format!("{name} {version}"), release)
         });
-        return (each.collect::<Vec<_>>().join(" and "), None);
+        let (names, releases): (Vec<_>, Vec<_>) = each.unzip();
+        return (Live { name: names.join(" and "), release: releases.join(" and ") }, None);
     }
     let environment = status["live"].as_str();
-    let version = environment.and_then(|live| status["environments"][live]["version"].as_str());
-    match (version, environment) {
-        (Some(version), Some(environment)) => (version.to_owned(), Some(environment.to_owned())),
-        _ => ("nothing".to_owned(), None),
+    let of = |what: &str| Some(status["environments"][environment?][what].as_str()?.to_owned());
+    match (of("version"), environment) {
+        (Some(name), Some(environment)) => {
+            (Live { name, release: of("release").unwrap_or_default() }, Some(environment.to_owned()))
+        }
+        _ => (Live { name: "nothing".to_owned(), release: String::new() }, None),
     }
 }
 
@@ -52,7 +68,12 @@ mod tests {
     use crate::cli::printer::Told;
 
     fn on(host: &str, live: &str, version: Option<&str>) -> OnHost {
-        let object = json!({ "live": live, "environments": { live: { "version": version } } });
+        on_with(host, live, version, version)
+    }
+
+    fn on_with(host: &str, live: &str, version: Option<&str>, release: Option<&str>) -> OnHost {
+        let slot = json!({ "version": version, "release": release });
+        let object = json!({ "live": live, "environments": { live: slot } });
         OnHost {
             host: host.to_owned(),
             result: Ok(Exit::Done),
@@ -67,6 +88,11 @@ mod tests {
             disagreement(&[on("a", "blue", Some("v1")), on("b", "green", Some("v2")), on("c", "blue", None)])
                 .unwrap(),
             "the hosts disagree about what is live: nothing on c; v1 on a (blue); v2 on b (green)"
+        );
+        let other = on_with("b", "blue", Some("v1"), Some("0123"));
+        assert_eq!(
+            disagreement(&[on_with("a", "blue", Some("v1"), Some("4567")), other]).unwrap(),
+            "the hosts disagree about what is live: v1 (release 0123) on b (blue); v1 (release 4567) on a (blue)"
         );
         let silent = OnHost { host: "d".to_owned(), result: Err(Failure::usage("x")), told: None };
         assert_eq!(disagreement(&[on("a", "blue", Some("v1")), silent]), None);
