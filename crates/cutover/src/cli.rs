@@ -29,6 +29,7 @@ mod printer;
 mod progress;
 mod promote;
 mod proxy;
+mod reconnect;
 mod remove;
 mod resolve;
 mod restart;

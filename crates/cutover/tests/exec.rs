@@ -66,6 +66,10 @@ fn a_command_gets_what_the_release_is_run_with_and_its_streams_and_status_are_pa
         ("hello from the release\nwhat it reads\n", "aside\n")
     );
 
+    // The kernel ends it before what it protects.
+    let said = shell(&host, &[], "cat /proc/self/oom_score_adj", "").exits(0);
+    assert_eq!(said.out, "600\n");
+
     let said = shell(&host, &["shop", "live"], "env | sort; pwd", "").exits(0);
     for line in [
         "CUTOVER_ENVIRONMENT=blue",

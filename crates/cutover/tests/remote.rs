@@ -118,7 +118,9 @@ fn a_limited_key_does_what_it_is_for_and_nothing_else() {
 fn setup_over_there_is_told_where_the_state_is() {
     let hosts = Hosts::start();
     // Nothing is done: the directory is refused over there, by the copy.
-    for arguments in [["--host", "alpha", "--state-dir", "/x"], ["--host", "ssh://alpha/x", "--yes", "--dry-run"]] {
+    for arguments in
+        [["--host", "alpha", "--state-dir", "/x"], ["--host", "ssh://alpha/x", "--yes", "--dry-run"]]
+    {
         let said = hosts.run(&[&["setup"], arguments.as_slice()].concat()).exits(2);
         assert!(said.err.contains("`/x`") && said.err.contains("it is too near to the root"), "{said:#?}");
     }

@@ -105,6 +105,10 @@ fn a_host_is_made_ready_and_restarts_of_units_and_of_the_host_lose_nothing() {
     assert!(said.out.contains("v2"), "{said:?}");
     machine.eventually("cutover status", |said| said.exit == 0 && said.out.contains("v2 live"));
 
+    let plan = machine.run("cutover setup --remove --dry-run").exits(0);
+    assert!(plan.out.contains("cutover shutdown --state-dir /var/lib/cutover"), "{plan:?}");
+    // With a dead controller what it has started is ended all the same.
+    machine.run("systemctl stop cutover.service").exits(0);
     machine.run("cutover setup --remove --yes").exits(0);
     machine.run("systemctl list-units --plain --no-legend 'cutover*.service' | grep -q .").exits(1);
     machine.run("test -e /usr/local/bin/cutover").exits(1);

@@ -1,5 +1,5 @@
-//! Between a key that is limited and the API: each request is read whole, judged, and only then passed on, made anew.
-//! Nothing that was not understood reaches the controller.
+//! Between a key that is limited and the API: the head of each request is read, judged, and only then passed on, made
+//! anew, with the body as it comes. Nothing of a head that was not understood reaches the controller.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};

@@ -11,13 +11,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::printer::Printer;
 use crate::cli::progress::Progress;
 use crate::cli::proxy::ended_by_signal;
-
-/// A controller that restarts is waited for this long before the user is told that it is gone.
-const RECONNECT: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(100);
-/// The same for another host, which may have to be reached anew.
-const RECONNECT_FROM_AFAR: Duration = Duration::from_secs(60);
-const POLL_FROM_AFAR: Duration = Duration::from_secs(1);
+use crate::cli::reconnect::{limits, reconnect};
 
 /// Where following ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,24 +167,11 @@ impl Following<'_> {
     }
 
     async fn reconnect(&self, deployment: &str) -> Result<crate::api::client::Follow, ClientError> {
-        let (patience, poll) = match self.client.is_elsewhere() {
-            true => (RECONNECT_FROM_AFAR, POLL_FROM_AFAR),
-            false => (RECONNECT, POLL),
-        };
         if self.client.is_elsewhere() {
-            let patience = patience.as_secs();
+            let patience = limits(self.client).patience.as_secs();
             self.printer.talk(&format!("the connection was lost: trying to follow again for {patience} s"));
         }
-        let deadline = tokio::time::Instant::now() + patience;
-        loop {
-            tokio::time::sleep(poll).await;
-            match self.client.follow(self.service.as_str(), deployment).await {
-                Err(error)
-                    if !matches!(error, ClientError::Refused(_))
-                        && tokio::time::Instant::now() < deadline => {}
-                result => return result,
-            }
-        }
+        reconnect(self.client, async || self.client.follow(self.service.as_str(), deployment).await).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! `cutover logs`: what the instances of a service have written, merged by time.
 
 use std::io::IsTerminal;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use clap::Args;
 use cutover_core::{InstanceId, ServiceName, Version};
@@ -13,13 +13,10 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::Place;
 use crate::cli::printer::Printer;
 use crate::cli::proxy::ended_by_signal;
+use crate::cli::reconnect::reconnect;
 
 /// Lines without `-n` and `--since`.
 const LINES: usize = 100;
-/// A controller that restarts is waited for this long.
-const RECONNECT: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(100);
-
 /// What the instances have written, merged by time
 #[derive(Args)]
 #[command(after_help = "Example: cutover logs idle -f    what the release that is being tried writes")]
@@ -74,16 +71,8 @@ impl Logs {
                         // What was told already is told from there on.
                         request.lines = None;
                         request.since = Some(screen.resume());
-                        let deadline = tokio::time::Instant::now() + RECONNECT;
-                        lines = loop {
-                            tokio::time::sleep(POLL).await;
-                            match client.lines(&path(&service, &request)?).await {
-                                Err(error)
-                                    if !matches!(error, ClientError::Refused(_))
-                                        && tokio::time::Instant::now() < deadline => {}
-                                result => break result?,
-                            }
-                        };
+                        let path = path(&service, &request)?;
+                        lines = reconnect(&client, async || client.lines(&path).await).await?;
                     }
                 }
             }
@@ -191,6 +180,8 @@ impl<'a> Screen<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -109,13 +109,13 @@ impl OnHost {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
+    use std::sync::{Arc, Mutex};
 
     use async_trait::async_trait;
     use cutover_adapters::unix_http::{Duplex, Tunnel, TunnelError};
     use hyper::header::{HeaderName, HeaderValue};
+    use tokio::io::DuplexStream;
 
     use super::*;
     use crate::api::client::Client;
@@ -126,6 +126,8 @@ mod tests {
     struct Asks {
         now: Arc<AtomicUsize>,
         most: Arc<AtomicUsize>,
+        /// What would be ssh at the other end of what was opened.
+        ends: Mutex<Vec<DuplexStream>>,
     }
 
     #[async_trait]
@@ -148,18 +150,27 @@ mod tests {
 
         async fn open(&self) -> Result<Box<dyn Duplex>, TunnelError> {
             self.most.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            tokio::time::sleep(Duration::from_secs(5)).await;
+            // Whoever else would ask gets their turn.
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
             self.now.fetch_sub(1, Ordering::SeqCst);
-            Ok(Box::new(tokio::io::duplex(64).0))
+            let (near, far) = tokio::io::duplex(64);
+            self.ends.lock().unwrap().push(far);
+            Ok(Box::new(near))
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn one_host_after_another_asks_for_a_passphrase() {
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let controllers = ["a", "b", "c"].map(|host| Controller {
             host: Host::There(host.parse().unwrap()),
-            client: Client::through(Arc::new(Asks { now: Arc::clone(&now), most: Arc::clone(&most) })),
+            client: Client::through(Arc::new(Asks {
+                now: Arc::clone(&now),
+                most: Arc::clone(&most),
+                ends: Mutex::default(),
+            })),
         });
         let asks = async |controller: &Controller, _: &Printer| {
             controller.client.open_if_it_may_ask().await;

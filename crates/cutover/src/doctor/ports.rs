@@ -88,7 +88,7 @@ fn ephemeral(range: &str, instances: &RangeInclusive<u16>) -> Finding {
         return Finding::warn(WHAT, "the kernel does not tell its range", "see whether /proc is mounted");
     };
     let (first, last) = (*instances.start(), *instances.end());
-    let seen = format!("the kernel gives out {from} to {to}, instances have {first} to {last}");
+    let seen = format!("the kernel gives out {from} to {to}, instances have {first} to {last} by default");
     if from <= last && first <= to {
         let advice = "`sysctl -w net.ipv4.ip_local_port_range='32768 60999'`, and the same in /etc/sysctl.d; or give \
                       `cutover serve` others with `--instance-ports`";

@@ -7,6 +7,9 @@ use crate::setup::host;
 use crate::setup::layout::{CONTROLLER_UNIT, Layout, PROXY_UNIT, SetupError};
 use crate::setup::plan::{Deed, Need, Plan, Step, below, may_be_changed};
 
+/// The units of instances, as a pattern for systemd.
+const INSTANCES: &str = "cutover-instance-*.service";
+
 impl Plan {
     /// What there is to remove. Services are brought to their end first, as `cutover shutdown` does it.
     ///
@@ -21,6 +24,11 @@ impl Plan {
             let state = layout.state.display().to_string();
             if host::systemctl(&["is-active", CONTROLLER_UNIT]) {
                 steps.push(run(&[&program, "shutdown", "--state-dir", &state]));
+            }
+            // A controller that is dead cannot stop what it has started.
+            if !host::systemctl(&["is-active", CONTROLLER_UNIT]) && host::systemctl(&["is-active", INSTANCES])
+            {
+                steps.push(run(&["systemctl", "stop", INSTANCES]));
             }
             if layout.unit(CONTROLLER_UNIT).exists() {
                 steps.push(run(&["systemctl", "disable", "--now", CONTROLLER_UNIT]));

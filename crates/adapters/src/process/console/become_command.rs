@@ -10,7 +10,7 @@ use std::process::Command;
 use rustix::process::ioctl_tiocsctty;
 
 use super::super::command::{self, StartError};
-use super::super::{process_table, state_id};
+use super::super::{priority, process_table, state_id};
 use super::Plan;
 
 /// Why a process did not become the command.
@@ -43,6 +43,8 @@ pub fn become_command(plan: &Path) -> Result<Infallible, BecomeError> {
     let Plan { record, terminal, has_terminal } =
         serde_json::from_slice(&text).map_err(|error| BecomeError::NoPlan(error.into()))?;
     lead_session().map_err(BecomeError::Terminal)?;
+    // What a person tries out is not protected as the controller is.
+    let _ = priority::set(i32::try_from(std::process::id()).unwrap_or_default(), priority::IDLE);
     let identity = command::identity(record.user.as_deref())?;
     if has_terminal {
         let stdin = io::stdin();
