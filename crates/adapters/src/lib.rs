@@ -13,4 +13,5 @@ pub mod unix_http;
 
 mod durable_file;
 mod http_client;
+mod release_place;
 mod secret_source;

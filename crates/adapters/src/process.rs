@@ -16,6 +16,7 @@ mod log_file;
 mod log_line;
 mod logs;
 mod output;
+mod place;
 mod port_choice;
 mod preflight;
 mod priority;
@@ -141,6 +142,11 @@ impl ProcessExecutor {
         Ok(Self { instances: Arc::new(instances) })
     }
 
+    async fn made_ready(&self, service: &ServiceName, release: &Release) -> Result<Arc<Release>, PortError> {
+        let (service, release) = (service.clone(), release.clone());
+        self.blocking(move |instances| instances.made_ready(&service, &release)).await.map(Arc::new)
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         deed: impl FnOnce(&Instances) -> Result<T, PortError> + Send + 'static,
@@ -173,8 +179,11 @@ impl ProcessExecutor {
 #[async_trait]
 impl DeploymentExecutor for ProcessExecutor {
     async fn preflight(&self, service: &ServiceName, release: &Release) -> Result<(), PortError> {
-        let (service, release) = (service.clone(), self.instances.located(release));
-        self.blocking(move |instances| instances.preflight(&service, &release)).await
+        let (service, release) = (service.clone(), release.clone());
+        self.blocking(move |instances| {
+            instances.preflight(&service, &instances.open_place(&service, &release)?)
+        })
+        .await
     }
 
     async fn shortage(
@@ -187,7 +196,7 @@ impl DeploymentExecutor for ProcessExecutor {
     }
 
     async fn provision(&self, _: &EffectId, wanted: Provision<'_>) -> Result<Vec<Instance>, PortError> {
-        let release = Arc::new(self.instances.located(wanted.release));
+        let release = self.made_ready(wanted.service, wanted.release).await?;
         let each = wanted.instances.iter().map(|id| Wanted {
             id: id.clone(),
             service: wanted.service.clone(),
@@ -199,7 +208,7 @@ impl DeploymentExecutor for ProcessExecutor {
     }
 
     async fn start_workers(&self, _: &EffectId, wanted: StartWorkers<'_>) -> Result<(), PortError> {
-        let release = Arc::new(self.instances.located(wanted.release));
+        let release = self.made_ready(wanted.service, wanted.release).await?;
         let each = wanted.workers.iter().map(|worker| Wanted {
             id: worker.id.clone(),
             service: wanted.service.clone(),
@@ -280,19 +289,6 @@ impl DeploymentExecutor for ProcessExecutor {
 impl Instances {
     fn root(&self) -> PathBuf {
         self.settings.state_directory.join("instances")
-    }
-
-    /// A release as it lies here: a state directory that was restored from a backup, or moved, has it at the same place
-    /// within itself, whatever the record names.
-    fn located(&self, release: &Release) -> Release {
-        let parts: Vec<_> = release.directory.iter().collect();
-        let within = parts
-            .iter()
-            .rposition(|part| *part == "releases")
-            .map(|at| parts[at..].iter().collect::<PathBuf>());
-        let own = within.map(|within| self.settings.state_directory.join(within)).filter(|own| own.is_dir());
-        let directory = own.unwrap_or_else(|| release.directory.clone());
-        Release { directory, ..release.clone() }
     }
 
     /// What the plan of an instance says of its state directory.

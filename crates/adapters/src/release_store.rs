@@ -28,7 +28,6 @@ pub use tree::hash;
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,6 +46,7 @@ use self::retention::Reserved;
 use self::secrets::ResolvedSecret;
 use self::uploads::{Offer, UploadError, Uploads};
 use crate::durable_file;
+use crate::release_place::{self, PASSABLE};
 
 /// What a release consists of, in its directory.
 const FILES: &str = "files";
@@ -54,10 +54,6 @@ const SECRETS: &str = "secrets";
 const RECORD: &str = "release.json";
 /// Copies that are not whole yet; in `releases/`, so that the last step is a rename within one file system.
 const UNFINISHED: &str = ".unfinished-";
-/// Mode of the directories above a release's files: a program of another user has to pass through to them, and
-/// needs no list of what else is there. What must stay secret has 0600 itself.
-const PASSABLE: u32 = 0o711;
-
 /// Keeps releases in the state directory.
 #[derive(Debug, Clone)]
 pub struct DirectoryStore {
@@ -251,15 +247,7 @@ impl DirectoryStore {
     /// Lets another user pass through the state directory, which stays unlistable.
     fn open_for(&self, user: Option<&str>) -> Result<(), PrepareError> {
         let found = user.and_then(|name| nix::unistd::User::from_name(name).ok().flatten());
-        if found.is_none_or(|user| user.uid == nix::unistd::geteuid()) {
-            return Ok(());
-        }
-        let path = &self.state_directory;
-        let mode = fs::metadata(path).map_err(host(path))?.mode() & 0o7777;
-        if mode & 0o001 == 0 {
-            fs::set_permissions(path, PermissionsExt::from_mode(mode | 0o011)).map_err(host(path))?;
-        }
-        Ok(())
+        release_place::open_for(&self.state_directory, found.as_ref()).map_err(host(&self.state_directory))
     }
 }
 
@@ -273,7 +261,8 @@ impl Rehearsal for DirectoryStore {
         let secrets = secrets::resolve(&spec.secrets).await?;
         let (store, spec) = (self.clone(), spec.clone());
         let path = PathBuf::from(spec.artifact.to_string());
-        let before = before.map(|release| release.directory.clone());
+        let before =
+            before.map(|release| release_place::files(&self.state_directory, &spec.service, &release.id));
         let made = spawn_blocking(move || store.rehearse_release(&spec, &secrets, before.as_deref())).await;
         made.unwrap_or_else(|error| Err(host(&path)(io::Error::other(error))))
     }

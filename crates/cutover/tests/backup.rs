@@ -192,6 +192,42 @@ fn what_is_cut_changed_or_foreign_is_refused_before_anything_is_written() {
 }
 
 #[test]
+fn a_restored_service_never_runs_from_the_former_state_directory() {
+    let host = host();
+    let file = host.path("backup.tar");
+    host.run(&["backup", &text(&file)]).exits(0);
+    let said = host.run(&["backup", &text(&file)]).exits(4);
+    assert!(said.err.contains("--overwrite"), "{said:?}");
+    host.run(&["backup", &text(&file), "--overwrite"]).exits(0);
+    let state = host.path("restored");
+    restore(&host, &state, &file, &[]).exits(0);
+    // All that it was is still there, beside it.
+    host.run(&["shutdown"]).exits(0);
+    let mut other = elsewhere(&state);
+    other.run(&["restore", "--begin"]).exits(0);
+    other.serve();
+    other.eventually("it says what is missing", |status| status.to_string().contains("deploy again"));
+    assert!(!other.get("/").contains("v2"));
+    copy_application(&host, &other);
+    other.run(&["deploy", "v3", "--wait", "live"]).exits(0);
+    assert!(other.get("/").contains("v3"));
+}
+
+#[test]
+fn a_verb_about_the_files_of_this_host_refuses_a_variable_that_names_another() {
+    let host = Host::without_controller();
+    let file = host.path("backup.tar");
+    for verb in
+        [&["backup", &*text(&file)][..], &["journal", "verify"], &["restore", &text(&file)], &["serve"]]
+    {
+        let said: Said = host.command(verb).env("CUTOVER_HOST", "deploy@box").output().unwrap().into();
+        let said = said.exits(2);
+        assert!(said.err.contains("env -u CUTOVER_HOST"), "{said:?}");
+    }
+    assert!(!file.exists() && !host.state().exists());
+}
+
+#[test]
 fn nothing_is_restored_over_a_controller_that_runs_or_a_directory_that_is_in_use() {
     let host = host();
     let file = host.path("backup.tar");

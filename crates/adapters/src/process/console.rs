@@ -102,12 +102,12 @@ impl Instances {
             id: wanted.id.as_str().parse().map_err(refused)?,
             service: wanted.service.clone(),
             environment: wanted.environment,
-            release: Arc::new(wanted.release.clone()),
+            release: Arc::new(self.open_place(&wanted.service, &wanted.release)?),
             worker: None,
         };
         // No instance's port: whoever listens on port 0 gets a free one from the kernel.
         let record = self.plan(&instance, 0);
-        Ok(InstanceRecord { command: wanted.command.clone(), workdir: workdir(&wanted.release), ..record })
+        Ok(InstanceRecord { command: wanted.command.clone(), workdir: workdir(&instance.release), ..record })
     }
 
     fn write_command(&self, wanted: &Invocation) -> Result<PathBuf, PortError> {

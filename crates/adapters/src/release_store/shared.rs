@@ -5,20 +5,17 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use cutover_controller::ports::PrepareError;
 use cutover_core::artifact::manifest::{member_path, shown};
 use cutover_core::artifact::{Entry, EntryKind, Manifest};
 use cutover_core::release::DeploymentSpec;
-use nix::unistd::{Uid, User, chown};
+use nix::unistd::{Uid, User};
 
-use super::{PASSABLE, host, wrong};
-use crate::durable_file;
-
-/// Of a shared directory: for the service alone, and for whoever is in its user's group.
-const MODE: u32 = 0o750;
+use super::{host, wrong};
+use crate::{durable_file, release_place};
 
 /// Refuses what could not be shared with a release of these files, and does nothing.
 pub(super) fn check(
@@ -43,7 +40,8 @@ pub(super) fn link(
     each(spec, state_directory, |path, directory, user| {
         make_way(path, files)?;
         if !is_there(directory, user)? {
-            make(directory, state_directory, user)?;
+            let of_service = release_place::shared(state_directory, &spec.service);
+            release_place::make_shared(&of_service, path, user).map_err(host(directory))?;
         }
         let link = files.join(path);
         std::os::unix::fs::symlink(way(path, &spec.service), &link).map_err(host(&link))
@@ -56,7 +54,7 @@ fn each(
     state_directory: &Path,
     mut deed: impl FnMut(&Path, &Path, Option<&User>) -> Result<(), PrepareError>,
 ) -> Result<(), PrepareError> {
-    let of_service = state_directory.join("shared").join(spec.service.as_str());
+    let of_service = release_place::shared(state_directory, &spec.service);
     let run = &spec.configuration.run;
     // Whether there is such a user is said when the host is looked at, before anything is started.
     let user = run.user.as_deref().and_then(|name| User::from_name(name).ok().flatten());
@@ -136,19 +134,4 @@ fn is_there(directory: &Path, user: Option<&User>) -> Result<bool, PrepareError>
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(host(directory)(error)),
     }
-}
-
-/// Makes the directory for the user that the service runs as, and those above it for whoever passes.
-fn make(directory: &Path, state_directory: &Path, user: Option<&User>) -> Result<(), PrepareError> {
-    let parents = directory.ancestors().skip(1).take_while(|above| *above != state_directory);
-    for above in parents.collect::<Vec<_>>().into_iter().rev() {
-        if !above.exists() {
-            durable_file::create_directory_with_mode(above, PASSABLE).map_err(host(above))?;
-        }
-    }
-    fs::DirBuilder::new().mode(0o700).create(directory).map_err(host(directory))?;
-    if let Some(user) = user.filter(|user| user.uid != nix::unistd::geteuid()) {
-        chown(directory, Some(user.uid), Some(user.gid)).map_err(|error| host(directory)(error.into()))?;
-    }
-    fs::set_permissions(directory, PermissionsExt::from_mode(MODE)).map_err(host(directory))
 }

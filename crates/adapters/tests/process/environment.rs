@@ -14,7 +14,7 @@ const SHOW: &str =
 #[tokio::test]
 async fn the_environment_is_clean_and_a_secret_is_nowhere_else() {
     let mut host = Host::with_script(SHOW);
-    let release = host.directory.path().join("release");
+    let release = host.directory.path().join("state/releases/shop/0123456789abcdef");
     fs::write(release.join("secrets/TOKEN"), "hunter2").unwrap();
     fs::create_dir(release.join("files/work")).unwrap();
     host.release.secrets = vec![SecretReference { name: "TOKEN".to_owned(), fingerprint: "f".to_owned() }];

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +33,7 @@ impl Host {
         let directory = tempfile::tempdir().unwrap();
         // Programs of other users have to get to their files.
         fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o711)).unwrap();
-        let release = directory.path().join("release");
+        let release = directory.path().join("state/releases/shop/0123456789abcdef");
         fs::create_dir_all(release.join("files")).unwrap();
         fs::create_dir_all(release.join("secrets")).unwrap();
         let app = release.join("files/app");
@@ -79,6 +79,12 @@ impl Host {
 
     /// An executor for another state directory, beside that of this host.
     pub(crate) fn executor_at(&self, state: &str) -> ProcessExecutor {
+        // With the same releases, as a copy has them.
+        let (own, other) = (self.directory.path().join("state"), self.directory.path().join(state));
+        fs::create_dir_all(&other).unwrap();
+        if !other.join("releases").exists() {
+            symlink(own.join("releases"), other.join("releases")).unwrap();
+        }
         ProcessExecutor::new(settings(&self.directory, state), Arc::new(Switch::default())).unwrap()
     }
 

@@ -25,14 +25,14 @@ async fn check(host: &Host, expected: &str) {
 async fn a_missing_command_is_told_with_its_path() {
     let mut host = Host::with_script(STAY);
     host.release.configuration.command = vec!["./shop".to_owned()];
-    let path = host.directory.path().join("release/files/shop");
+    let path = host.release.directory.join("shop");
     check(&host, &format!("the command `{}` does not exist", path.display())).await;
 }
 
 #[tokio::test]
 async fn a_command_that_is_not_executable_is_told_with_its_path() {
     let host = Host::with_script(STAY);
-    let path = host.directory.path().join("release/files/app");
+    let path = host.release.directory.join("app");
     fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
     let path = path.display();
     let hint = "`chmod +x` it before it is deployed";
@@ -49,7 +49,7 @@ async fn an_unknown_user_is_named() {
 #[tokio::test]
 async fn a_script_with_a_missing_interpreter_is_explained() {
     let host = Host::with_script(STAY);
-    let path = host.directory.path().join("release/files/app");
+    let path = host.release.directory.join("app");
     fs::write(&path, "#!/no/such/interpreter\n").unwrap();
     let reason = host.provision(&["a"]).await.unwrap_err().reason;
     assert!(reason.contains(&format!("cannot run `{}`: its interpreter", path.display())), "{reason}");
@@ -91,4 +91,33 @@ async fn instances_that_run_already_are_not_needed_again_and_those_that_do_not_a
     host.release.configuration.run.instances = 2;
     host.executor.preflight(&service, &host.release).await.unwrap();
     host.stop(&["a", "b"]).await;
+}
+
+#[tokio::test]
+async fn files_of_another_state_directory_are_never_used() {
+    let host = Host::with_script(STAY);
+    let restored = host.directory.path().join("restored");
+    fs::create_dir_all(restored.join("releases")).unwrap();
+    let executor = host.executor_at("restored");
+    let preflight = executor.preflight(&"shop".parse().unwrap(), &host.release).await.unwrap_err();
+    let provision = host.provision_by(&executor, &["a"]).await.unwrap_err();
+    for refusal in [preflight, provision] {
+        assert!(
+            refusal.reason.contains("are missing") && refusal.reason.contains("deploy again"),
+            "{refusal}"
+        );
+    }
+    assert!(executor.observe().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_shared_directory_that_no_backup_brought_is_made_before_a_start() {
+    let mut host = Host::with_script(STAY);
+    host.release.configuration.run.shared = vec!["uploads".into(), "var/db".into()];
+    host.provision(&["a"]).await.unwrap();
+    for path in ["uploads", "var/db"] {
+        let made = fs::metadata(host.directory.path().join("state/shared/shop").join(path)).unwrap();
+        assert_eq!(made.permissions().mode() & 0o777, 0o750);
+    }
+    host.stop(&["a"]).await;
 }

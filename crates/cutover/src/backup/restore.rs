@@ -85,7 +85,10 @@ impl Checked {
         for entry in entries {
             let mut entry = match entry {
                 Ok(entry) => entry,
-                Err(error) if header.is_none() => return Err(BackupError::Foreign(error.to_string())),
+                // What a reader of archives says of something else altogether helps nobody.
+                Err(_) if header.is_none() => {
+                    return Err(BackupError::Foreign("it is not a tar archive".to_owned()));
+                }
                 Err(error) => return Err(damaged(error)),
             };
             let path = plain_path(&entry.path().map_err(damaged)?)?.to_string_lossy().into_owned();

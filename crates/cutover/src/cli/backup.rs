@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use cutover_controller::journal;
 use serde_json::json;
 
 use crate::api::VERSION;
@@ -28,6 +29,9 @@ pub(crate) struct Backup {
     place: Place,
     /// Where to, readable for its owner alone; `-` for standard output
     file: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long)]
+    overwrite: bool,
     /// With the files of all kept releases
     #[arg(long)]
     with_artifacts: bool,
@@ -52,6 +56,17 @@ impl Backup {
         if !state.journal().exists() {
             let message = format!("there is no journal in `{}`", state.path().display());
             return Err(Failure::usage(message).hint("name its state directory with `--state-dir`"));
+        }
+        if journal::services(&state.journal()).is_ok_and(|services| services.is_empty()) {
+            let message =
+                format!("nothing is recorded in `{}`, so a backup would be empty", state.path().display());
+            return Err(
+                Failure::new(Exit::Refused, message).hint("name its state directory with `--state-dir`")
+            );
+        }
+        if !self.overwrite && self.file.as_os_str() != "-" && self.file.symlink_metadata().is_ok() {
+            return Err(Failure::new(Exit::Refused, format!("`{}` exists already", self.file.display()))
+                .hint("name another file, or replace it with `--overwrite`"));
         }
         let at_ms = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
         let wanted = Wanted {

@@ -131,6 +131,19 @@ impl Place {
 
     /// The state directory of this host, for a verb that needs its files and processes.
     pub(crate) fn here(&self, verb: &str) -> Result<StateDirectory, Failure> {
+        let named = variable("CUTOVER_HOST").filter(|named| !named.is_empty() && self.state_dir.is_none());
+        if let Some(named) = named.filter(|_| self.host.is_empty()) {
+            let message =
+                format!("`CUTOVER_HOST` names `{named}`, and `{verb}` works on the files of its own host");
+            return Err(Failure::usage(message).hint(format!(
+                "`env -u CUTOVER_HOST {verb}` is about this host; about another, run it over there by ssh"
+            )));
+        }
+        self.over_here(verb)
+    }
+
+    /// The same where the variable has no say, because somebody from elsewhere has come here on purpose.
+    pub(crate) fn over_here(&self, verb: &str) -> Result<StateDirectory, Failure> {
         if let Some(remote) = self.host.first() {
             return Err(Failure::usage(format!("`{verb}` works on the files of its own host, not over ssh"))
                 .hint(format!("run it there: `ssh {} {verb}`", remote.by_hand())));

@@ -43,7 +43,7 @@ impl SshEntry {
     }
 
     async fn serve(self) -> Result<Exit, Failure> {
-        let path = self.place.here("cutover ssh-entry")?.api_socket();
+        let path = self.place.over_here("cutover ssh-entry")?.api_socket();
         let socket = UnixStream::connect(&path).await.map_err(|error| no_controller(&path, &error))?;
         let permission = (!self.allow.is_empty()).then(|| Permission::new(self.service, self.allow));
         if let Some(permission) = &permission {
