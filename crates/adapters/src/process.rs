@@ -57,6 +57,8 @@ pub use self::directory::RecordError;
 
 /// Lines of output that an exit is told with.
 const EXIT_LINES: usize = 20;
+/// No program is given longer to stop, whatever a release says: a clock has no moment that is much later.
+const LONGEST_STOP: std::time::Duration = std::time::Duration::from_secs(366 * 24 * 60 * 60);
 
 /// What the process executor needs to know about its host.
 #[derive(Debug, Clone)]

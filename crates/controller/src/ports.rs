@@ -6,7 +6,7 @@ mod console;
 mod logs;
 mod rehearsal;
 
-pub use console::{Console, Control, Ending, Invocation, Session, Terminal, WindowSize, Written};
+pub use console::{Console, Control, Ending, Invocation, Session, Terminal, Unrunnable, WindowSize, Written};
 pub use logs::{InstanceLogs, LogLine, LogOrigin, LogQuery, Stream, WantedOrigin};
 pub use rehearsal::{InstanceUsage, Meter, Rehearsal, Rehearsed, Usage};
 

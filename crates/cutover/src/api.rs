@@ -9,6 +9,7 @@ pub(crate) mod limited;
 pub(crate) mod logs;
 pub(crate) mod moves;
 pub(crate) mod permission;
+pub(crate) mod plain;
 pub(crate) mod plan;
 pub(crate) mod server;
 pub(crate) mod views;

@@ -15,6 +15,7 @@ mod environment;
 mod exec;
 pub(crate) mod exit;
 mod follow;
+mod foreign;
 mod freeze;
 mod generate;
 mod history;
@@ -185,6 +186,9 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => {
             // Help and version are no errors; clap knows where each belongs.
             let _ = error.print();
+            if error.use_stderr() && wants_json(std::env::args_os()) {
+                Printer::new(true).misused(&error.to_string());
+            }
             return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
         }
     };
@@ -235,6 +239,11 @@ pub(crate) fn run() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// Whether arguments that mean nothing ask for JSON all the same; behind `--` they are another program's.
+fn wants_json(arguments: impl Iterator<Item = std::ffi::OsString>) -> bool {
+    arguments.take_while(|argument| argument != "--").any(|argument| argument == "--json")
 }
 
 fn runtime(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {

@@ -26,6 +26,10 @@ use crate::data_plane::{DataPlane, DataPlaneError, HOLD_LIMIT, Hold};
 use crate::state_directory::{ControllerLock, StateDirectory, StateError};
 use crate::wiring::restoration::Restoration;
 
+/// What a controller that ends still does takes so long at most.
+const LAST_DEEDS: Duration = Duration::from_secs(2);
+const LOCK_POLL: Duration = Duration::from_millis(20);
+
 /// How often services that rest are compared with what really runs.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -105,12 +109,25 @@ impl From<DataPlaneError> for Failure {
     }
 }
 
+/// Whoever ends gives the lock back last. A controller that is just ending is waited for, another one is not.
+async fn lock(state: &StateDirectory) -> Result<ControllerLock, StateError> {
+    let deadline = tokio::time::Instant::now() + LAST_DEEDS;
+    loop {
+        match state.lock() {
+            Err(StateError::Taken(_)) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(LOCK_POLL).await;
+            }
+            result => return result,
+        }
+    }
+}
+
 impl World {
     /// Puts a controller together, in order: directory, lock, journal, what runs, proxy, ports, recovery, socket.
     pub(crate) async fn build(settings: ServeSettings) -> Result<Self, Failure> {
         let state = settings.state;
         state.prepare()?;
-        let lock = Arc::new(state.lock()?);
+        let lock = Arc::new(lock(&state).await?);
         let refused = |error: &dyn std::fmt::Display| Failure::new(Exit::Refused, error.to_string());
         let journal = SqliteJournal::open(&state.journal()).map_err(|error| refused(&error))?;
         let clock = SystemClock::start_after(&journal).await.map_err(|error| refused(&error))?;

@@ -92,6 +92,7 @@ fn what_was_backed_up_under_load_with_artifacts_and_secrets_serves_elsewhere_onc
     assert_eq!(said["services"][0]["live"], "v2");
     assert_eq!(said["services"][0]["shared"], serde_json::json!(["uploads"]));
     assert!(std::fs::read_to_string(state.join("notify/shop/settings.json")).unwrap().contains("true"));
+    assert_eq!(said["releases"], 2);
 
     // The first host ends before its restored self begins.
     let history = host.run(&["--json", "history", "shop"]).exits(0).json();
@@ -189,6 +190,60 @@ fn what_is_cut_changed_or_foreign_is_refused_before_anything_is_written() {
     grown.extend_from_slice(&whole);
     refused(&grown, "it is not whole");
     restore(&host, &state, &file, &[]).exits(0);
+}
+
+/// A backup that claims whatever `header` makes of it, with sums that fit and without what was sealed.
+fn forged(whole: &[u8], header: impl Fn(&mut serde_json::Value)) -> Vec<u8> {
+    use sha2::{Digest, Sha256};
+    let mut made = tar::Builder::new(Vec::new());
+    let mut sums = std::collections::BTreeMap::new();
+    for entry in tar::Archive::new(whole).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().display().to_string();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
+        if path == "backup.json" {
+            let mut said = serde_json::from_slice(&bytes).unwrap();
+            header(&mut said);
+            bytes = serde_json::to_vec(&said).unwrap();
+        }
+        let mut kind = entry.header().clone();
+        kind.set_size(bytes.len() as u64);
+        match path.as_str() {
+            "sealed" => continue,
+            "checksums.json" => bytes = serde_json::to_vec(&sums).unwrap(),
+            _ if kind.entry_type().is_file() => {
+                sums.insert(path.clone(), hex::encode(Sha256::digest(&bytes)));
+            }
+            _ => {}
+        }
+        kind.set_size(bytes.len() as u64);
+        made.append_data(&mut kind, &path, bytes.as_slice()).unwrap();
+    }
+    made.into_inner().unwrap()
+}
+
+#[test]
+fn who_gives_a_passphrase_is_never_handed_a_backup_that_nothing_vouches_for() {
+    let host = host();
+    let (file, passphrase) = (host.path("backup.tar"), text(&host.path("passphrase")));
+    host.run(&["backup", &text(&file), "--passphrase-file", &passphrase]).exits(0);
+    let whole = std::fs::read(&file).unwrap();
+    let state = host.path("restored");
+
+    std::fs::write(&file, forged(&whole, |header| header["secrets"] = false.into())).unwrap();
+    let said = restore(&host, &state, &file, &["--passphrase-file", &passphrase]).exits(4);
+    assert!(said.err.contains("nothing in it needs a passphrase"), "{said:?}");
+    std::fs::write(&file, forged(&whole, |_| {})).unwrap();
+    for more in [&["--passphrase-file", passphrase.as_str()][..], &[], &["--without-secrets"]] {
+        let said = restore(&host, &state, &file, more).exits(4);
+        assert!(said.err.contains("its secrets are missing"), "{said:?}");
+    }
+    assert!(!state.exists());
+
+    // Made without one, and said to be.
+    std::fs::write(&file, forged(&whole, |header| header["secrets"] = false.into())).unwrap();
+    restore(&host, &state, &file, &["--without-secrets"]).exits(0);
 }
 
 #[test]

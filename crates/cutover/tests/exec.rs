@@ -139,11 +139,13 @@ fn an_environment_without_instances_will_do_and_one_without_a_release_is_refused
     for (environment, name) in [("idle", "one"), ("blue", "one"), ("live", "two"), ("green", "two")] {
         assert_eq!(shell(&host, &[environment], "echo $NAME", "").exits(0).out, format!("{name}\n"));
     }
-    let said = host.run(&["exec", "--", "no-such-program"]).exits(2);
+    let said = host.run(&["exec", "--", "no-such-program"]).exits(127);
     assert!(
         said.err.contains("the command `no-such-program` is in none of the directories of PATH"),
         "{said:?}"
     );
+    host.run(&["exec", "--", "./greeting"]).exits(126);
+    host.run(&["exec", "--", "./nowhere"]).exits(127);
     host.run(&["exec", "nosuch", "--", "true"]).exits(2);
     host.run(&["exec"]).exits(2);
     assert_eq!(history(&host).len(), 4, "what was refused was not run");

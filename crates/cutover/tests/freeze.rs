@@ -28,6 +28,73 @@ fn tells(said: &Said, words: &[&str]) {
     }
 }
 
+#[test]
+fn a_freeze_that_nobody_can_mean_is_refused_and_nobody_is_left_without_a_status() {
+    let host = Host::start();
+    release(&host, "one", "");
+    host.run(&["deploy", "v1"]).exits(0);
+    for until in ["9999-12-31T23:00:00Z", "2199-01-01", "20years", "300000000years"] {
+        let said = host.run(&["freeze", "shop", "--until", until, "--reason", "x"]).exits(2);
+        tells(&said, &["ten years"]);
+    }
+    host.run(&["freeze", "shop", "--until", "9years", "--reason", "x"]).exits(0);
+    host.run(&["status", "shop"]).exits(0);
+}
+
+#[test]
+fn nobody_forges_a_line_or_paints_on_the_terminal_of_others() {
+    let host = Host::start();
+    release(&host, "one", "");
+    host.run(&["deploy", "v1"]).exits(0);
+    for reason in ["a\nfrozen by root", "\u{1b}[2J", "a\u{202e}b", "a\rb"] {
+        let said = host.run(&["freeze", "shop", "--until", "2h", "--reason", reason]).exits(2);
+        tells(&said, &["a reason is one line"]);
+        release(&host, "two", "");
+        tells(&host.run(&["deploy", "v2", "--override-freeze", reason]).exits(2), &["a reason is one line"]);
+    }
+    // What an application writes before it ends, in the middle of what deploy says of it.
+    host.write("cutover.toml", &format!(
+        "name = \"shop\"\ncommand = [\"sh\", \"-c\", \"printf '\\\\033[2Jpainted\\\\n'; exit 1\"]\n{QUICK}"
+    ));
+    let said = host.run(&["deploy", "v3"]).exits(1);
+    assert!(!said.err.contains('\u{1b}') && said.err.contains("\\u{1b}[2Jpainted"), "{said:#?}");
+}
+
+#[test]
+fn a_script_gets_an_object_of_what_it_asked_wrongly_and_seconds_of_what_it_asked_rightly() {
+    let host = Host::start();
+    let said = host.run(&["--json", "freeze", "shop", "--no-such-option"]).exits(2).json();
+    assert_eq!((&said["v"], &said["success"], &said["exit"]), (&1.into(), &false.into(), &2.into()));
+    assert!(said["message"].as_str().unwrap().contains("--no-such-option"), "{said}");
+    assert_eq!(host.run(&["freeze", "shop", "--no-such-option"]).exits(2).out, "");
+    for version in ["v1", "v2"] {
+        release(&host, version, "");
+        host.run(&["deploy", version]).exits(0);
+    }
+    for arguments in [&["--json", "restart", "shop"][..], &["--json", "scale", "2"], &["--json", "rollback"]]
+    {
+        let said = host.run(arguments).exits(0).json();
+        let milliseconds = said["duration_seconds"].as_f64().unwrap() * 1000.0;
+        assert!(milliseconds > 0.0 && (milliseconds - milliseconds.round()).abs() < 1e-6, "{said}");
+    }
+}
+
+#[test]
+fn a_deploy_that_meets_a_controller_on_its_way_out_goes_to_the_next_one() {
+    let mut host = Host::without_controller();
+    release(&host, "one", "");
+    std::fs::create_dir_all(host.state()).unwrap();
+    // Takes the request and ends without an answer, as one that is killed.
+    let dying = std::os::unix::net::UnixListener::bind(host.state().join("cutover.sock")).unwrap();
+    let mut deploy = host.command(&["deploy", "v1"]).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut request, mut start) = (dying.accept().unwrap().0, [0; 16]);
+    std::io::Read::read_exact(&mut request, &mut start).unwrap();
+    drop((request, dying));
+    host.serve();
+    assert!(deploy.wait().unwrap().success());
+    assert!(host.get("/").contains("x-version: v1"));
+}
+
 /// A window that was open yesterday and is not now, whatever day it is.
 const CLOSED: &str = "[windows]\ntimezone = \"Europe/Vienna\"\nallow = [\"2020-01-01\"]\n";
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cutover_controller::ports::{
-    Console, Control, Ending, Invocation, PortError, Session, WindowSize, Written,
+    Console, Control, Ending, Invocation, PortError, Session, Unrunnable, WindowSize, Written,
 };
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use rustix::termios::Winsize;
@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use self::streams::{Carriers, Streams};
+use super::command::StartError;
 use super::record::InstanceRecord;
 use super::start::{Wanted, workdir};
 use super::{Instances, ProcessExecutor, command, failed, refused, signals};
@@ -52,7 +53,7 @@ struct Plan {
 
 #[async_trait]
 impl Console for ProcessExecutor {
-    async fn check(&self, wanted: &Invocation) -> Result<(), PortError> {
+    async fn check(&self, wanted: &Invocation) -> Result<Option<Unrunnable>, PortError> {
         let wanted = wanted.clone();
         self.blocking(move |instances| instances.check_command(&wanted)).await
     }
@@ -90,11 +91,17 @@ impl Instances {
         let _ = fs::remove_dir_all(self.commands());
     }
 
-    fn check_command(&self, wanted: &Invocation) -> Result<(), PortError> {
+    fn check_command(&self, wanted: &Invocation) -> Result<Option<Unrunnable>, PortError> {
         let record = self.command_record(wanted)?;
         command::identity(record.user.as_deref()).map_err(refused)?;
         let path = record.env.get("PATH").map_or("", String::as_str);
-        command::resolve(&record.command, &record.workdir, path).map(drop).map_err(refused)
+        let Err(error) = command::resolve(&record.command, &record.workdir, path) else { return Ok(None) };
+        let status = match &error {
+            StartError::NoSuchFile(_) | StartError::NotInPath { .. } => 127,
+            StartError::NotAFile(_) | StartError::NotExecutable(_) => 126,
+            _ => return Err(refused(error)),
+        };
+        Ok(Some(Unrunnable { reason: error.to_string(), status }))
     }
 
     fn command_record(&self, wanted: &Invocation) -> Result<InstanceRecord, PortError> {

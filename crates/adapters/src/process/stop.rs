@@ -78,7 +78,7 @@ impl Instances {
         directory: &InstanceDirectory,
         patience: Duration,
     ) -> Result<Option<Lock>, PortError> {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + patience.min(super::LONGEST_STOP);
         loop {
             for supervisor in self.supervisors(directory)? {
                 self.end_supervisor(supervisor, deadline)?;
@@ -130,7 +130,7 @@ impl Instances {
             return Ok(());
         }
         self.signal_all(&members, signal)?;
-        let stop_deadline = Instant::now() + patience;
+        let stop_deadline = Instant::now() + patience.min(super::LONGEST_STOP);
         let kill_deadline = stop_deadline + KILL_TIMEOUT;
         loop {
             self.check_mandate()?;

@@ -196,7 +196,7 @@ impl Supervision<'_> {
 
     /// Asks the program to stop and waits for all that it started, then kills what is left.
     async fn terminate(&mut self, program: Program) -> Result<(), SupervisorError> {
-        let deadline = Instant::now() + self.plan.stop_timeout;
+        let deadline = Instant::now() + self.plan.stop_timeout.min(super::LONGEST_STOP);
         program.signal_group(signals::parse(&self.plan.stop_signal).unwrap_or(Signal::TERM));
         while !self.members()?.is_empty() {
             if Instant::now() >= deadline {

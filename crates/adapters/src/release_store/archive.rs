@@ -84,6 +84,8 @@ impl Read for Hashed {
 struct Metered<'a> {
     from: &'a mut dyn Read,
     left: &'a Cell<u64>,
+    /// Whether there is nothing more.
+    ended: &'a Cell<bool>,
 }
 
 impl Read for Metered<'_> {
@@ -97,6 +99,7 @@ impl Read for Metered<'_> {
         }
         let count = self.from.read(&mut buffer[..most])?;
         self.left.set(self.left.get() - count as u64);
+        self.ended.set(count == 0 && !buffer.is_empty());
         Ok(count)
     }
 }
@@ -197,8 +200,8 @@ impl<'a> Unpacking<'a> {
     }
 
     fn all(mut self, plain: &mut dyn Read) -> Result<Manifest, PrepareError> {
-        let left = Cell::new(DESCRIPTION);
-        let mut archive = tar::Archive::new(Metered { from: plain, left: &left });
+        let (left, ended) = (Cell::new(DESCRIPTION), Cell::new(false));
+        let mut archive = tar::Archive::new(Metered { from: plain, left: &left, ended: &ended });
         let mut entries = archive.entries().map_err(|error| unreadable(self.name, &error))?;
         loop {
             left.set(DESCRIPTION);
@@ -210,6 +213,10 @@ impl<'a> Unpacking<'a> {
             // sparse file may be larger than any disk.
             io::copy(&mut entry.take(SKIPPED), &mut io::sink())
                 .map_err(|error| unreadable(self.name, &error))?;
+        }
+        // An empty block says that nothing follows. One that was cut between two members lacks nothing else.
+        if ended.get() {
+            return Err(self.refused("it is cut: it has no end mark", "build it again, or copy all of it"));
         }
         left.set(u64::MAX);
         // To the end, where gzip and zstd keep the sums of what they hold.
@@ -243,16 +250,23 @@ impl<'a> Unpacking<'a> {
         let raw = entry.path_bytes().into_owned();
         let raw = Path::new(std::ffi::OsStr::from_bytes(&raw));
         let hint = "nothing was unpacked; pack only what lies below one directory";
-        let path = member_path(raw).map_err(|error| self.refused(&error.to_string(), hint))?;
-        let Some(path) =
-            path.filter(|path| !path.components().any(|part| is_left_out_by_name(part.as_os_str())))
-        else {
-            return Ok(());
+        let is_directory = matches!(kind, EntryType::Directory)
+            || (matches!(kind, EntryType::Regular) && raw.as_os_str().as_bytes().ends_with(b"/"));
+        let path = match member_path(raw).map_err(|error| self.refused(&error.to_string(), hint))? {
+            // The directory in which everything lies.
+            None if is_directory => return Ok(()),
+            None => {
+                let reason = format!("`{}` stands for the artifact itself, and is no directory", shown(raw));
+                return Err(self.refused(&reason, hint));
+            }
+            Some(path) if path.components().any(|part| is_left_out_by_name(part.as_os_str())) => {
+                return Ok(());
+            }
+            Some(path) => path,
         };
         match kind {
-            EntryType::Directory => self.directory(&path),
             // Archives from before 1988 know no type of directories.
-            EntryType::Regular if raw.as_os_str().as_bytes().ends_with(b"/") => self.directory(&path),
+            _ if is_directory => self.directory(&path),
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => self.file(path, entry),
             EntryType::Symlink => {
                 let target = self.target(entry, &path)?;

@@ -112,6 +112,11 @@ impl Kept {
         (found.is_file() && found.len() == *size).then_some(path)
     }
 
+    /// How large the content of a release is.
+    pub(super) fn size(&self, sha256: &Checksum) -> Option<u64> {
+        self.file(sha256).and_then(|_| self.files.get(sha256)).map(|(size, _)| *size)
+    }
+
     /// What an archive holds, if all of that still lies here.
     pub(super) fn archive(&self, sha256: &Checksum) -> Option<&Manifest> {
         let manifest = self.archives.get(sha256)?;

@@ -130,6 +130,7 @@ impl Uploads {
     pub fn offer(&self, offer: &Offer) -> Result<Reception, UploadError> {
         if let Offer::Tree { manifest } = offer {
             manifest.check().map_err(|error| UploadError::Wrong(error.to_string()))?;
+            check_sizes(manifest)?;
         }
         let id = offer.id();
         let kept = self.kept();
@@ -139,6 +140,11 @@ impl Uploads {
         };
         let mut missing = Vec::new();
         for (sha256, size) in offer.contents() {
+            if let Some(known) =
+                kept.size(sha256).or_else(|| self.size_unlike(sha256, size)).filter(|known| *known != size)
+            {
+                return Err(two_sizes(sha256, known, size));
+            }
             if whole || self.content(sha256, Some(size)).is_some() || kept.file(sha256).is_some() {
                 continue;
             }
@@ -146,7 +152,8 @@ impl Uploads {
             missing.push(Missing { sha256: sha256.clone(), size, offset: here.min(size) });
         }
         if !missing.is_empty() {
-            let comes: u64 = missing.iter().map(|missing| missing.size - missing.offset).sum();
+            let comes =
+                missing.iter().map(|missing| missing.size - missing.offset).fold(0, u64::saturating_add);
             let copied = match offer {
                 Offer::Tree { manifest } => manifest.bytes(),
                 Offer::Archive { .. } => 0,
@@ -183,6 +190,16 @@ impl Uploads {
         }
         touch(&file);
         Some(file)
+    }
+
+    /// The size of a whole content, if it is not this one. Of what a loss of power has cut nothing is known.
+    fn size_unlike(&self, sha256: &Checksum, size: u64) -> Option<u64> {
+        let mut file = File::open(self.root.join("contents").join(sha256.as_str())).ok()?;
+        if file.metadata().ok()?.len() == size {
+            return None;
+        }
+        let (size, found) = super::checksum(&mut file).ok()?;
+        (found == *sha256).then_some(size)
     }
 
     /// Removes a content that is not what its name says.
@@ -222,6 +239,22 @@ impl Uploads {
     fn writers(&self) -> MutexGuard<'_, HashMap<Checksum, u64>> {
         self.writers.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Refuses what nobody could send: it holds no file, or a content has two sizes.
+fn check_sizes(manifest: &Manifest) -> Result<(), UploadError> {
+    let mut known = BTreeMap::new();
+    for (size, sha256) in manifest.files() {
+        match known.insert(sha256, size) {
+            Some(other) if other != size => return Err(two_sizes(sha256, other, size)),
+            _ => {}
+        }
+    }
+    if known.is_empty() { Err(UploadError::Wrong("it holds no file".to_owned())) } else { Ok(()) }
+}
+
+fn two_sizes(sha256: &Checksum, one: u64, other: u64) -> UploadError {
+    UploadError::Wrong(format!("the content {sha256} cannot have both {one} and {other} bytes"))
 }
 
 fn touch(file: &Path) {

@@ -185,6 +185,50 @@ async fn what_leads_outside_is_refused_by_name_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn an_archive_that_was_cut_between_two_members_is_not_taken_for_whole() {
+    let mut fixture = Fixture::new();
+    fixture.by_hand(|archive| add_file(archive, "page", b"x", 0o644));
+    let file = fixture.directory.path().join("hand.tar");
+    let whole = fs::read(&file).unwrap();
+    let compressed = |bytes: &[u8]| zstd::stream::encode_all(bytes, 1).unwrap();
+    // Two members of two blocks each.
+    for cut in [&whole[..1024], &whole[..2048]] {
+        for bytes in [cut.to_vec(), compressed(cut)] {
+            fs::write(&file, bytes).unwrap();
+            let refusal = fixture.refusal().await;
+            assert!(refusal.contains("it is cut: it has no end mark"), "{refusal}");
+        }
+    }
+    // One empty block is enough for `tar` too.
+    fs::write(&file, &whole[..2560]).unwrap();
+    fixture.prepare().await;
+}
+
+#[tokio::test]
+async fn what_stands_for_the_artifact_itself_is_a_directory() {
+    for kind in [EntryType::Regular, EntryType::Symlink] {
+        let mut fixture = Fixture::new();
+        fixture.by_hand(|archive| add_raw(archive, ".", "x", kind, b"", 0o644));
+        let refusal = fixture.refusal().await;
+        assert!(refusal.contains("stands for the artifact itself"), "{refusal}");
+    }
+    let mut fixture = Fixture::new();
+    fixture.by_hand(|archive| add_raw(archive, "./", "", EntryType::Directory, b"", 0o755));
+    fixture.prepare().await;
+}
+
+#[tokio::test]
+async fn a_path_with_a_nul_is_refused_as_other_wrong_paths_are() {
+    let mut fixture = Fixture::new();
+    fixture.by_hand(|archive| {
+        add_raw(archive, "pax", "", EntryType::XHeader, b"13 path=a\0bc\n", 0o644);
+        add_file(archive, "page", b"x", 0o644);
+    });
+    let refusal = fixture.refusal().await;
+    assert!(refusal.contains("has a NUL in it"), "{refusal}");
+}
+
+#[tokio::test]
 async fn names_and_attributes_that_would_fill_the_memory_are_refused() {
     let much = vec![b'x'; 1_100_000];
     for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {

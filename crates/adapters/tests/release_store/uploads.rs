@@ -45,6 +45,34 @@ async fn an_uploaded_tree_is_the_release_of_its_directory() {
     assert_eq!(uploads.offer(&offer).unwrap().missing, []);
 }
 
+#[tokio::test]
+async fn sizes_that_cannot_be_are_refused_in_words() {
+    use cutover_core::artifact::{Entry, EntryKind, Manifest};
+    let mut fixture = Fixture::new();
+    let uploads = fixture.store.uploads();
+    let file = |path: &str, content: &[u8], size: u64| Entry {
+        path: path.into(),
+        kind: EntryKind::File { executable: false, size, sha256: sha256(content), modified: 0 },
+    };
+    let offered = |entries: Vec<Entry>| uploads.offer(&Offer::Tree { manifest: Manifest { entries } });
+    let said = |entries: Vec<Entry>| offered(entries).unwrap_err().to_string();
+    assert!(said(vec![file("a", b"x", 1), file("b", b"x", 2)]).contains("both 1 and 2 bytes"));
+    assert!(said(vec![]).contains("it holds no file"));
+    let much = offered(vec![file("a", b"x", u64::MAX), file("b", b"y", u64::MAX)]).unwrap_err();
+    assert!(matches!(much, UploadError::Host { .. }), "{much}");
+    assert!(matches!(offered(vec![file("a\0b", b"x", 1)]), Err(UploadError::Wrong(_))));
+
+    // What is known has the size that it has: an archive on its way, and a file of a release.
+    let archive = |size| Offer::Archive { sha256: sha256(b"an archive"), size };
+    uploads.offer(&archive(10)).unwrap();
+    send(&uploads, &archive(10), &piece(b"an archive", 0)).unwrap();
+    let known = uploads.offer(&archive(11)).unwrap_err().to_string();
+    assert!(known.contains("both 10 and 11 bytes"), "{known}");
+    assert_eq!(uploads.offer(&archive(10)).unwrap().missing, []);
+    fixture.prepare().await;
+    assert!(said(vec![file("a", b"#!/bin/sh\n", 9)]).contains("both 10 and 9 bytes"));
+}
+
 #[test]
 fn what_was_cut_goes_on_where_it_was_cut_and_of_two_senders_the_later_one_goes_on() {
     let fixture = Fixture::new();

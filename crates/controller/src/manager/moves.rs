@@ -6,6 +6,7 @@ use cutover_core::{DeploymentId, Environment, ServiceName, Weights};
 
 use crate::manager::DeploymentManager;
 use crate::manager::request::RequestError;
+use crate::manager::room::Asked;
 
 /// How a restart or a scale is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,7 +31,8 @@ impl DeploymentManager {
         let state = self.known(service).await?.borrow().state.clone();
         // One beside those that run, or all of them if none does.
         let (present, wanted) = live_count(&state);
-        self.check_room(service, &state, if present == 0 { wanted } else { present + 1 }, options).await?;
+        let needed = if present == 0 { wanted } else { present + 1 };
+        self.check_room(service, &state, needed, options, Asked::Restart).await?;
         let (deployment, end_bake) = (Self::new_deployment_id(), options.end_bake);
         let (id, actor) = (deployment.clone(), actor.to_owned());
         self.request(service, Event::RestartRequested { deployment, actor, end_bake }).await?;
@@ -50,7 +52,7 @@ impl DeploymentManager {
     ) -> Result<DeploymentId, RequestError> {
         let state = self.known(service).await?.borrow().state.clone();
         if instances > live_count(&state).0 {
-            self.check_room(service, &state, instances, options).await?;
+            self.check_room(service, &state, instances, options, Asked::Scale).await?;
         }
         let (deployment, end_bake) = (Self::new_deployment_id(), options.end_bake);
         let (id, actor) = (deployment.clone(), actor.to_owned());
@@ -103,12 +105,13 @@ impl DeploymentManager {
         state: &ServiceState,
         instances: u32,
         options: MoveOptions,
+        asked: Asked,
     ) -> Result<(), RequestError> {
         let live = state.environments[state.live].release.as_ref();
         let Some(live) = live.filter(|_| !options.force) else { return Ok(()) };
         let mut wanted: Release = live.clone();
         wanted.configuration.run.instances = instances;
-        self.room_for(service, &wanted).await
+        self.room_for(service, &wanted, asked).await
     }
 }
 

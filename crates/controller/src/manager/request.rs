@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::journal::JournalError;
 use crate::manager::DeploymentManager;
+use crate::manager::room::Asked;
 use crate::ports::{PortError, PrepareError};
 use crate::service_loop::{Request, Snapshot, Unfulfilled, Wish};
 
@@ -181,7 +182,7 @@ impl DeploymentManager {
             }
         }
         if !options.force && !live_already {
-            self.room_for(&spec.service, &release).await?;
+            self.room_for(&spec.service, &release, Asked::Deploy).await?;
         }
         let notes = state.and_then(|state| same_version_other_content(state, &release)).into_iter().collect();
         let (deployment, submitted) = (Self::new_deployment_id(), release.id.clone());

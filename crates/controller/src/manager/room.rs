@@ -9,17 +9,29 @@ use crate::manager::{DeploymentManager, RequestError};
 use crate::ports::Shortage;
 use crate::service_loop::Snapshot;
 
+/// Who wants the room: whoever could do with fewer instances is told how to ask for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A deployment, whose configuration has the number.
+    Deploy,
+    /// Another number of instances.
+    Scale,
+    /// The same instances anew.
+    Restart,
+}
+
 impl DeploymentManager {
     pub(super) async fn room_for(
         &self,
         service: &ServiceName,
         release: &Release,
+        asked: Asked,
     ) -> Result<(), RequestError> {
         let executor = &self.common.ports.executor;
         let Err(reason) = executor.preflight(service, release).await else { return Ok(()) };
         // The choices are an extra: without them the refusal still stands.
         let choices = match executor.shortage(service, release).await {
-            Ok(Some(shortage)) => choices(service, release, &shortage, &self.services().await),
+            Ok(Some(shortage)) => choices(service, release, asked, &shortage, &self.services().await),
             _ => Vec::new(),
         };
         Err(RequestError::CannotRun { reason, choices })
@@ -30,6 +42,7 @@ impl DeploymentManager {
 fn choices(
     service: &ServiceName,
     release: &Release,
+    asked: Asked,
     shortage: &Shortage,
     services: &[Arc<Snapshot>],
 ) -> Vec<String> {
@@ -63,7 +76,16 @@ fn choices(
     }
     let wanted = release.configuration.run.instances;
     if (1..wanted).contains(&shortage.fitting) {
-        choices.push(format!("`instances = {}` in `[run]` instead of {wanted} fits", shortage.fitting));
+        let fitting = shortage.fitting;
+        match asked {
+            Asked::Deploy => {
+                choices.push(format!("`instances = {fitting}` in `[run]` instead of {wanted} fits"))
+            }
+            Asked::Scale => {
+                choices.push(format!("`cutover scale {fitting} {service}` instead of {wanted} fits"))
+            }
+            Asked::Restart => {}
+        }
     }
     let lacking = shortage.needed.saturating_sub(shortage.free);
     choices
@@ -122,7 +144,7 @@ mod tests {
     }
 
     fn check(shortage: &Shortage, services: &[Arc<Snapshot>], expected: &[&str]) {
-        let said = choices(&"shop".parse().unwrap(), &release("v2", 4), shortage, services);
+        let said = choices(&"shop".parse().unwrap(), &release("v2", 4), Asked::Deploy, shortage, services);
         let always = [
             "`--force` starts it all the same: if memory runs out, idle instances are ended before live ones",
         ];
@@ -147,6 +169,17 @@ mod tests {
                 "`instances = 2` in `[run]` instead of 4 fits",
                 "400 MiB more memory for this host, or less for what else runs on it",
             ],
+        );
+    }
+
+    #[test]
+    fn who_scales_is_told_the_number_that_fits_and_not_of_a_file() {
+        let shortage = Shortage { needed: 1000 * MIB, free: 600 * MIB, fitting: 2, held: vec![] };
+        let said = |asked| choices(&"shop".parse().unwrap(), &release("v2", 4), asked, &shortage, &[]);
+        assert_eq!(said(Asked::Scale)[0], "`cutover scale 2 shop` instead of 4 fits");
+        assert_eq!(
+            said(Asked::Restart)[0],
+            "400 MiB more memory for this host, or less for what else runs on it"
         );
     }
 

@@ -12,6 +12,7 @@ use cutover_core::{DeploymentId, ReleaseId, ServiceName, Timestamp, Version};
 
 use crate::manager::DeploymentManager;
 use crate::manager::request::RequestError;
+use crate::manager::room::Asked;
 
 /// Deployments that are looked through, newest first.
 const DEPTH: usize = 1000;
@@ -100,7 +101,7 @@ impl DeploymentManager {
         };
         self.look_before_the_leap(service).await?;
         if !warm {
-            self.room_for(service, &release).await?;
+            self.room_for(service, &release, Asked::Deploy).await?;
         }
         let (deployment, actor) = (Self::new_deployment_id(), actor.to_owned());
         let (id, release) = (deployment.clone(), Box::new(release));

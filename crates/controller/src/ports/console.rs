@@ -82,15 +82,24 @@ pub struct Session {
     pub ended: oneshot::Receiver<Ending>,
 }
 
+/// A program that is not there, or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unrunnable {
+    /// One sentence.
+    pub reason: String,
+    /// What a shell ends with then: 127 if it is not there, 126 if it cannot be executed.
+    pub status: u8,
+}
+
 /// Runs commands of people. They are not instances: nothing watches them, restarts them, or sends them requests, and
 /// they have no limit of time. They end with the controller that runs them.
 #[async_trait]
 pub trait Console: Send + Sync {
-    /// Looks whether it could be started: its program is there, its user can be switched to.
+    /// Looks whether its program could be run: the way a shell would answer if not.
     ///
     /// # Errors
-    /// One sentence that says why not.
-    async fn check(&self, wanted: &Invocation) -> Result<(), PortError>;
+    /// One sentence that says why nothing could be run there, such as a user that cannot be switched to.
+    async fn check(&self, wanted: &Invocation) -> Result<Option<Unrunnable>, PortError>;
 
     /// Starts it.
     ///

@@ -66,6 +66,9 @@ pub enum WrongPath {
     /// It has a `..`.
     #[error("`{0}` has a `..`, which could lead outside")]
     Climbs(String),
+    /// No file system knows such a name.
+    #[error("the path `{0}` has a NUL in it")]
+    Nul(String),
     /// No file system would take it.
     #[error("the path `{shown}` has {length} characters, and more than {limit} cannot be unpacked")]
     TooLong {
@@ -100,7 +103,7 @@ pub enum WrongPath {
 /// A path as people are shown it: what is very long is cut in the middle.
 #[must_use]
 pub fn shown(path: &Path) -> String {
-    let text = path.display().to_string();
+    let text = path.display().to_string().replace('\0', "\\0");
     let count = text.chars().count();
     if count <= 200 {
         return text;
@@ -120,6 +123,9 @@ pub fn member_path(raw: &Path) -> Result<Option<PathBuf>, WrongPath> {
     if length > PATH_LIMIT {
         return Err(WrongPath::TooLong { shown: shown(raw), length, limit: PATH_LIMIT });
     }
+    if has_nul(raw) {
+        return Err(WrongPath::Nul(shown(raw)));
+    }
     let mut path = PathBuf::new();
     for component in raw.components() {
         match component {
@@ -133,6 +139,10 @@ pub fn member_path(raw: &Path) -> Result<Option<PathBuf>, WrongPath> {
         }
     }
     Ok((!path.as_os_str().is_empty()).then_some(path))
+}
+
+fn has_nul(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().contains(&0)
 }
 
 impl Manifest {
@@ -180,7 +190,8 @@ impl Manifest {
         }
         for Entry { path, kind } in &self.entries {
             if let EntryKind::Link { target } = kind
-                && (target.as_os_str().len() > PATH_LIMIT
+                && (has_nul(target)
+                    || target.as_os_str().len() > PATH_LIMIT
                     || !stays_inside(path, target)
                     || leads_out(&known, path, target))
             {
@@ -270,6 +281,8 @@ mod tests {
             let error = member_path(Path::new(bad)).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
+        let nul = member_path(Path::new("a\0b")).unwrap_err().to_string();
+        assert_eq!(nul, "the path `a\\0b` has a NUL in it");
         let long = member_path(Path::new(&"a/".repeat(2500))).unwrap_err().to_string();
         assert!(long.contains("has 5000 characters") && long.len() < 300, "{long}");
         assert!(member_path(Path::new(&"a".repeat(300))).is_err());

@@ -3,6 +3,8 @@
 //! Both stand in the way of deployments alone. Whoever rolls back or aborts is never asked for the time. A freeze
 //! needs no event to end: it holds while its moment lies ahead.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::release::Origin;
@@ -64,6 +66,15 @@ pub struct Circumstances {
 }
 
 impl Freeze {
+    /// No freeze lasts longer: who wants to wait for ever has mistyped, or wants `cutover remove`.
+    pub const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+
+    /// Whether it could be meant.
+    #[must_use]
+    pub fn is_within_bounds(&self) -> bool {
+        self.until <= self.at + Self::LONGEST
+    }
+
     /// Whether it still holds.
     #[must_use]
     pub fn holds(&self, now: Timestamp) -> bool {

@@ -81,7 +81,7 @@ pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Trans
         Event::DeployRequested { deployment, actor, release, rollout, when_open, circumstances } => {
             draft.deploy_requested(deployment, actor, release, rollout, *when_open, circumstances)?;
         }
-        Event::FreezeRequested { freeze } => draft.freeze_requested(freeze),
+        Event::FreezeRequested { freeze } => draft.freeze_requested(freeze)?,
         Event::UnfreezeRequested { .. } => draft.unfreeze_requested()?,
         Event::RollbackRequested { deployment, actor } => draft.rollback_requested(deployment, actor)?,
         Event::RestartRequested { deployment, actor, end_bake } => {

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use cutover_controller::DeploymentManager;
-use cutover_controller::ports::{Control, Invocation, Session, Terminal, WindowSize, Written};
+use cutover_controller::ports::{Control, Invocation, Session, Terminal, Unrunnable, WindowSize, Written};
 use cutover_core::service::CommandRun;
 use cutover_core::{CommandId, Environment, ServiceName, Version};
 use hyper::body::Bytes;
@@ -149,7 +149,11 @@ async fn exec(
             terminal,
         }
     };
-    served.console.check(&wanted).await.map_err(|error| wrong(error.reason))?;
+    if let Some(Unrunnable { reason, status }) =
+        served.console.check(&wanted).await.map_err(|error| wrong(error.reason))?
+    {
+        return Err(Problem { exit: Some(status), ..wrong(reason) });
+    }
     let run = served.manager.command_started(&wanted, &peer.actor).await?;
     let service = wanted.service.clone();
     let session = match served.console.open(wanted).await {

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use cutover_controller::ports::PrepareError;
 use cutover_controller::{JournalError, RequestError};
+use cutover_core::service::Refusal;
 use serde::{Deserialize, Serialize};
 use std::error::Error;
 
@@ -13,13 +14,16 @@ use std::error::Error;
 pub(crate) struct Problem {
     pub(crate) error: String,
     pub(crate) hint: Option<String>,
+    /// What a command that could not be run ends with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) exit: Option<u8>,
     #[serde(skip)]
     pub(crate) status: u16,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { error: error.into(), hint: None, status: status.as_u16() }
+        Self { error: error.into(), hint: None, exit: None, status: status.as_u16() }
     }
 }
 
@@ -33,6 +37,9 @@ impl IntoResponse for Problem {
 impl From<RequestError> for Problem {
     fn from(error: RequestError) -> Self {
         let (status, hint) = match &error {
+            RequestError::Refused(refusal @ Refusal::FreezeTooLong { .. }) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, refusal.hint())
+            }
             RequestError::Refused(refusal) => (StatusCode::CONFLICT, refusal.hint()),
             RequestError::Prepare(PrepareError::Wrong { hint, .. }) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, hint.clone())
@@ -81,7 +88,7 @@ impl From<RequestError> for Problem {
         {
             sentence = format!("{sentence}: {source}");
         }
-        Self { error: sentence, hint, status: status.as_u16() }
+        Self { error: sentence, hint, exit: None, status: status.as_u16() }
     }
 }
 

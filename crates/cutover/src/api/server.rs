@@ -23,6 +23,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::api::calendar::{FreezeRequest, FreezeView, FrozenView, NotifyTroubleView};
 use crate::api::evidence::Window;
 use crate::api::peer::{self, Peer};
+use crate::api::plain::check_reason;
 use crate::api::problem::Problem;
 use crate::api::views::{
     AbortRequest, Accepted, ControllerView, DeployAnswer, DeployRequest, DeploymentView, HistoryView,
@@ -262,6 +263,7 @@ async fn deploy(
     if request.spec.service.as_str() != name {
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "path and body name different services"));
     }
+    check_reason(request.override_freeze.as_deref().unwrap_or_default())?;
     let options = SubmitOptions {
         when_open: request.when_open,
         force: request.force,
@@ -365,6 +367,7 @@ async fn freeze_these(
             "`until` must be a moment in RFC 3339, or `seconds` given",
         )
     })?;
+    check_reason(&request.reason)?;
     let frozen = served.manager.freeze(service.as_ref(), &peer.actor, until, &request.reason).await;
     let (services, freeze) = frozen?;
     Ok(Json(FrozenView { v: VERSION, services, freeze: Some(FreezeView::new(&freeze)) }))

@@ -19,9 +19,13 @@ use crate::api::VERSION;
 use crate::api::calendar::{FreezeView, NotifyTroubleView};
 use crate::api::exec::CommandView;
 
-/// A moment as people and machines read it: RFC 3339 in UTC with milliseconds.
+/// The last millisecond that RFC 3339 can write.
+const LAST_OF_9999: Duration = Duration::from_millis(253_402_300_799_999);
+
+/// A moment as people and machines read it: RFC 3339 in UTC with milliseconds. It is read from journals too, where any
+/// number may stand: what is later than the year 9999 is told as its end.
 pub(crate) fn moment(timestamp: Timestamp) -> String {
-    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(timestamp.as_millis());
+    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(timestamp.as_millis()).min(LAST_OF_9999);
     humantime::format_rfc3339_millis(time).to_string()
 }
 
@@ -504,6 +508,19 @@ impl EnvironmentView {
             workers: WorkersView::new(state, color),
             rolled_back: slot.rolled_back,
             traffic: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_moment_is_too_late_to_be_told() {
+        assert_eq!(moment(Timestamp::from_millis(1)), "1970-01-01T00:00:00.001Z");
+        for late in [253_402_300_800_000, u64::MAX] {
+            assert_eq!(moment(Timestamp::from_millis(late)), "9999-12-31T23:59:59.999Z");
         }
     }
 }

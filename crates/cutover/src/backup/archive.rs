@@ -57,6 +57,10 @@ pub(crate) enum BackupError {
     WrongPassphrase,
     #[error("secrets, certificates and settings of `[notify]` are in it, and need the passphrase")]
     NoPassphrase,
+    #[error(
+        "nothing in it needs a passphrase, so the one that was given says nothing of whether it was changed"
+    )]
+    NothingSealed,
     #[error("the passphrase is empty")]
     EmptyPassphrase,
     #[error("`{}` is in use already: it has {what}", path.display())]
@@ -74,6 +78,9 @@ impl BackupError {
             Self::NoPassphrase => {
                 Some("`--passphrase-file FILE` gives it, `--without-secrets` restores the rest")
             }
+            Self::NothingSealed => Some(
+                "nothing was restored; take another copy, or `--without-secrets` if it was made without a passphrase",
+            ),
             Self::EmptyPassphrase => Some("the first line of its file is the passphrase"),
             Self::Occupied { .. } => {
                 Some("restore into another directory with `--state-dir`, or move that one away first")

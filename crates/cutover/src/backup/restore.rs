@@ -129,8 +129,13 @@ impl Checked {
         let noted = noted.ok_or_else(|| BackupError::Damaged("its end is missing".to_owned()))?;
         compare(&found, &noted)?;
         let secrets = match (sealed, passphrase) {
+            (None, _) if header.secrets => {
+                return Err(BackupError::Damaged("its secrets are missing".to_owned()));
+            }
             _ if without_secrets => None,
-            (None, _) => None,
+            // What a passphrase protects vouches for all the rest: whoever has one expects that.
+            (None, Some(_)) => return Err(BackupError::NothingSealed),
+            (None, None) => None,
             (Some(_), None) => return Err(BackupError::NoPassphrase),
             (Some((bytes, beside)), Some(passphrase)) => Some(sealed::open(&bytes, &beside, passphrase)?),
         };
@@ -168,7 +173,7 @@ impl Checked {
         marker.complete = true;
         marker.write(state)?;
         let secrets = self.secrets.is_some();
-        Ok(Restored { journal, releases: count(&state.path().join("releases")), secrets })
+        Ok(Restored { journal, releases: count_releases(state), secrets })
     }
 }
 
@@ -222,6 +227,12 @@ fn refuse_if_occupied(state: &StateDirectory) -> Result<(), BackupError> {
             what: format!("a journal with {records} records"),
         }),
     }
+}
+
+/// Those of all services.
+fn count_releases(state: &StateDirectory) -> usize {
+    let services = fs::read_dir(state.path().join("releases")).into_iter().flatten().flatten();
+    services.map(|service| count(&service.path())).sum()
 }
 
 fn count(directory: &Path) -> usize {

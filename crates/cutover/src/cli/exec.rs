@@ -28,7 +28,9 @@ const PIECE: usize = 32 * 1024;
 /// It runs on the controller's host, beside the instances and not within one: in the directory of the unpacked
 /// release, as its user, with its environment variables and secrets, and with `CUTOVER_EXEC=1`. `PORT` is 0, never
 /// the port of an instance. With a terminal on both sides it gets a terminal, else pipes. It ends with its own exit
-/// status, 128 and the number of the signal that ended it, or what `cutover` itself answers if it was not started.
+/// status, 128 and the number of the signal that ended it, 127 if its program is not there, 126 if that cannot be
+/// executed, or what `cutover` itself answers if it was not started for another reason. Standard output is the
+/// command's: with `--json` the object that says how it ended is the last line of standard error.
 /// When the client goes away it gets SIGHUP. Who ran what, and how it ended, is recorded; what was read and written
 /// is not, and secrets belong into `[secrets]`, not into arguments.
 #[derive(Args)]
@@ -66,8 +68,7 @@ impl Exec {
         let (status, how) = ended?;
         if printer.is_json() {
             let object = json!({ "v": VERSION, "success": status == 0, "status": status, "how": how });
-            // Standard output is the command's.
-            printer.talk(&object.to_string());
+            printer.beside(&object);
         }
         Ok(Exit::OfCommand(status))
     }

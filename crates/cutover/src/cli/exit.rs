@@ -126,6 +126,7 @@ impl From<ClientError> for Failure {
                 .hint("what was asked may have happened: `cutover status` tells"),
             ClientError::Refused(problem) => {
                 let exit = match error.status() {
+                    _ if problem.exit.is_some() => Exit::OfCommand(problem.exit.unwrap_or(u8::MAX)),
                     Some(
                         StatusCode::UNPROCESSABLE_ENTITY | StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST,
                     ) => Exit::Usage,

@@ -13,6 +13,9 @@ use crate::cli::progress::Progress;
 use crate::cli::proxy::ended_by_signal;
 use crate::cli::reconnect::{limits, reconnect};
 
+/// No longer is anything waited for: a clock has no moment that is much later.
+pub(crate) const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
 /// Where following ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Until {
@@ -254,11 +257,16 @@ fn within_live(view: &DeploymentView) -> String {
     }
 }
 
+/// Seconds with three digits behind the point.
+pub(crate) fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
 /// Seconds from a deployment's start to its cutover, its end, or now.
 pub(crate) fn seconds_so_far(view: &DeploymentView) -> f64 {
     let parse = |text: &str| humantime::parse_rfc3339(text).ok();
     let end = view.ended_at.as_deref().or(view.cutover_at.as_deref()).and_then(parse);
     let end = end.unwrap_or_else(SystemTime::now);
     let start = parse(&view.started_at).unwrap_or(end);
-    end.duration_since(start).unwrap_or_default().as_secs_f64()
+    milliseconds(end.duration_since(start).unwrap_or_default())
 }

@@ -12,6 +12,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::{self, Place};
 use crate::cli::printer::Printer;
 
+use until::Until;
 pub(crate) use until::here;
 
 /// Refuse deployments until a moment; rollback and abort go on to work
@@ -54,11 +55,14 @@ fn path(service: Option<String>, all: bool, verb: &str) -> Result<String, Failur
 
 impl Freeze {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
-        let (until, seconds) = until::parse(&self.until)?;
+        let Until { moment: until, seconds, remark } = until::parse(&self.until)?;
         let reason = self.reason.trim().to_owned();
         if reason.is_empty() {
             return Err(Failure::usage("a freeze needs a reason")
                 .hint("`--reason TEXT` says it to whoever is refused"));
+        }
+        if let Some(remark) = remark {
+            printer.talk(&format!("note: {remark}"));
         }
         let path = path(self.service, self.all, "freeze")?;
         let request = FreezeRequest { until, seconds, reason };

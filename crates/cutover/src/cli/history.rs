@@ -7,6 +7,7 @@ use clap::Args;
 use crate::api::moves::FormerView;
 use crate::api::views::{DeploymentView, HistoryView};
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::foreign;
 use crate::cli::place::{self, Controller, Place};
 use crate::cli::printer::Printer;
 use crate::cli::rollback::to::list;
@@ -66,10 +67,10 @@ fn line(view: &DeploymentView) -> String {
         let _ = write!(text, "  from {commit}");
     }
     if let Some(overrode) = &view.overrode {
-        let _ = write!(text, "  overrode: {overrode}");
+        let _ = write!(text, "  overrode: {}", foreign::line(overrode));
     }
     if let Some(reason) = &view.reason {
-        let _ = write!(text, "  {reason}");
+        let _ = write!(text, "  {}", foreign::line(reason));
     }
     if let Some(by) = &view.undone_by {
         let _ = write!(text, "  undone by {by}");

@@ -10,6 +10,7 @@ use crate::api::client::ClientError;
 use crate::api::logs::{LogLineView, LogsRequest};
 use crate::cli::environment::Target;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::foreign;
 use crate::cli::place::Place;
 use crate::cli::printer::Printer;
 use crate::cli::proxy::ended_by_signal;
@@ -151,7 +152,7 @@ impl<'a> Screen<'a> {
         if self.printer.is_json() {
             self.printer.result(line, String::new);
         } else {
-            self.printer.data(&self.text(line));
+            self.printer.raw(&self.text(line));
         }
     }
 
@@ -168,13 +169,16 @@ impl<'a> Screen<'a> {
         let name = line.instance.as_str();
         let name = name.strip_prefix(&self.prefix).unwrap_or(name);
         if !self.colour {
-            return format!("{at}  {name}  {}", line.line);
+            return format!("{}  {name}  {}", foreign::line(&at), foreign::line(&line.line));
         }
         // One of six colours for each instance; what went to standard error is told by a bolder name.
         let colour =
             31 + name.bytes().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % 6;
         let weight = if line.stream.as_deref() == Some("err") { "1;" } else { "" };
-        format!("\u{1b}[2m{at}\u{1b}[0m  \u{1b}[{weight}{colour}m{name}\u{1b}[0m  {}", line.line)
+        format!(
+            "\u{1b}[2m{at}\u{1b}[0m  \u{1b}[{weight}{colour}m{name}\u{1b}[0m  {}",
+            foreign::coloured(&line.line)
+        )
     }
 }
 

@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::VERSION;
-use crate::cli::exit::Failure;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::foreign;
 
 /// Prints as the user wants it.
 pub(crate) struct Printer {
@@ -61,7 +62,7 @@ impl Printer {
             *part.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
         } else if self.json {
             match serde_json::to_string(object) {
-                Ok(line) => self.data(&line),
+                Ok(line) => self.raw(&line),
                 Err(error) => self.talk(&format!("error: the answer cannot be written as JSON: {error}")),
             }
         } else {
@@ -69,8 +70,13 @@ impl Printer {
         }
     }
 
-    /// A line of data. A reader that has gone away is no error of ours.
-    pub(crate) fn data(&self, line: &str) {
+    /// Lines of data. What a terminal would obey in them is shown instead: it may come from anybody.
+    pub(crate) fn data(&self, lines: &str) {
+        self.raw(&foreign::block(lines));
+    }
+
+    /// A line of which its writer knows what it does to a terminal. A reader that has gone away is no error of ours.
+    pub(crate) fn raw(&self, line: &str) {
         let _ = writeln!(std::io::stdout(), "{line}");
     }
 
@@ -85,8 +91,14 @@ impl Printer {
         std::io::stdout().lock()
     }
 
-    /// A line of talk.
-    pub(crate) fn talk(&self, line: &str) {
+    /// An object for machines where standard output belongs to something else.
+    pub(crate) fn beside(&self, object: &Value) {
+        let _ = writeln!(std::io::stderr(), "{object}");
+    }
+
+    /// Lines of talk, shown as data is.
+    pub(crate) fn talk(&self, lines: &str) {
+        let line = &foreign::block(lines);
         let mut stderr = std::io::stderr().lock();
         match &self.part {
             None => drop(writeln!(stderr, "{line}")),
@@ -105,11 +117,21 @@ impl Printer {
                 "v": VERSION, "success": false, "message": failure.message, "hint": failure.hint,
                 "exit": failure.exit.code(),
             });
-            self.data(&object.to_string());
+            self.raw(&object.to_string());
         }
         self.talk(&format!("error: {}", failure.message));
         if let Some(hint) = &failure.hint {
             self.talk(&format!("  hint: {hint}"));
         }
+    }
+
+    /// The object of arguments that mean nothing; what is wrong with them was said before.
+    pub(crate) fn misused(&self, said: &str) {
+        let first = said.lines().next().unwrap_or_default();
+        let message = first.strip_prefix("error: ").unwrap_or(first);
+        let object = json!({
+            "v": VERSION, "success": false, "message": message, "hint": null, "exit": Exit::Usage.code(),
+        });
+        self.raw(&object.to_string());
     }
 }

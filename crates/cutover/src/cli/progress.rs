@@ -7,6 +7,7 @@ use cutover_core::service::{DeploymentKind, Outcome, Status};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::api::views::{DeploymentView, ServiceView, StepView};
+use crate::cli::foreign;
 use crate::cli::printer::Printer;
 
 /// Shows each step once, when it has ended.
@@ -116,7 +117,7 @@ impl<'a> Progress<'a> {
     fn last_lines(&self, view: &DeploymentView) {
         self.say("  the last lines it wrote:");
         for line in &view.last_lines {
-            self.say(&format!("  | {line}"));
+            self.say(&format!("  | {}", foreign::line(line)));
         }
     }
 
@@ -139,7 +140,7 @@ impl<'a> Progress<'a> {
             spinner.enable_steady_tick(Duration::from_millis(100));
             spinner
         });
-        spinner.set_message(message);
+        spinner.set_message(foreign::line(&message).into_owned());
     }
 
     fn still(&mut self) {

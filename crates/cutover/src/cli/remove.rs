@@ -68,7 +68,7 @@ impl Remove {
 
 /// Waits until the controller tells of it no more.
 async fn gone(client: &Client, path: &str, timeout: Duration) -> Result<Exit, Failure> {
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now() + timeout.min(crate::cli::follow::YEAR);
     loop {
         match client.get::<ServiceView>(path).await {
             Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => return Ok(Exit::Done),

@@ -64,6 +64,7 @@ pub(crate) async fn follow(
     let object = serde_json::json!({
         "v": crate::api::VERSION, "success": exit == Exit::Done,
         "status": view.as_ref().map_or("unknown", |view| view.status.label()),
+        "duration_seconds": view.as_ref().map_or(0.0, crate::cli::follow::seconds_so_far),
         "message": message, "deployment": accepted.deployment,
     });
     printer.result(&object, || message.clone());

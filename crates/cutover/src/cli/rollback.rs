@@ -127,6 +127,7 @@ async fn follow_back(
     let object = serde_json::json!({
         "v": crate::api::VERSION, "success": exit == Exit::Done,
         "status": view.as_ref().map_or("unknown", |view| view.status.label()),
+        "duration_seconds": view.as_ref().map_or(0.0, crate::cli::follow::seconds_so_far),
         "message": message, "deployment": deployment,
     });
     printer.result(&object, || message.clone());

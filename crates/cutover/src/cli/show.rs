@@ -8,6 +8,7 @@ use cutover_core::release::Origin;
 
 use crate::api::views::DeploymentView;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::foreign;
 use crate::cli::place::{self, Place};
 use crate::cli::printer::Printer;
 use crate::cli::progress::step_line;
@@ -58,10 +59,10 @@ fn text(view: &DeploymentView) -> String {
         let _ = writeln!(text, "  from {}", origin_text(origin));
     }
     if let Some(overrode) = &view.overrode {
-        let _ = writeln!(text, "  in spite of a freeze or closed windows: {overrode}");
+        let _ = writeln!(text, "  in spite of a freeze or closed windows: {}", foreign::line(overrode));
     }
     if let Some(reason) = &view.reason {
-        let _ = writeln!(text, "  reason: {reason}");
+        let _ = writeln!(text, "  reason: {}", foreign::line(reason));
     }
     if let Some(by) = &view.taken_back_by {
         let _ = writeln!(text, "  taken back by {by}");

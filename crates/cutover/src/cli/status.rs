@@ -18,6 +18,7 @@ use crate::api::views::{
     DeploymentView, EnvironmentView, RecoveryView, ServiceView, ServicesView, WorkersView,
 };
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::foreign;
 use crate::cli::freeze::here;
 use crate::cli::place::{self, Controller, Place};
 use crate::cli::printer::Printer;
@@ -105,8 +106,10 @@ fn never_deployed(printer: &Printer, service: &ServiceName) -> Exit {
 }
 
 fn show(printer: &Printer, watch: bool, view: &impl serde::Serialize, text: impl FnOnce() -> String) {
-    let clear = if watch && printer.is_terminal() { HOME_AND_CLEAR } else { "" };
-    printer.result(view, || format!("{clear}{}", text()));
+    if watch && printer.is_terminal() {
+        printer.frame(HOME_AND_CLEAR);
+    }
+    printer.result(view, text);
 }
 
 fn services_text(view: &ServicesView) -> String {
@@ -137,7 +140,11 @@ pub(crate) fn service_text(view: &ServiceView) -> String {
     }
     if let Some(deployment) = &view.deployment {
         let open = deployment.ended_at.is_none();
-        let reason = deployment.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let reason = deployment
+            .reason
+            .as_deref()
+            .map(|reason| format!(": {}", foreign::line(reason)))
+            .unwrap_or_default();
         let worth_telling = open || !matches!(deployment.status, DeploymentStatus::Live);
         if worth_telling {
             // While it is taken back, nobody waits for the end of its bake.
@@ -182,7 +189,13 @@ pub(crate) fn service_text(view: &ServiceView) -> String {
     }
     if let Some(freeze) = &view.freeze {
         let all = if freeze.all { "frozen with every other service" } else { "frozen" };
-        let _ = writeln!(text, "  {all} by {} until {}: {}", freeze.by, here(&freeze.until), freeze.reason);
+        let _ = writeln!(
+            text,
+            "  {all} by {} until {}: {}",
+            freeze.by,
+            here(&freeze.until),
+            foreign::line(&freeze.reason)
+        );
     }
     for trouble in &view.notify_trouble {
         let _ = writeln!(text, "  {}", notify_trouble_text(trouble));
@@ -294,10 +307,10 @@ fn environment_text(view: &EnvironmentView) -> String {
         text.push_str("   was taken back");
     }
     for reason in view.health_reason.iter().chain(&view.trouble) {
-        let _ = write!(text, "\n          {reason}");
+        let _ = write!(text, "\n          {}", foreign::line(reason));
     }
     for line in view.last_lines.iter().rev().take(LAST_LINES).rev() {
-        let _ = write!(text, "\n          | {line}");
+        let _ = write!(text, "\n          | {}", foreign::line(line));
     }
     if let Some(workers) = &view.workers {
         text.push_str(&workers_text(workers));
@@ -316,10 +329,10 @@ fn workers_text(view: &WorkersView) -> String {
         let _ = write!(text, "\n          worker {worker}: {count} {state}");
     }
     if let Some(reason) = &view.reason {
-        let _ = write!(text, "\n          {reason}");
+        let _ = write!(text, "\n          {}", foreign::line(reason));
     }
     for line in view.last_lines.iter().rev().take(LAST_LINES).rev() {
-        let _ = write!(text, "\n          | {line}");
+        let _ = write!(text, "\n          | {}", foreign::line(line));
     }
     text
 }

@@ -103,7 +103,7 @@ fn what_is_lost(view: &ServiceView, scope: StopScope) -> String {
 
 /// Waits until nothing of it runs any more.
 async fn ended(client: &Client, path: &str, scope: StopScope, timeout: Duration) -> Result<Exit, Failure> {
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now() + timeout.min(crate::cli::follow::YEAR);
     loop {
         let view: ServiceView = client.get(path).await?;
         let over = |color: Environment| {

@@ -17,6 +17,7 @@ use crate::api::client::{Client, ClientError};
 use crate::api::plan::UsageView;
 use crate::api::views::{EnvironmentView, ServiceView, ServicesView};
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::foreign;
 use crate::cli::place::Place;
 use crate::cli::printer::Printer;
 use crate::cli::terminal::{self, RawMode};
@@ -80,7 +81,8 @@ async fn watch(client: &Client, former: &mut Look, printer: &Printer) -> Result<
     loop {
         let (rows, columns) = terminal::size();
         let lines = text.lines().take(usize::from(rows).saturating_sub(1));
-        let cut: Vec<String> = lines.map(|line| line.chars().take(columns.into()).collect()).collect();
+        let cut: Vec<String> =
+            lines.map(|line| foreign::line(line).chars().take(columns.into()).collect()).collect();
         printer.frame(&format!("\u{1b}[H\u{1b}[2J{}", cut.join("\r\n")));
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}

@@ -6,8 +6,12 @@ use crate::service::step::draft::Draft;
 use crate::service::step::refusal::{self, Refusal};
 
 impl Draft {
-    pub(super) fn freeze_requested(&mut self, freeze: &Freeze) {
+    pub(super) fn freeze_requested(&mut self, freeze: &Freeze) -> Result<(), Refusal> {
+        if !freeze.is_within_bounds() {
+            return Err(Refusal::FreezeTooLong { until: freeze.until });
+        }
         self.state.freeze = Some(freeze.clone());
+        Ok(())
     }
 
     pub(super) fn unfreeze_requested(&mut self) -> Result<(), Refusal> {

@@ -6,6 +6,7 @@ use crate::service::deployment::{Deployment, Stage, Status};
 use crate::service::freeze::Freeze;
 use crate::service::resolve::Way;
 use crate::service::state::ServiceState;
+use crate::timestamp::Timestamp;
 
 /// A request that was refused; nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +35,12 @@ pub enum Refusal {
     OutsideWindow {
         /// Why, and when the next one opens.
         why: String,
+    },
+    /// Nobody means a freeze of decades.
+    #[error("a freeze until {until} is too long: ten years are the most")]
+    FreezeTooLong {
+        /// The moment that was asked for.
+        until: Timestamp,
     },
     /// No freeze holds.
     #[error("there is nothing to unfreeze: no freeze holds")]
@@ -260,6 +267,7 @@ impl Refusal {
                 Some("once it is gone, `cutover deploy` begins it anew".to_owned())
             }
             Self::Removed { .. } => Some("`cutover history` tells what it was".to_owned()),
+            Self::FreezeTooLong { .. } => Some("`--until` names an earlier moment".to_owned()),
             Self::NothingToStop { .. } => None,
             Self::NotUnderWay { id } => Some(format!("`cutover show {id}` tells how it ended")),
             Self::NothingToPromote { .. } => {

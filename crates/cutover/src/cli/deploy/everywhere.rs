@@ -252,7 +252,7 @@ impl Everywhere<'_> {
         let exit = members.iter().map(Member::exit).fold(Exit::Done, Exit::worse);
         let object = json!({
             "v": VERSION, "success": exit == Exit::Done, "status": status(members), "message": message,
-            "duration_seconds": self.begun.elapsed().as_secs_f64(),
+            "duration_seconds": crate::cli::follow::milliseconds(self.begun.elapsed()),
             // Each host has one of its own.
             "deployment": null,
             "version": self.order.request.spec.version,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hyper::StatusCode;
+
 use crate::api::client::{Client, ClientError};
 use crate::api::views::DeployAnswer;
 use crate::cli::bring::bring;
@@ -11,6 +13,8 @@ use crate::cli::printer::Printer;
 
 /// Seconds before each further attempt to reach a host that was reached before.
 const AGAIN_AFTER: [u64; 5] = [1, 2, 4, 8, 15];
+/// The longest of them for a controller of this host: it is back soon, or somebody has ended it.
+const PATIENCE: u64 = 4;
 
 /// Brings the artifact if need be, and has a deployment opened, or finds the one that is open already.
 ///
@@ -35,8 +39,15 @@ async fn again<T>(
     printer: &Printer,
     attempt: impl AsyncFn() -> Result<T, ClientError>,
 ) -> Result<T, Failure> {
+    let mut lost = false;
     for seconds in AGAIN_AFTER {
         match attempt().await {
+            // A controller that ends takes its connections with it, and the next one may be there soon.
+            Err(error) if !client.is_elsewhere() && seconds <= PATIENCE && is_ending(&error, lost) => {
+                lost = true;
+                printer.talk(&format!("{error}; trying again in {seconds} s"));
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+            }
             Err(error) if client.was_reached() && may_pass(&error) => {
                 printer.talk(&format!("{error}; trying again in {seconds} s"));
                 tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -45,6 +56,16 @@ async fn again<T>(
         }
     }
     Ok(attempt().await?)
+}
+
+/// Whether that is what a controller of this host answers while it ends, or after it has.
+fn is_ending(error: &ClientError, lost: bool) -> bool {
+    match error {
+        ClientError::Lost(_) => true,
+        ClientError::Unreachable(_) => lost,
+        ClientError::Refused(_) => error.status() == Some(StatusCode::SERVICE_UNAVAILABLE),
+        ClientError::NoWay(_) | ClientError::Hangs { .. } => false,
+    }
 }
 
 /// Whether the way there may be open again soon.

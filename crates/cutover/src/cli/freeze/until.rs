@@ -1,7 +1,8 @@
 //! A moment as people type it, and as they read it.
 
+use cutover_core::service::Freeze;
 use jiff::civil;
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, Zoned};
 
 use crate::cli::exit::Failure;
@@ -10,22 +11,36 @@ use crate::cli::exit::Failure;
 const WRITTEN: &str = "write a time such as `2h` or `3days`, a moment such as `2026-12-24T18:00`, with a zone \
                        `2026-12-24T18:00 Europe/Vienna`, or RFC 3339 `2026-12-24T17:00:00Z`";
 
-/// A moment in RFC 3339, or seconds from now by the controller's clock.
-pub(super) fn parse(text: &str) -> Result<(Option<String>, Option<u64>), Failure> {
-    let text = text.trim();
-    if let Ok(time) = humantime::parse_duration(text) {
-        return Ok((None, Some(time.as_secs())));
-    }
-    let zone = || TimeZone::try_system().unwrap_or(TimeZone::UTC);
-    moment(text, zone).map(|at| (Some(at.to_string()), None))
+/// What was typed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Until {
+    /// In RFC 3339.
+    pub(super) moment: Option<String>,
+    /// From now by the controller's clock; in place of the moment.
+    pub(super) seconds: Option<u64>,
+    /// What has to be said of how it was understood.
+    pub(super) remark: Option<String>,
 }
 
-fn moment(text: &str, local: impl FnOnce() -> TimeZone) -> Result<Timestamp, Failure> {
+/// A moment, or a time from now.
+pub(super) fn parse(text: &str) -> Result<Until, Failure> {
+    let text = text.trim();
+    if let Ok(time) = humantime::parse_duration(text) {
+        if time > Freeze::LONGEST {
+            return Err(Failure::usage(format!("a freeze of `{text}` is too long: ten years are the most")));
+        }
+        return Ok(Until { moment: None, seconds: Some(time.as_secs()), remark: None });
+    }
+    let zone = || TimeZone::try_system().unwrap_or(TimeZone::UTC);
+    moment(text, zone).map(|(at, remark)| Until { moment: Some(at.to_string()), seconds: None, remark })
+}
+
+fn moment(text: &str, local: impl FnOnce() -> TimeZone) -> Result<(Timestamp, Option<String>), Failure> {
     if let Ok(zoned) = text.parse::<Zoned>() {
-        return Ok(zoned.timestamp());
+        return Ok((zoned.timestamp(), None));
     }
     if let Ok(at) = text.parse::<Timestamp>() {
-        return Ok(at);
+        return Ok((at, None));
     }
     // A space separates date and time, or the zone.
     let (typed, zone) = match text.rsplit_once(' ') {
@@ -48,7 +63,18 @@ fn moment(text: &str, local: impl FnOnce() -> TimeZone) -> Result<Timestamp, Fai
         Err(_) => typed.parse::<civil::Date>().map_err(|_| wrong())?.at(0, 0, 0, 0),
     };
     // A time that is left out is the one after the gap; of one that comes twice, the first.
-    zone.to_timestamp(here).map_err(|_| wrong())
+    let meant = zone.to_ambiguous_timestamp(here);
+    let clock = match meant.offset() {
+        AmbiguousOffset::Unambiguous { .. } => None,
+        AmbiguousOffset::Gap { .. } => Some("is left out by the clock"),
+        AmbiguousOffset::Fold { .. } => Some("comes twice by the clock"),
+    };
+    let at = meant.compatible().map_err(|_| wrong())?;
+    let remark = clock.map(|clock| {
+        let taken = at.to_zoned(zone).strftime("%Y-%m-%d %H:%M %Z (%:z)");
+        format!("`{text}` {clock}, which is set then; {taken} is taken")
+    });
+    Ok((at, remark))
 }
 
 /// A moment in RFC 3339 as the wall clock here reads it.
@@ -68,7 +94,8 @@ mod tests {
     fn check(text: &str, expected: &str) {
         let vienna = || TimeZone::get("Europe/Vienna").unwrap();
         let said = match moment(text, vienna) {
-            Ok(at) => at.to_string(),
+            Ok((at, None)) => at.to_string(),
+            Ok((at, Some(remark))) => format!("{at}; {remark}"),
             Err(failure) => format!("{failure}; {}", failure.hint.as_deref().unwrap_or_default()),
         };
         assert!(said.starts_with(expected), "{text}: {said}");
@@ -88,8 +115,17 @@ mod tests {
 
     #[test]
     fn a_time_that_is_left_out_or_comes_twice_is_still_a_moment() {
-        check("2026-03-29T02:30", "2026-03-29T01:30:00Z");
-        check("2026-10-25T02:30", "2026-10-25T00:30:00Z");
+        check(
+            "2026-03-29T02:30",
+            "2026-03-29T01:30:00Z; `2026-03-29T02:30` is left out by the clock, which is set then; \
+             2026-03-29 03:30 CEST (+02:00) is taken",
+        );
+        check(
+            "2026-10-25T02:30",
+            "2026-10-25T00:30:00Z; `2026-10-25T02:30` comes twice by the clock, which is set then; \
+             2026-10-25 02:30 CEST (+02:00) is taken",
+        );
+        check("2026-10-25T02:30+01:00", "2026-10-25T01:30:00Z");
     }
 
     #[test]
@@ -105,6 +141,6 @@ mod tests {
 
     #[test]
     fn a_time_from_now_is_left_to_the_controllers_clock() {
-        assert_eq!(parse("2h 30m").unwrap(), (None, Some(9000)));
+        assert_eq!(parse("2h 30m").unwrap(), Until { moment: None, seconds: Some(9000), remark: None });
     }
 }
