@@ -53,7 +53,10 @@ fn a_freeze_refuses_until_its_moment_and_needs_no_event_to_end() {
 fn a_freeze_of_decades_is_refused_and_one_of_years_is_not() {
     let mut world = World::settled(&["v1"]);
     freeze(&mut world, Freeze::LONGEST);
-    for until in [world.now + Freeze::LONGEST + Duration::from_millis(1), Timestamp::from_millis(u64::MAX)] {
+    for until in [
+        world.now + Freeze::LONGEST + Duration::from_millis(1),
+        cutover_core::Timestamp::from_millis(u64::MAX),
+    ] {
         let freeze =
             Freeze { by: "carol".to_owned(), at: world.now, until, reason: String::new(), all: false };
         let refusal = step(&world.state, &Event::FreezeRequested { freeze }, world.now).unwrap_err();

@@ -48,7 +48,7 @@ async fn an_uploaded_tree_is_the_release_of_its_directory() {
 #[tokio::test]
 async fn sizes_that_cannot_be_are_refused_in_words() {
     use cutover_core::artifact::{Entry, EntryKind, Manifest};
-    let mut fixture = Fixture::new();
+    let fixture = Fixture::new();
     let uploads = fixture.store.uploads();
     let file = |path: &str, content: &[u8], size: u64| Entry {
         path: path.into(),
