@@ -144,7 +144,7 @@ fn answer(pending: &PendingEffect, now: Timestamp) -> Answer {
         Effect::Retire { .. } => Answer::Retired,
         Effect::StartWorkers { .. } => Answer::WorkersStarted,
         Effect::StopWorkers { .. } => Answer::WorkersStopped,
-        Effect::Unroute => Answer::Unrouted,
+        Effect::Unroute { .. } => Answer::Unrouted,
         Effect::Prioritise { .. } => Answer::Prioritised,
     }
 }

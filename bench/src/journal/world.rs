@@ -13,7 +13,7 @@ use cutover_core::health::HealthPolicy;
 use cutover_core::release::{DeploymentSpec, Release};
 use cutover_core::routing::ServiceRoute;
 use cutover_core::service::{EffectId, Instance, ObservedRoute, ServiceState};
-use cutover_core::{Environment, InstanceId, ReleaseId, ServiceName, Timestamp};
+use cutover_core::{Environment, Epoch, InstanceId, ReleaseId, ServiceName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::journal::story::{receipt, started};
@@ -122,7 +122,7 @@ impl TrafficRouter for World {
         Ok(Applied::Routed(receipt(route, Timestamp::default())))
     }
 
-    async fn forget(&self, _: &ServiceName) -> Result<(), RouterError> {
+    async fn forget(&self, _: &ServiceName, _: Epoch) -> Result<(), RouterError> {
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use cutover_core::receipt::Receipt;
 use cutover_core::routing::{ServicePatch, ServiceRoute, TableDocument};
 use cutover_core::service::ObservedRoute;
 use cutover_core::statistics::Statistics;
-use cutover_core::{InstanceId, PerEnvironment, ServiceName};
+use cutover_core::{Epoch, InstanceId, PerEnvironment, ServiceName};
 use hyper::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -149,9 +149,9 @@ impl TrafficRouter for EmbeddedRouter {
         receipts.into_iter().next().map(Applied::Routed).ok_or_else(without_receipt)
     }
 
-    async fn forget(&self, service: &ServiceName) -> Result<(), RouterError> {
+    async fn forget(&self, service: &ServiceName, epoch: Epoch) -> Result<(), RouterError> {
         within(async {
-            let path = format!("/v1/services/{service}");
+            let path = format!("/v1/services/{service}?epoch={}", epoch.get());
             let reply = self.0.send::<()>(Method::DELETE, &path, None).await?;
             // One that it does not know is forgotten already.
             if matches!(reply.status, StatusCode::OK | StatusCode::NOT_FOUND) {

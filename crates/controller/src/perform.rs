@@ -12,7 +12,7 @@ use await_healthy::AwaitHealthy;
 use std::time::Duration;
 
 use cutover_core::service::{Answer, Effect, EffectId, PendingEffect};
-use cutover_core::{Environment, InstanceId, ServiceName};
+use cutover_core::{Environment, Epoch, InstanceId, ServiceName};
 use tokio::sync::mpsc;
 
 use crate::ports::{Applied, PortError, Ports, Provision, RouterError, StartWorkers};
@@ -60,7 +60,7 @@ impl Performer {
             Effect::AwaitHealthy { .. }
             | Effect::Shift { .. }
             | Effect::Drain { .. }
-            | Effect::Unroute
+            | Effect::Unroute { .. }
             | Effect::Prioritise { .. } => None,
         }
     }
@@ -95,7 +95,7 @@ impl Performer {
                 let ids: Vec<InstanceId> = workers.iter().map(|worker| worker.id.clone()).collect();
                 self.ports.executor.stop(&pending.id, &ids).await.map(|()| Answer::WorkersStopped)
             }
-            Effect::Unroute => self.unroute().await,
+            Effect::Unroute { epoch } => self.unroute(*epoch).await,
             Effect::Prioritise { live, idle } => {
                 self.ports.executor.prioritise(live, idle).await.map(|()| Answer::Prioritised)
             }
@@ -132,9 +132,10 @@ impl Performer {
     }
 
     /// Asks until the router has forgotten the service, or refuses.
-    async fn unroute(&self) -> Result<Answer, PortError> {
+    async fn unroute(&self, epoch: Epoch) -> Result<Answer, PortError> {
         loop {
-            match self.ports.router.forget(&self.service).await {
+            self.ports.mandate.holds().map_err(PortError::new)?;
+            match self.ports.router.forget(&self.service, epoch).await {
                 Ok(()) => return Ok(Answer::Unrouted),
                 Err(RouterError::Refused(reason)) => return Err(PortError::new(reason)),
                 Err(RouterError::Unreachable(reason)) => {

@@ -21,7 +21,7 @@ use cutover_core::release::{DeploymentSpec, NewsKind, NotifySpec, Release, Secre
 use cutover_core::routing::ServiceRoute;
 use cutover_core::service::{Deployment, EffectId, Instance, WorkerInstance};
 use cutover_core::statistics::Statistics;
-use cutover_core::{Environment, InstanceId, ReleaseId, ServiceName, Timestamp};
+use cutover_core::{Environment, Epoch, InstanceId, ReleaseId, ServiceName, Timestamp};
 
 use crate::clock::Clock;
 
@@ -266,12 +266,12 @@ pub trait TrafficRouter: Send + Sync {
     /// If the router refused it, for example because it has seen a newer epoch, or cannot be reached.
     async fn apply(&self, route: &ServiceRoute) -> Result<Applied, RouterError>;
 
-    /// Routes the service no more; one that is not routed counts as forgotten. Its last epoch is remembered, and an
-    /// older one refused.
+    /// Routes the service no more, unless its route is newer than this epoch; one that is not routed counts as
+    /// forgotten. Its last epoch is remembered, and an older one refused.
     ///
     /// # Errors
-    /// If the router refused it or cannot be reached.
-    async fn forget(&self, service: &ServiceName) -> Result<(), RouterError>;
+    /// If the router refused it, for example because its route is newer, or cannot be reached.
+    async fn forget(&self, service: &ServiceName, epoch: Epoch) -> Result<(), RouterError>;
 
     /// The weights as they really are.
     ///

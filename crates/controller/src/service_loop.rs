@@ -388,7 +388,7 @@ fn label(effect: &Effect) -> &'static str {
         Effect::Retire { .. } => "retire",
         Effect::StartWorkers { .. } => "start_workers",
         Effect::StopWorkers { .. } => "stop_workers",
-        Effect::Unroute => "unroute",
+        Effect::Unroute { .. } => "unroute",
         Effect::Prioritise { .. } => "prioritise",
     }
 }

@@ -24,5 +24,5 @@ pub use invariants::InvariantViolation;
 pub use readiness::Readiness;
 pub use resolve::{Way, WayOut};
 pub use state::{Clearing, Health, Instance, Leaving, Recovery, Removal, ServiceState, Slot, Stopped};
-pub use step::{Refusal, Transition, Watched, step};
+pub use step::{Asked, Refusal, Transition, Watched, step};
 pub use workers::{WatchedWorkers, WorkerInstance, Workers};

@@ -205,7 +205,7 @@ fn an_unchanged_service_keeps_its_targets_and_a_changed_one_is_fenced() {
 fn a_service_that_was_removed_is_not_brought_back_by_an_older_epoch() {
     let mut publication = publication(vec![route("shop", &[], "/", (100, 0))]);
     publish(&mut publication, weights_patch("shop", Some(10), (100, 0))).unwrap();
-    publish(&mut publication, Change::Remove(vec!["shop".parse().unwrap()])).unwrap();
+    publish(&mut publication, Change::Remove(vec![("shop".parse().unwrap(), None)])).unwrap();
     let again = |epoch| ServiceRoute {
         epoch: Some(Epoch::try_from(epoch).unwrap()),
         ..route("shop", &[], "/", (100, 0))

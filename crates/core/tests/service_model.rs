@@ -149,7 +149,7 @@ impl Service {
                     Action::Share(percent) => {
                         service_world::share_event(deployment, &moment.service, *percent)
                     }
-                    Action::Stop => Event::StopRequested { actor, scope: StopScope::Service },
+                    Action::Stop => service_world::stop_event(actor, StopScope::Service, false),
                     _ => Event::RestartRequested { deployment, actor, end_bake: true },
                 }
             }
@@ -391,6 +391,11 @@ fn a_share_for_the_idle_slot_in_every_order() {
     check(Budget { crashes: 1, ills: 1, ..budget }, rollout());
     check(Budget { aborts: 1, failures: 2, ..budget }, rollout());
     check(Budget { moves: 2, crashes: 1, ..budget }, rollout());
+}
+
+#[test]
+fn a_move_beside_the_end_of_a_standby_with_failures_in_every_order() {
+    check(Budget { deploys: 2, moves: 1, failures: 1, ..Budget::default() }, rollout());
 }
 
 #[test]

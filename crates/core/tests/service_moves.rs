@@ -231,7 +231,7 @@ fn nothing_of_it_is_for_a_service_that_never_was_live() {
 #[test]
 fn a_removed_service_is_routed_no_more_and_begins_anew_with_a_newer_epoch() {
     let mut world = World::settled(&["v1", "v2"]);
-    world.happens(&Event::RemoveRequested { actor: "bob".to_owned() }).unwrap();
+    world.happens(&Event::RemoveRequested { actor: "bob".to_owned(), end_bake: false }).unwrap();
     assert!(matches!(world.deploy("v3"), Err(Refusal::BeingRemoved { .. })));
     assert!(!world.state.rollback_readiness(world.now).ready);
     while !world.state.pending.is_empty() {
@@ -243,7 +243,7 @@ fn a_removed_service_is_routed_no_more_and_begins_anew_with_a_newer_epoch() {
     assert!(world.outside.running.is_empty() && world.outside.route.is_none());
     assert!(world.state.removal.as_ref().unwrap().done);
     assert!(matches!(
-        world.happens(&Event::RemoveRequested { actor: String::new() }),
+        world.happens(&Event::RemoveRequested { actor: String::new(), end_bake: false }),
         Err(Refusal::Removed { .. })
     ));
     world.restart();
@@ -259,7 +259,7 @@ fn a_removed_service_is_routed_no_more_and_begins_anew_with_a_newer_epoch() {
 #[test]
 fn a_removal_that_the_router_does_not_answer_is_tried_again_also_by_the_next_controller() {
     let mut world = World::settled(&["v1"]);
-    world.happens(&Event::RemoveRequested { actor: "bob".to_owned() }).unwrap();
+    world.happens(&Event::RemoveRequested { actor: "bob".to_owned(), end_bake: false }).unwrap();
     for kind in ["shift", "drain", "retire"] {
         world.goes_well(kind);
     }
@@ -308,13 +308,225 @@ fn a_rollback_to_a_release_that_does_not_start_puts_the_former_one_back() {
 }
 
 #[test]
-fn a_rollback_to_the_warm_release_is_one_shift_and_one_during_a_deployment_is_refused() {
+fn a_rollback_to_the_warm_release_is_one_shift_and_one_before_the_cutover_is_refused() {
     let mut world = World::settled(&["v1", "v2"]);
     rollback_to(&mut world, "v1").unwrap();
     assert_eq!(world.labels(), ["shift"]);
     world.go_well();
+    let mut world = World::settled(&["v1", "v2"]);
+    world.deploy("v3").unwrap();
+    let refusal = rollback_to(&mut world, "v1").unwrap_err();
+    assert_eq!(refusal.hint().as_deref(), Some("`cutover abort` takes it back; ask again once it has ended"));
+}
+
+#[test]
+fn a_bake_is_in_the_way_of_no_rollback_to_a_release() {
     let mut world = World::with(&["v1", "v2"]);
-    assert!(matches!(rollback_to(&mut world, "v1"), Err(Refusal::DeploymentOpen { .. })));
+    rollback_to(&mut world, "v1").unwrap();
+    assert_eq!((world.open().status, world.labels()), (Status::RollingBack, vec!["shift"]));
+    world.go_well();
+    assert_eq!((world.live_version(), world.last_closed().status), (Some("v1"), Status::RolledBack));
+
+    let mut world = World::with(&["v0", "v1", "v2"]);
+    world.deploy_when_open("v3", WhenOpen::Queue).unwrap();
+    let baked = world.open().id.clone();
+    rollback_to(&mut world, "v0").unwrap();
+    assert_eq!(world.open().kind, DeploymentKind::Rollback);
+    world.go_well();
+    let ended = world.closed.iter().find(|closed| closed.id == baked).unwrap();
+    assert_eq!((ended.status, world.live_version()), (Status::Live, Some("v0")));
+    assert!(world.state.queue.is_empty() && world.state.deployment.is_none(), "nothing follows a rescue");
+    assert_eq!(world.outside.running.len(), 1);
+}
+
+#[test]
+fn a_rollback_to_what_was_taken_back_itself_is_refused_however_often_it_was_live() {
+    let mut world = World::settled(&["v0", "v1", "v2"]);
+    // A warm way back to v1, then on to v0.
+    world.rollback().unwrap();
+    world.go_well();
+    rollback_to(&mut world, "v0").unwrap();
+    world.go_well();
+    assert_eq!(world.live_version(), Some("v0"));
+    let refusal = rollback_to(&mut world, "v1").unwrap_err();
+    assert_eq!(refusal.to_string(), "there is nothing to roll back to: `v1` was itself taken back");
+}
+
+#[test]
+fn an_abort_of_a_scale_keeps_what_runs_until_it_is_being_stopped() {
+    for (steps, left, status) in
+        [(0, 3, Status::RolledBack), (1, 3, Status::RolledBack), (2, 1, Status::Live)]
+    {
+        let mut world = running(3);
+        world.scale(1).unwrap();
+        for kind in ["shift", "drain"].into_iter().take(steps) {
+            world.goes_well(kind);
+        }
+        world.abort().unwrap();
+        world.go_well();
+        let said = format!("after {steps} steps");
+        assert_eq!((ids(&world).len(), world.outside.running.len()), (left, left), "{said}");
+        let route = world.outside.route.as_ref().unwrap();
+        assert_eq!(route.instances(Environment::Blue).len(), left, "{said}");
+        assert_eq!(world.last_closed().status, status, "{said}");
+        assert_eq!(world.slot(Environment::Blue).count() as usize, left, "{said}");
+        // It comes back as it was, too.
+        world.stop(StopScope::Service).unwrap();
+        world.go_well();
+        world.restart_instances().unwrap();
+        world.go_well();
+        assert_eq!(world.outside.running.len(), left, "{said}");
+    }
+}
+
+#[test]
+fn an_abort_of_a_restart_ends_it_well_only_if_nothing_of_it_was_left_to_do() {
+    for (rounds, status) in [(1, Status::RolledBack), (2, Status::Live)] {
+        let mut world = running(2);
+        world.restart_instances().unwrap();
+        for round in 1..=rounds {
+            for kind in ["provision", "healthy", "shift", "drain"] {
+                world.goes_well(kind);
+            }
+            if round < rounds {
+                world.goes_well("retire");
+            }
+        }
+        world.abort().unwrap();
+        assert_eq!(world.last_closed().status, status);
+        assert_eq!(world.last_closed().reason.is_some(), true);
+        world.go_well();
+        assert_eq!((ids(&world).len(), world.outside.running.len()), (2, 2));
+    }
+}
+
+#[test]
+fn a_publication_that_fails_for_one_purpose_has_failed_for_all_that_waited_for_it() {
+    let mut world = World::settled(&["v1", "v2"]);
+    world.scale(2).unwrap();
+    world.go_well();
+    world.stop(StopScope::Idle).unwrap();
+    world.goes_well("drain");
+    world.scale(1).unwrap();
+    world.fails("shift");
+    world.wait();
+    world.go_well();
+    assert_eq!(world.outside.running.len(), 1, "{:?}", world.outside.running);
+    assert_eq!((world.slot(Environment::Blue).clearing, world.state.deployment.as_ref()), (None, None));
+}
+
+#[test]
+fn a_stop_can_be_taken_back_before_it_is_done() {
+    for steps in 0..4 {
+        let mut world = running(2);
+        world.stop(StopScope::Service).unwrap();
+        for kind in ["shift", "drain", "retire"].into_iter().take(steps) {
+            world.goes_well(kind);
+        }
+        world.restart_instances().unwrap();
+        world.go_well();
+        assert_eq!((ids(&world).len(), world.outside.running.len()), (2, 2), "after {steps} steps");
+        assert_eq!((world.state.stopped.as_ref(), world.outside.check()), (None, Ok(())));
+        assert_eq!(world.last_closed().status, Status::Live);
+    }
+}
+
+#[test]
+fn a_stop_and_a_removal_end_a_bake_if_they_are_told_to_and_nothing_starts_it_again() {
+    let stop = |end_bake| service_world::stop_event("bob".to_owned(), StopScope::Service, end_bake);
+    let remove = |end_bake| Event::RemoveRequested { actor: "bob".to_owned(), end_bake };
+    for (refused, granted) in [(stop(false), stop(true)), (remove(false), remove(true))] {
+        let mut world = World::with(&["v1", "v2"]);
+        world.deploy_when_open("v3", WhenOpen::Queue).unwrap();
+        let hint = world.happens(&refused).unwrap_err().hint().unwrap();
+        assert!(hint.starts_with("`--end-bake` ends the bake now") && !hint.contains("--queue"), "{hint}");
+        world.happens(&granted).unwrap();
+        world.go_well();
+        assert!(world.outside.running.is_empty(), "{:?}", world.outside.running);
+        assert_eq!(world.last_closed().status, Status::RolledBack, "what waited is dropped");
+        assert!(world.state.queue.is_empty() && world.state.deployment.is_none());
+    }
+}
+
+#[test]
+fn what_was_idle_when_it_was_asked_about_is_not_stopped_once_it_is_live() {
+    let mut world = World::settled(&["v1", "v2"]);
+    world.rollback().unwrap();
+    world.go_well();
+    let stop = |environment| Event::StopRequested {
+        actor: "bob".to_owned(),
+        scope: StopScope::Idle,
+        environment: Some(environment),
+        end_bake: false,
+    };
+    assert_eq!(
+        world.happens(&stop(Environment::Blue)),
+        Err(Refusal::IsLive { environment: Environment::Blue })
+    );
+    let mut world = World::settled(&["v1", "v2"]);
+    world.happens(&stop(Environment::Blue)).unwrap();
+    world.go_well();
+    assert_eq!(world.outside.running.len(), 1);
+}
+
+#[test]
+fn a_restart_that_ends_a_bake_comes_before_what_waits_in_the_queue_and_does_not_drop_it() {
+    let mut world = World::with(&["v1", "v2"]);
+    world.deploy_when_open("v3", WhenOpen::Queue).unwrap();
+    let deployment = "r1".parse().unwrap();
+    world.happens(&Event::RestartRequested { deployment, actor: "bob".to_owned(), end_bake: true }).unwrap();
+    assert_eq!((world.open().kind, world.state.queue.len()), (DeploymentKind::Restart, 1));
+    world.go_well();
+    assert_eq!((world.live_version(), world.state.queue.len()), (Some("v3"), 0));
+}
+
+#[test]
+fn a_removal_that_cannot_be_finished_is_taken_back_by_a_restart() {
+    let mut world = World::settled(&["v1"]);
+    world.happens(&Event::RemoveRequested { actor: "bob".to_owned(), end_bake: false }).unwrap();
+    world.goes_well("shift");
+    world.goes_well("drain");
+    world.fails("retire");
+    let hint = world.deploy("v2").unwrap_err().hint().unwrap();
+    assert!(hint.starts_with("`cutover restart` takes that back"), "{hint}");
+    world.restart_instances().unwrap();
+    world.go_well();
+    assert_eq!((world.live_version(), world.state.removal.as_ref()), (Some("v1"), None));
+    assert_eq!((world.outside.running.len(), world.outside.route.is_some()), (1, true));
+}
+
+#[test]
+fn a_word_to_forget_the_route_that_comes_late_does_not_touch_a_newer_one() {
+    let mut world = World::settled(&["v1"]);
+    world.happens(&Event::RemoveRequested { actor: "bob".to_owned(), end_bake: false }).unwrap();
+    for kind in ["shift", "drain", "retire"] {
+        world.goes_well(kind);
+    }
+    let late = world.pending("unroute");
+    world.restart_instances().unwrap();
+    world.go_well();
+    let answer = world.outside.perform(&late);
+    assert!(world.answer(&late, answer).noop);
+    assert!(world.outside.route.is_some(), "it has newer word");
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_hold_up_a_removal_and_what_was_removed_says_so() {
+    let mut world = World::settled(&["v1", "v2"]);
+    world.happens(&Event::RemoveRequested { actor: "bob".to_owned(), end_bake: false }).unwrap();
+    while !world.labels().contains(&"unroute") {
+        let pending = world.state.pending.first().cloned().unwrap();
+        let answer = world.outside.perform(&pending);
+        world.answer(&pending, answer);
+    }
+    world.fails("unroute");
+    world.now = cutover_core::Timestamp::from_millis(1000);
+    world.restart_in_term(2, None);
+    world.pass(320);
+    world.go_well();
+    assert!(world.state.removal.as_ref().unwrap().done);
+    let why_not = world.state.rollback_readiness(world.now).why_not;
+    assert_eq!(why_not.as_deref(), Some("the service was removed"));
 }
 
 #[test]

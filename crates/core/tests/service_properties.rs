@@ -141,13 +141,15 @@ impl History {
             }
             Happening::Stop { idle } => {
                 let scope = if *idle { StopScope::Idle } else { StopScope::Service };
-                self.happens(&Event::StopRequested { actor: String::new(), scope });
+                self.happens(&service_world::stop_event(String::new(), scope, true));
+            }
+            Happening::Remove => {
+                self.happens(&Event::RemoveRequested { actor: String::new(), end_bake: false })
             }
             Happening::Share { percent } => {
                 let deployment = self.next_id();
                 self.happens(&service_world::share_event(deployment, &self.world.state, *percent));
             }
-            Happening::Remove => self.happens(&Event::RemoveRequested { actor: String::new() }),
             Happening::RollbackTo(version) => {
                 let (deployment, actor) = (self.next_id(), String::new());
                 let release = Box::new(service_world::release(&format!("v{version}")));

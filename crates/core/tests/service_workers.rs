@@ -197,7 +197,7 @@ fn a_worker_that_nobody_knows_is_stopped() {
 #[test]
 fn a_stopped_service_has_no_workers_and_a_restart_gives_it_fresh_ones() {
     let mut world = World::settled(&["exclusive"]);
-    world.happens(&Event::StopRequested { actor: "bob".to_owned(), scope: StopScope::Service }).unwrap();
+    world.stop(StopScope::Service).unwrap();
     world.go_well();
     assert_eq!(world.outside.working(), Vec::<&str>::new());
     let restart = |id: &str| Event::RestartRequested {

@@ -1,14 +1,14 @@
 //! The admin socket: who may open it may change the table.
 //!
 //! `PUT /v1/table`, `GET /v1/table`, `GET /v1/stats`, `PATCH /v1/services/NAME/weights`, `PATCH /v1/services` (weights
-//! of several), `PUT /v1/services` (whole routes of several), `DELETE /v1/services/NAME`, `POST /v1/listen` (ends a hold of the
+//! of several), `PUT /v1/services` (whole routes of several), `DELETE /v1/services/NAME[?epoch=N]`, `POST /v1/listen` (ends a hold of the
 //! listeners), `POST /v1/shutdown`.
 //! A change is answered with its receipts when no new request can go to a target of weight 0.
 
 use std::sync::Arc;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post};
@@ -138,8 +138,15 @@ async fn patch_weights(
 async fn remove_service(
     State(admin): State<Administration>,
     Path(name): Path<String>,
+    Query(Removal { epoch }): Query<Removal>,
 ) -> Result<Response, Refusal> {
-    changed(&admin, Change::Remove(vec![service_name(name)?]))
+    changed(&admin, Change::Remove(vec![(service_name(name)?, epoch)]))
+}
+
+/// `?epoch=N`: not if what is in force is newer.
+#[derive(Deserialize)]
+struct Removal {
+    epoch: Option<Epoch>,
 }
 
 fn service_name(text: String) -> Result<ServiceName, Refusal> {

@@ -145,7 +145,7 @@ fn account(event: &Event, before: &ServiceState, after: &ServiceState, closed: &
         | Event::ScaleRequested { actor, .. }
         | Event::TrafficRequested { actor, .. }
         | Event::StopRequested { actor, .. }
-        | Event::RemoveRequested { actor }
+        | Event::RemoveRequested { actor, .. }
         | Event::RollbackToRequested { actor, .. }
         | Event::ResolveRequested { actor, .. }
         | Event::UnfreezeRequested { actor } => actor.as_str(),

@@ -83,7 +83,8 @@ impl DeploymentManager {
         Ok(id)
     }
 
-    /// Stops what is warm, or every instance of the service. Answered when it is recorded; it goes on from there.
+    /// Stops what is warm, or every instance of the service. With an environment the idle one is stopped only if it
+    /// is still that. Answered when it is recorded; it goes on from there.
     ///
     /// # Errors
     /// [`RequestError`], with nothing changed.
@@ -92,9 +93,12 @@ impl DeploymentManager {
         service: &ServiceName,
         actor: &str,
         scope: StopScope,
+        environment: Option<Environment>,
+        end_bake: bool,
     ) -> Result<(), RequestError> {
         self.known(service).await?;
-        self.request(service, Event::StopRequested { actor: actor.to_owned(), scope }).await?;
+        let actor = actor.to_owned();
+        self.request(service, Event::StopRequested { actor, scope, environment, end_bake }).await?;
         Ok(())
     }
 

@@ -22,7 +22,10 @@ impl DeploymentManager {
         let state = snapshots.borrow().state.clone();
         let open = state.deployment.as_ref();
         let id = deployment.clone().or_else(|| open.map(|open| open.id.clone()));
-        if open.is_some_and(|open| open.is_held() && Some(&open.id) == id.as_ref()) {
+        let held = open.filter(|open| open.is_held() && Some(&open.id) == id.as_ref());
+        // Whoever asks means what waits now, not what may have taken its place by the time it is decided.
+        let deployment = held.map(|held| held.id.clone()).or(deployment);
+        if held.is_some() {
             // What the watch said last may be seconds old.
             self.look_at_the_idle(service, &state).await?;
         }

@@ -393,7 +393,7 @@ fn places(route: &Route) -> impl Iterator<Item = String> {
 }
 
 /// The deployment that a request was about, in the state that it led to: the open one, or one that it ended.
-fn deployment_of(after: &Snapshot) -> Option<DeploymentId> {
+pub(super) fn deployment_of(after: &Snapshot) -> Option<DeploymentId> {
     let open = after.state.deployment.as_ref().or(after.last_closed.as_ref());
     open.map(|deployment| deployment.id.clone())
 }

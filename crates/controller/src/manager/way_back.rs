@@ -11,8 +11,7 @@ use cutover_core::service::{Deployment, Event, ServiceState, Status};
 use cutover_core::{DeploymentId, ReleaseId, ServiceName, Timestamp, Version};
 
 use crate::manager::DeploymentManager;
-use crate::manager::request::RequestError;
-use crate::manager::room::Asked;
+use crate::manager::request::{RequestError, deployment_of};
 
 /// Deployments that are looked through, newest first.
 const DEPTH: usize = 1000;
@@ -49,14 +48,12 @@ impl DeploymentManager {
         let mut seen: BTreeSet<&ReleaseId> = live.into_iter().collect();
         let mut all = Vec::new();
         for deployment in &history {
-            let Some(live_at) = deployment.cutover_at.filter(|_| deployment.status == Status::Live) else {
-                // What was taken back last is not gone back to, even if it was good once before.
-                if deployment.cutover_at.is_some() {
-                    seen.insert(&deployment.release);
-                }
-                continue;
-            };
-            if !seen.insert(&deployment.release) || is_undone(&deployment.id, &history) {
+            let Some(live_at) = deployment.cutover_at else { continue };
+            let is_newest = seen.insert(&deployment.release);
+            // What was taken back last is not gone back to, even if it was good once before and whichever deployment
+            // had brought it.
+            seen.extend(deployment.undoes.as_ref().and_then(|undone| release_of(undone, &history)));
+            if !is_newest || deployment.status != Status::Live {
                 continue;
             }
             let Some(release) = self.kept(service, &deployment.release).await? else { continue };
@@ -96,17 +93,17 @@ impl DeploymentManager {
     ) -> Result<DeploymentId, RequestError> {
         let former = self.former(service).await?;
         let found = former.into_iter().find(|(former, _)| former.release == *wanted);
-        let Some((FormerRelease { warm, .. }, release)) = found else {
+        let Some((_, release)) = found else {
             return Err(RequestError::NotFormer { service: service.clone(), release: wanted.clone() });
         };
+        self.check_route(service, &release.configuration.route).await?;
         self.look_before_the_leap(service).await?;
-        if !warm {
-            self.room_for(service, &release, Asked::Deploy).await?;
-        }
+        // A rescue is not refused for want of room (I9): if it is short indeed, the start fails and says so.
         let (deployment, actor) = (Self::new_deployment_id(), actor.to_owned());
         let (id, release) = (deployment.clone(), Box::new(release));
-        self.request(service, Event::RollbackToRequested { deployment, actor, release }).await?;
-        Ok(id)
+        let after = self.request(service, Event::RollbackToRequested { deployment, actor, release }).await?;
+        // In a bake it may be the taking back of what is open.
+        Ok(deployment_of(&after).unwrap_or(id))
     }
 
     /// Drains, stops and un-routes a service; what was recorded of it stays. Answered when it is recorded; it goes on
@@ -114,15 +111,20 @@ impl DeploymentManager {
     ///
     /// # Errors
     /// [`RequestError`], with nothing changed.
-    pub async fn remove(&self, service: &ServiceName, actor: &str) -> Result<(), RequestError> {
+    pub async fn remove(
+        &self,
+        service: &ServiceName,
+        actor: &str,
+        end_bake: bool,
+    ) -> Result<(), RequestError> {
         self.known(service).await?;
-        self.request(service, Event::RemoveRequested { actor: actor.to_owned() }).await?;
+        self.request(service, Event::RemoveRequested { actor: actor.to_owned(), end_bake }).await?;
         Ok(())
     }
 }
 
-fn is_undone(id: &DeploymentId, history: &[Deployment]) -> bool {
-    history.iter().any(|other| other.undoes.as_ref() == Some(id) && other.cutover_at.is_some())
+fn release_of<'a>(id: &DeploymentId, history: &'a [Deployment]) -> Option<&'a ReleaseId> {
+    history.iter().find(|deployment| deployment.id == *id).map(|deployment| &deployment.release)
 }
 
 /// From the asking for its instances to their health, as it was measured then.

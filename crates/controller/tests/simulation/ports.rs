@@ -14,7 +14,7 @@ use cutover_core::release::{DeploymentSpec, Release};
 use cutover_core::routing::ServiceRoute;
 use cutover_core::service::{EffectId, Instance};
 use cutover_core::statistics::Statistics;
-use cutover_core::{InstanceId, ReleaseId, ServiceName, Timestamp};
+use cutover_core::{Epoch, InstanceId, ReleaseId, ServiceName, Timestamp};
 use tokio::time::{Instant, sleep};
 
 use crate::behaviour;
@@ -284,12 +284,9 @@ impl TrafficRouter for Outside {
         self.ask(Port::ObserveRoutes, error, |world, _| Ok(world.routed())).await
     }
 
-    async fn forget(&self, service: &ServiceName) -> Result<(), RouterError> {
+    async fn forget(&self, service: &ServiceName, epoch: Epoch) -> Result<(), RouterError> {
         let error = || RouterError::Unreachable("the router is broken by the simulation".to_owned());
-        let forget = |world: &mut World, now| {
-            world.forget(service, now);
-            Ok(())
-        };
+        let forget = |world: &mut World, now| world.forget(service, epoch, now).map_err(RouterError::Refused);
         self.ask(Port::Apply, error, forget).await
     }
 

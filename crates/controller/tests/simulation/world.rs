@@ -406,8 +406,12 @@ impl World {
         Ok(receipt)
     }
 
-    /// Routes a service no more; what is told late of it is still watched by its epoch.
-    pub(crate) fn forget(&mut self, name: &ServiceName, now: u64) {
+    /// Routes a service no more, unless it has been told otherwise since; what is told late of it is still watched by
+    /// its epoch.
+    pub(crate) fn forget(&mut self, name: &ServiceName, epoch: Epoch, now: u64) -> Result<(), String> {
+        if self.router.tables.get(name).is_some_and(|table| table.route.epoch > Some(epoch)) {
+            return Err(format!("{name} has a newer route than {epoch}"));
+        }
         if let Some(former) = self.router.tables.remove(name) {
             let newest = self.router.newest.get(name).and_then(|newest| newest.epoch);
             self.router.forgotten.extend(newest.map(|newest| (name.clone(), newest)));
@@ -421,6 +425,7 @@ impl World {
             self.router.former.insert(name.clone(), former);
             self.note(now, format!("{name}: routed no more"));
         }
+        Ok(())
     }
 
     /// The promises about traffic, as the outside sees them, at every change of it.

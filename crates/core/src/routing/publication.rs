@@ -25,8 +25,8 @@ pub enum Change {
     Put(Vec<ServiceRoute>),
     /// New weights for services that exist.
     Weights(Vec<ServicePatch>),
-    /// These services are routed no longer.
-    Remove(Vec<ServiceName>),
+    /// These services are routed no longer; with an epoch only if what is in force is not newer.
+    Remove(Vec<(ServiceName, Option<Epoch>)>),
 }
 
 /// Why a change was refused; the table is as before.
@@ -192,11 +192,15 @@ impl<C: TableCell> Publication<C> {
                 let routes = patches.into_iter().map(|patch| patched(&present, patch));
                 (others, routes.collect::<Result<_, _>>()?)
             }
-            Change::Remove(names) => {
-                if let Some(unknown) = names.iter().find(|name| present.service(name).is_none()) {
-                    return Err(Refused::UnknownService(unknown.clone()));
+            Change::Remove(unwanted) => {
+                for (name, given) in &unwanted {
+                    let entry = present.service(name).ok_or_else(|| Refused::UnknownService(name.clone()))?;
+                    let present = entry.epoch();
+                    if let Some(given) = given.filter(|given| *given < present) {
+                        return Err(Refused::OlderEpoch { service: name.clone(), given, present });
+                    }
                 }
-                (kept(&names.iter().collect()), Vec::new())
+                (kept(&unwanted.iter().map(|(name, _)| name).collect()), Vec::new())
             }
         };
         let mut changed = services.len() + wanted.len() != present.services().len();

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
+use crate::epoch::Epoch;
 use crate::names::{InstanceId, ServiceName};
 use crate::receipt::Receipt;
 use crate::release::Release;
@@ -111,7 +112,10 @@ pub enum Effect {
         workers: Vec<WorkerInstance>,
     },
     /// Have the router forget the service.
-    Unroute,
+    Unroute {
+        /// The service's newest: whoever has been told of a newer one has been told otherwise.
+        epoch: Epoch,
+    },
     /// Tell the operating system whom to spare when memory runs out.
     Prioritise {
         /// Instances of the live environment.

@@ -89,11 +89,20 @@ pub enum Event {
         actor: String,
         /// Which.
         scope: StopScope,
+        /// The environment that the idle one is taken for; it is not stopped if it is live by then.
+        #[serde(default)]
+        environment: Option<Environment>,
+        /// Whether the bake of an open deployment is ended for it.
+        #[serde(default)]
+        end_bake: bool,
     },
     /// Somebody wants the service gone: drained, stopped, routed no more.
     RemoveRequested {
         /// Who.
         actor: String,
+        /// Whether the bake of an open deployment is ended for it.
+        #[serde(default)]
+        end_bake: bool,
     },
     /// Somebody wants a certain release back that was live before.
     RollbackToRequested {

@@ -111,8 +111,9 @@ impl ServiceState {
     /// What is cold or not well has to be started first: in the bake where it is, afterwards afresh by a
     /// deployment of its own.
     pub(crate) fn rollback_target(&self) -> Result<Target, NoTarget> {
-        if self.removal.is_some() {
-            return Err(NoTarget { why: "the service is being removed".to_owned() });
+        if let Some(removal) = &self.removal {
+            let is = if removal.done { "was" } else { "is being" };
+            return Err(NoTarget { why: format!("the service {is} removed") });
         }
         let environment = self.idle();
         let slot = &self.environments[environment];

@@ -37,7 +37,7 @@ mod undo;
 mod workers;
 
 pub use health::Watched;
-pub use refusal::Refusal;
+pub use refusal::{Asked, Refusal};
 
 use crate::service::deployment::{Deployment, DeploymentKind};
 use crate::service::effect::PendingEffect;
@@ -90,14 +90,16 @@ pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Trans
         Event::ScaleRequested { deployment, actor, instances, end_bake } => {
             draft.scale_requested(deployment, actor, *instances, *end_bake)?;
         }
-        Event::RemoveRequested { actor } => draft.remove_requested(actor)?,
+        Event::RemoveRequested { actor, end_bake } => draft.remove_requested(actor, *end_bake)?,
         Event::RollbackToRequested { deployment, actor, release } => {
             draft.rollback_to_requested(deployment, actor, release)?;
         }
         Event::TrafficRequested { deployment, actor, weights, live } => {
             draft.traffic_requested(deployment, actor, *weights, *live)?;
         }
-        Event::StopRequested { actor, scope } => draft.stop_requested(actor, *scope)?,
+        Event::StopRequested { actor, scope, environment, end_bake } => {
+            draft.stop_requested(actor, *scope, *environment, *end_bake)?;
+        }
         Event::AbortRequested { actor, deployment: Some(one), .. } => draft.abort_one(one, actor)?,
         Event::AbortRequested { actor, only_queue, .. } => draft.abort_requested(actor, *only_queue)?,
         Event::PromoteRequested { deployment, actor } => {

@@ -158,7 +158,10 @@ impl Outside {
                 self.running.retain(|id| workers.iter().all(|worker| worker.id != *id));
                 Answer::WorkersStopped
             }
-            Effect::Unroute => {
+            Effect::Unroute { epoch } => {
+                if self.route.as_ref().is_some_and(|route| route.epoch > Some(*epoch)) {
+                    return failed("it has seen a newer epoch");
+                }
                 let forgotten = self.route.take().and_then(|route| route.epoch);
                 self.forgotten = forgotten.unwrap_or(self.forgotten);
                 Answer::Unrouted
@@ -264,6 +267,10 @@ pub(crate) fn instance(id: InstanceId) -> Instance {
 
 pub(crate) fn failed(reason: &str) -> Answer {
     Answer::Failed { reason: reason.to_owned(), last_lines: Vec::new() }
+}
+
+pub(crate) fn stop_event(actor: String, scope: StopScope, end_bake: bool) -> Event {
+    Event::StopRequested { actor, scope, environment: None, end_bake }
 }
 
 /// What came of an event. Unlike a transition it may be left aside: the world has taken its state already.
@@ -388,7 +395,7 @@ impl World {
     }
 
     pub(crate) fn stop(&mut self, scope: StopScope) -> Result<Happened, Refusal> {
-        self.happens(&Event::StopRequested { actor: "bob".to_owned(), scope })
+        self.happens(&stop_event("bob".to_owned(), scope, false))
     }
 
     /// The one pending effect that is described so.
@@ -507,7 +514,7 @@ pub(crate) fn label(effect: &Effect) -> &'static str {
         Effect::Retire { .. } => "retire",
         Effect::StartWorkers { .. } => "start workers",
         Effect::StopWorkers { .. } => "stop workers",
-        Effect::Unroute => "unroute",
+        Effect::Unroute { .. } => "unroute",
         Effect::Prioritise { .. } => "prioritise",
     }
 }

@@ -51,6 +51,19 @@ pub(crate) struct TrafficRequest {
 #[serde(deny_unknown_fields)]
 pub(crate) struct StopRequest {
     pub(crate) scope: StopScope,
+    /// The environment that the idle one is taken for: it is not stopped if it is live by then.
+    #[serde(default)]
+    pub(crate) environment: Option<Environment>,
+    #[serde(default)]
+    pub(crate) end_bake: bool,
+}
+
+/// How a removal is asked for.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RemoveRequest {
+    #[serde(default)]
+    pub(crate) end_bake: bool,
 }
 
 /// The releases that a service can go back to, the one that was live last first.
@@ -158,8 +171,8 @@ async fn stop(
     UrlPath(name): UrlPath<String>,
     request: Body<StopRequest>,
 ) -> Answer<Recorded> {
-    let StopRequest { scope } = body(request)?;
-    served.manager.stop(&service_name(name)?, &peer.actor, scope).await?;
+    let StopRequest { scope, environment, end_bake } = body(request)?;
+    served.manager.stop(&service_name(name)?, &peer.actor, scope, environment, end_bake).await?;
     Ok(Json(Recorded { success: true }))
 }
 
@@ -167,8 +180,10 @@ async fn remove(
     State(served): State<Served>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     UrlPath(name): UrlPath<String>,
+    request: Option<Json<RemoveRequest>>,
 ) -> Answer<Recorded> {
-    served.manager.remove(&service_name(name)?, &peer.actor).await?;
+    let RemoveRequest { end_bake } = request.map(|Json(request)| request).unwrap_or_default();
+    served.manager.remove(&service_name(name)?, &peer.actor, end_bake).await?;
     Ok(Json(Recorded { success: true }))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use cutover_core::DeploymentId;
 
-use crate::api::views::{Accepted, PromoteRequest};
+use crate::api::views::{Accepted, PromoteRequest, ServiceView};
 use crate::cli::deploy::{Wait, tell};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::Following;
@@ -39,12 +39,24 @@ impl Promote {
             return Err(Failure::usage("a deployment has its id on one host alone")
                 .hint("name that host with `--host`, or leave `--deployment` out"));
         }
-        let request = PromoteRequest { deployment: self.deployment };
-        let path = format!("/v1/services/{service}/promote");
+        let named = self.deployment;
+        let path = format!("/v1/services/{service}");
         let until = Wait::until(self.wait, printer);
         let promote = async |controller: &Controller, printer: &Printer| {
             let client = &controller.client;
-            let Accepted { deployment } = client.post(&path, Some(&request)).await?;
+            let view: ServiceView = client.get(&path).await?;
+            // What is seen here is what is meant, whatever takes its place a moment later.
+            let held = view.deployment.filter(|open| open.hold_until.is_some());
+            let held = held.filter(|held| named.as_ref().is_none_or(|named| held.deployment == *named));
+            if let Some(held) = &held {
+                printer.talk(&format!(
+                    "{service}   promoting {} (deployment {})",
+                    held.version, held.deployment
+                ));
+            }
+            let deployment = held.map(|held| held.deployment).or_else(|| named.clone());
+            let request = PromoteRequest { deployment };
+            let Accepted { deployment } = client.post(&format!("{path}/promote"), Some(&request)).await?;
             let following = Following { client, printer, service: &service, timeout: self.timeout };
             let ended = following.follow(deployment.as_str(), until).await?;
             tell(client, printer, service.as_str(), deployment.as_str(), ended).await

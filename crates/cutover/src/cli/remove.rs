@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::api::VERSION;
 use crate::api::client::Client;
-use crate::api::moves::Recorded;
+use crate::api::moves::{Recorded, RemoveRequest};
 use crate::api::views::ServiceView;
 use crate::cli::confirm::confirm;
 use crate::cli::exit::{Exit, Failure};
@@ -30,6 +30,9 @@ pub(crate) struct Remove {
     /// Do not ask whether it is meant; needed where nobody can be asked
     #[arg(long)]
     yes: bool,
+    /// End the bake of the deployment before
+    #[arg(long)]
+    end_bake: bool,
     /// Stop waiting for the end of it after this time; it goes on
     #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -51,7 +54,8 @@ impl Remove {
         } else {
             confirm(printer, &said, "nothing was removed")?;
         }
-        let _: Recorded = client.post::<(), _>(&format!("{path}/remove"), None).await?;
+        let _: Recorded =
+            client.post(&format!("{path}/remove"), Some(&RemoveRequest { end_bake: self.end_bake })).await?;
         let exit = gone(&client, &path, self.timeout).await?;
         let message = match exit {
             Exit::Done => format!("{service}   removed; `cutover history {service}` still tells of it"),

@@ -15,7 +15,8 @@ use crate::cli::printer::Printer;
 /// Exchange the instances of what is live for fresh ones, one at a time, or start what was stopped
 ///
 /// Each replacement is started beside the others and has to become healthy before it gets requests and the one that
-/// it replaces is waited for and stopped. If one does not become healthy, everything stays as it is. Workers go on.
+/// it replaces is waited for and stopped. If one does not become healthy, everything stays as it is. Workers
+/// are started afresh when all of them are exchanged.
 #[derive(Args)]
 pub(crate) struct Restart {
     #[command(flatten)]

@@ -33,6 +33,9 @@ pub(crate) struct Stop {
     /// Do not ask whether it is meant; needed where nobody can be asked
     #[arg(long)]
     yes: bool,
+    /// End the bake of the deployment before
+    #[arg(long)]
+    end_bake: bool,
     /// Stop waiting for the end of it after this time; it goes on
     #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -61,7 +64,9 @@ impl Stop {
         } else {
             confirm(printer, &said, "nothing was stopped")?;
         }
-        let _: Recorded = client.post(&format!("{path}/stop"), Some(&StopRequest { scope })).await?;
+        let environment = (scope == StopScope::Idle).then_some(idle);
+        let request = StopRequest { scope, environment, end_bake: self.end_bake };
+        let _: Recorded = client.post(&format!("{path}/stop"), Some(&request)).await?;
         let message = match scope {
             StopScope::Idle => format!("{service}   {idle} is stopped"),
             StopScope::Service => {

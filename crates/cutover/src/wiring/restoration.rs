@@ -130,7 +130,7 @@ impl Live {
             | Effect::Retire { .. }
             | Effect::StartWorkers { .. }
             | Effect::StopWorkers { .. }
-            | Effect::Unroute
+            | Effect::Unroute { .. }
             | Effect::Prioritise { .. } => false,
         };
         let busy = state.pending.iter().any(|pending| under_way(&pending.effect));

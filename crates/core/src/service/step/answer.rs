@@ -67,8 +67,8 @@ impl Draft {
             (Effect::StopWorkers { environment, .. }, Answer::Failed { reason, .. }) => {
                 self.workers_not_stopped(*environment, reason);
             }
-            (Effect::Unroute, Answer::Unrouted) => self.unrouted_for_good(),
-            (Effect::Unroute, Answer::Failed { .. }) => self.not_unrouted(),
+            (Effect::Unroute { .. }, Answer::Unrouted) => self.unrouted_for_good(),
+            (Effect::Unroute { .. }, Answer::Failed { .. }) => self.not_unrouted(),
             (Effect::Retire { environment, .. }, Answer::Retired)
                 if pending.purpose == Purpose::Leaving(*environment) =>
             {
@@ -150,7 +150,7 @@ impl Draft {
             (
                 Effect::Retire { .. }
                 | Effect::Prioritise { .. }
-                | Effect::Unroute
+                | Effect::Unroute { .. }
                 | Effect::StartWorkers { .. }
                 | Effect::StopWorkers { .. },
                 _,
@@ -165,16 +165,7 @@ impl Draft {
                 self.get_stuck("traffic could not be moved back", reason);
             }
             Purpose::Deployment => self.undo(reason.to_owned(), Cause::Failure),
-            Purpose::Clearing(environment) => self.clearing_failed(environment, reason),
-            Purpose::Leaving(_) => {
-                // It may have taken the place of what would have emptied a slot.
-                let emptied = |slot: &Slot| slot.clearing == Some(Clearing::Unrouting);
-                for environment in
-                    Environment::ALL.into_iter().filter(|e| emptied(self.slot(*e))).collect::<Vec<_>>()
-                {
-                    self.clearing_failed(environment, reason);
-                }
-            }
+            Purpose::Clearing(_) | Purpose::Leaving(_) => {}
             Purpose::Upkeep => self.state.republish_at = Some(self.now + RETRY_PAUSE),
         }
     }
@@ -199,7 +190,7 @@ impl PendingEffect {
             | (Effect::StartWorkers { .. }, Answer::WorkersStarted)
             | (Effect::StopWorkers { .. }, Answer::WorkersStopped)
             | (Effect::Prioritise { .. }, Answer::Prioritised)
-            | (Effect::Unroute, Answer::Unrouted)
+            | (Effect::Unroute { .. }, Answer::Unrouted)
             | (_, Answer::Failed { .. }) => true,
             _ => false,
         }

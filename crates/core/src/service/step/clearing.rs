@@ -86,11 +86,15 @@ impl Draft {
     /// A receipt came. Every route is whole, so it proves that what was to leave the table has left it.
     pub(super) fn unrouted(&mut self) {
         for environment in Environment::ALL {
-            let leaving = self.slot(environment).clearing == Some(Clearing::Unrouting);
-            if leaving && !self.is_stuck_on(environment) {
+            if self.is_cleared_by_a_route(environment) {
                 self.cleared_to(environment, Clearing::Retiring);
             }
         }
+    }
+
+    /// Whether a slot's clearing waits for a publication, no matter what that is for besides.
+    pub(super) fn is_cleared_by_a_route(&self, environment: Environment) -> bool {
+        self.slot(environment).clearing == Some(Clearing::Unrouting) && !self.is_stuck_on(environment)
     }
 
     fn is_stuck_on(&self, environment: Environment) -> bool {

@@ -4,6 +4,7 @@ use crate::service::command::{CommandEnd, CommandRun, TOLD};
 use crate::service::step::draft::Draft;
 
 impl Draft {
+    /// All of it is in the record of this event.
     pub(super) fn command_started(&mut self, run: &CommandRun) {
         self.state.commands.push(run.in_short());
         self.forget_old_commands();

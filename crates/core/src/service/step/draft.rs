@@ -189,7 +189,7 @@ impl ServiceState {
         match effect {
             Effect::Provision { .. } => PROVISION_TIMEOUT,
             Effect::AwaitHealthy { release, .. } => release.configuration.health_deadline + HEALTH_GRACE,
-            Effect::Shift { .. } | Effect::Unroute => SHIFT_TIMEOUT,
+            Effect::Shift { .. } | Effect::Unroute { .. } => SHIFT_TIMEOUT,
             Effect::Drain { .. } => DRAIN_TIMEOUT,
             Effect::Retire { environment, .. } => {
                 let release = self.environments[*environment].release.as_ref();

@@ -76,6 +76,9 @@ impl Draft {
     /// A publication failed that would have taken instances out of the table, whatever else it was for.
     pub(super) fn unrouting_failed(&mut self, reason: &str) {
         for environment in Environment::ALL {
+            if self.is_cleared_by_a_route(environment) {
+                self.clearing_failed(environment, reason);
+            }
             if self.is_unrouting(environment) {
                 self.leaving_failed(environment, reason);
             }

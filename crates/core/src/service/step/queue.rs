@@ -10,7 +10,7 @@ use crate::release::Release;
 use crate::service::deployment::{Deployment, DeploymentKind, Outcome, Stage, Status, StepReport};
 use crate::service::event::WhenOpen;
 use crate::service::step::draft::Draft;
-use crate::service::step::refusal::Refusal;
+use crate::service::step::refusal::{Asked, Refusal};
 use crate::service::step::undo::Cause;
 
 /// Deployments of one service that may wait.
@@ -28,7 +28,7 @@ impl Draft {
             self.open(wanted, release);
             return Ok(());
         };
-        let refused = Refusal::open(&self.state, open);
+        let refused = Refusal::open(Asked::Deploy, &self.state, open);
         let baking = open.is_baking();
         // Nothing may wait behind what no one knows the end of, and nobody overtakes a rescue.
         let may_wait = open.status != Status::Stuck;

@@ -179,6 +179,9 @@ impl Draft {
             deployment.bake_until = deployment.bake_until.map(|until| until.min(latest));
         });
         self.state.republish_at = self.state.republish_at.map(|at| at.min(now + LONGEST_PAUSE));
+        if let Some(removal) = &mut self.state.removal {
+            removal.retry_at = removal.retry_at.map(|at| at.min(now + LONGEST_PAUSE));
+        }
         for environment in Environment::ALL {
             let slot = self.slot_mut(environment);
             slot.retry_at = slot.retry_at.map(|at| at.min(now + LONGEST_PAUSE));

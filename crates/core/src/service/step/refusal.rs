@@ -8,12 +8,25 @@ use crate::service::resolve::Way;
 use crate::service::state::ServiceState;
 use crate::timestamp::Timestamp;
 
+/// What was asked for, as far as the ways past an open deployment differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// A deploy: it can wait, or take the place of what is open.
+    Deploy,
+    /// A restart, a scale, a stop, a removal: they can only end a bake.
+    Move,
+    /// A rollback to a certain release: a bake is not in its way.
+    RollbackTo,
+}
+
 /// A request that was refused; nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Another deployment of the service is open (I4).
     #[error("deployment `{id}` of `{version}` by {actor} is open: it is `{}`{}", status.label(), in_bake(*baking))]
     DeploymentOpen {
+        /// What it is in the way of.
+        asked: Asked,
         /// Its id.
         id: DeploymentId,
         /// Its version.
@@ -133,6 +146,12 @@ pub enum Refusal {
         /// By whom.
         by: String,
     },
+    /// What was to be stopped as idle has the traffic now.
+    #[error("{environment} is live: it is not stopped without the service")]
+    IsLive {
+        /// Where.
+        environment: Environment,
+    },
     /// No instance runs.
     #[error("there is nothing to stop: {what} has no instances")]
     NothingToStop {
@@ -194,11 +213,12 @@ fn in_bake(baking: bool) -> &'static str {
 
 impl Refusal {
     /// The refusal that names the open deployment.
-    pub(super) fn open(state: &ServiceState, deployment: &Deployment) -> Self {
+    pub(super) fn open(asked: Asked, state: &ServiceState, deployment: &Deployment) -> Self {
         let baking = deployment.is_baking();
         let old = &state.environments[deployment.environment.other()];
         let warm = old.release.as_ref().filter(|_| baking && !old.instances.is_empty());
         Self::DeploymentOpen {
+            asked,
             id: deployment.id.clone(),
             version: deployment.version.clone(),
             actor: deployment.actor.clone(),
@@ -212,6 +232,10 @@ impl Refusal {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::DeploymentOpen { baking: true, asked: Asked::Move, .. } => Some(
+                "`--end-bake` ends the bake now: what goes wrong after that is not taken back by itself"
+                    .to_owned(),
+            ),
             Self::DeploymentOpen { baking: true, warm: Some(warm), .. } => Some(format!(
                 "`--end-bake` ends the bake now and stops `{warm}`: until the next release is live, going back to \
                  it means starting it again; `--queue` waits for the end of the bake"
@@ -222,6 +246,9 @@ impl Refusal {
             ),
             Self::DeploymentOpen { status: Status::Stuck, .. } => {
                 Some("`cutover resolve` shows the ways out and what each of them means".to_owned())
+            }
+            Self::DeploymentOpen { asked: Asked::Move | Asked::RollbackTo, .. } => {
+                Some("`cutover abort` takes it back; ask again once it has ended".to_owned())
             }
             Self::DeploymentOpen { .. } => Some(
                 "`--queue` waits for its end, `--supersede` replaces it, `cutover abort` takes it back"
@@ -263,9 +290,14 @@ impl Refusal {
             Self::StillLeaving { .. } => {
                 Some("ask again in a moment; `cutover status` tells how far it is".to_owned())
             }
-            Self::BeingRemoved { .. } => {
-                Some("once it is gone, `cutover deploy` begins it anew".to_owned())
-            }
+            Self::BeingRemoved { .. } => Some(
+                "`cutover restart` takes that back and starts it again; once it is gone, `cutover deploy` begins it \
+                 anew"
+                    .to_owned(),
+            ),
+            Self::IsLive { .. } => Some(
+                "`cutover stop SERVICE` stops the whole service, `cutover stop SERVICE idle` what is warm".to_owned(),
+            ),
             Self::Removed { .. } => Some("`cutover history` tells what it was".to_owned()),
             Self::FreezeTooLong { .. } => Some("`--until` names an earlier moment".to_owned()),
             Self::NothingToStop { .. } => None,

@@ -8,16 +8,14 @@ use crate::service::step::draft::{Draft, RETRY_PAUSE};
 use crate::service::step::refusal::Refusal;
 
 impl Draft {
-    pub(super) fn remove_requested(&mut self, actor: &str) -> Result<(), Refusal> {
+    pub(super) fn remove_requested(&mut self, actor: &str, end_bake: bool) -> Result<(), Refusal> {
         match &self.state.removal {
             Some(removal) if removal.done => return Err(Refusal::Removed { by: removal.by.clone() }),
             // Told twice is told once.
             Some(_) => return Ok(()),
             None => {}
         }
-        if let Some(open) = &self.state.deployment {
-            return Err(Refusal::open(&self.state, open));
-        }
+        self.end_bake_for_a_move(end_bake)?;
         self.stop_whatever_runs(actor);
         self.state.standby_until = None;
         self.state.removal =
@@ -33,6 +31,14 @@ impl Draft {
         }
     }
 
+    /// Takes a removal back that is not done, whatever it waits for: what was stopped can be started again.
+    pub(super) fn stay_after_all(&mut self) {
+        if self.is_here_to_stay().is_err() {
+            self.state.removal = None;
+            self.forget(|pending| matches!(pending.effect, Effect::Unroute { .. }));
+        }
+    }
+
     /// Once nothing of it runs, the router is to forget it.
     pub(super) fn go_on_removing(&mut self) {
         let Some(removal) = self.state.removal.as_ref().filter(|removal| !removal.done) else { return };
@@ -44,7 +50,7 @@ impl Draft {
             removal.retry_at = None;
         }
         self.state.republish_at = None;
-        self.ask(Purpose::Upkeep, Effect::Unroute);
+        self.ask(Purpose::Upkeep, Effect::Unroute { epoch: self.state.epoch });
     }
 
     /// The router knows it no more: what is left is the record.

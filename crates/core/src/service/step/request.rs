@@ -9,7 +9,7 @@ use crate::service::event::WhenOpen;
 use crate::service::freeze::{Circumstances, WindowVerdict, may_deploy};
 use crate::service::readiness::{NoTarget, Target};
 use crate::service::step::draft::Draft;
-use crate::service::step::refusal::Refusal;
+use crate::service::step::refusal::{Asked, Refusal};
 use crate::service::step::undo::Cause;
 
 impl Draft {
@@ -26,7 +26,7 @@ impl Draft {
         self.is_whole()?;
         let open = self.state.deployment.as_ref();
         if let Some(setting) = open.filter(|open| open.kind == DeploymentKind::Traffic) {
-            return Err(Refusal::open(&self.state, setting));
+            return Err(Refusal::open(Asked::Move, &self.state, setting));
         }
         let settled = open.is_none_or(|open| open.is_baking() || open.kind.is_within_live());
         let settled = settled && self.state.queue.is_empty() && self.state.stopped.is_none();
@@ -49,7 +49,8 @@ impl Draft {
         Ok(())
     }
 
-    /// Brings a certain release back, that of the idle slot or one that is only kept.
+    /// Brings a certain release back, that of the idle slot or one that is only kept. No bake is a reason to stay on
+    /// what is in it.
     pub(super) fn rollback_to_requested(
         &mut self,
         id: &DeploymentId,
@@ -57,21 +58,26 @@ impl Draft {
         release: &Release,
     ) -> Result<(), Refusal> {
         self.is_here_to_stay()?;
-        if let Some(open) = self.state.deployment.as_ref().filter(|open| !open.kind.is_within_live()) {
-            return Err(Refusal::open(&self.state, open));
+        let amid = |open: &&Deployment| !open.is_baking() && !open.kind.is_within_live();
+        if let Some(open) = self.state.deployment.as_ref().filter(amid) {
+            return Err(Refusal::open(Asked::RollbackTo, &self.state, open));
         }
         let live = self.slot(self.state.live).release.as_ref();
         let live = live.ok_or(Refusal::NothingIsLive)?;
         if live.id == release.id && self.state.stopped.is_none() {
             return Err(Refusal::AlreadyLive { version: live.version.clone(), release: live.id.clone() });
         }
-        if self.state.deployment.is_some() {
-            self.take_back("ended by a rollback", actor)?;
+        let idle = self.slot(self.state.idle());
+        let is_former = idle.release.as_ref().is_some_and(|idle| idle.id == release.id);
+        let was_taken_back = idle.rolled_back && idle.passed_gates;
+        if is_former && (was_taken_back || self.state.rollback_target().is_ok()) {
+            return self.rollback_requested(id, actor);
         }
-        let idle = self.slot(self.state.idle()).release.as_ref();
-        let is_former = idle.is_some_and(|idle| idle.id == release.id);
-        if is_former && self.state.rollback_target().is_ok() {
-            return self.open_rollback(id, actor);
+        if self.state.deployment.as_ref().is_some_and(Deployment::is_baking) {
+            self.drop_queue(&format!("dropped from the queue: {actor} went back to `{}`", release.version));
+            self.end_bake_early();
+        } else if self.state.deployment.is_some() {
+            self.take_back("ended by a rollback", actor)?;
         }
         self.is_whole()?;
         let rollout = RolloutPolicy::at_once();

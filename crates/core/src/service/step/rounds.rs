@@ -13,7 +13,7 @@ use crate::service::effect::{Effect, Purpose};
 use crate::service::state::{Clearing, Instance, Leaving};
 use crate::service::step::draft::Draft;
 use crate::service::step::line::{are_the_same, instance_id};
-use crate::service::step::refusal::Refusal;
+use crate::service::step::refusal::{Asked, Refusal};
 use crate::service::step::undo::Cause;
 
 impl Draft {
@@ -23,6 +23,7 @@ impl Draft {
         actor: &str,
         end_bake: bool,
     ) -> Result<(), Refusal> {
+        self.stay_after_all();
         let (environment, count) = self.may_change_live(end_bake)?;
         let fresh = self.fresh_ids(environment, id, count);
         let present = self.slot(environment).instances.clone();
@@ -68,22 +69,25 @@ impl Draft {
         if self.slot(environment).release.is_none() {
             return Err(Refusal::NothingIsLive);
         }
-        if let Some(open) = &self.state.deployment {
-            if !(end_bake && open.is_baking()) {
-                return Err(Refusal::open(&self.state, open));
-            }
-            self.end_bake();
-        }
-        if let Some(open) = &self.state.deployment {
-            // What waited behind the bake comes first.
-            return Err(Refusal::open(&self.state, open));
-        }
-        if self.slot(environment).leaving.is_some() {
+        self.end_bake_for_a_move(end_bake)?;
+        // A stop may be taken back before it is done.
+        if self.slot(environment).leaving.is_some() && self.state.stopped.is_none() {
             return Err(Refusal::StillLeaving { environment });
         }
         self.is_whole()?;
         let present = u32::try_from(self.slot(environment).instances.len()).unwrap_or(u32::MAX);
         Ok((environment, if present == 0 { self.slot(environment).count() } else { present }))
+    }
+
+    /// Ends the bake of an open deployment if that is wanted, and refuses everything else that is open. As with a
+    /// deployment that ends a bake, what waits behind it in the queue goes on waiting.
+    pub(super) fn end_bake_for_a_move(&mut self, end_bake: bool) -> Result<(), Refusal> {
+        match &self.state.deployment {
+            Some(open) if end_bake && open.is_baking() => self.end_bake(),
+            Some(open) => return Err(Refusal::open(Asked::Move, &self.state, open)),
+            None => {}
+        }
+        Ok(())
     }
 
     /// Ids that no instance has had: those of the deployment that starts them.
@@ -201,24 +205,35 @@ impl Draft {
         self.next_round();
     }
 
-    /// Ends a restart or a scale where it is: what serves goes on, what was only tried is stopped.
+    /// Ends a restart or a scale where it is: what serves goes on, what was only tried is stopped, and what was to go
+    /// and still runs stays. If nothing is left to take back, it has ended well.
     pub(super) fn end_rounds(&mut self) {
         let Some(open) = &self.state.deployment else { return };
-        let (environment, stage) = (open.environment, open.stage);
+        let (environment, stage, open_rounds) = (open.environment, open.stage, open.rounds.len());
         let round = open.rounds.first().cloned();
         if let Some(round) = round {
-            let unrouting = |leaving: &Leaving| leaving.phase == Clearing::Unrouting;
-            let undecided = self.slot(environment).leaving.as_ref().is_some_and(unrouting);
+            let stopping = |leaving: &Leaving| leaving.phase == Clearing::Retiring;
+            let stopped = self.slot(environment).leaving.as_ref().is_none_or(stopping);
             match stage {
                 // Never in the table.
                 Stage::Adding | Stage::Proving => self.leave(environment, round.coming, Clearing::Retiring),
                 // It may be in the table, and only a receipt proves that it has left it.
-                Stage::Exchanging if undecided => {
+                Stage::Exchanging if !stopped => {
                     let came = |instance: &Instance| round.coming.contains(&instance.id);
                     let slot = self.slot_mut(environment);
                     slot.instances.retain(|instance| !came(instance));
                     slot.instances.extend(round.leaving);
                     self.leave(environment, round.coming, Clearing::Unrouting);
+                }
+                Stage::Exchanging if open_rounds == 1 => {
+                    self.revise(|deployment| {
+                        deployment.rounds.clear();
+                        deployment.taken_back_by = None;
+                        let reason = deployment.reason.take().unwrap_or_default();
+                        deployment.reason =
+                            Some(format!("{reason}, too late to keep what was being stopped"));
+                    });
+                    return self.next_round();
                 }
                 _ => {}
             }

@@ -8,11 +8,19 @@ use crate::service::step::draft::Draft;
 use crate::service::step::refusal::Refusal;
 
 impl Draft {
-    pub(super) fn stop_requested(&mut self, actor: &str, scope: StopScope) -> Result<(), Refusal> {
+    pub(super) fn stop_requested(
+        &mut self,
+        actor: &str,
+        scope: StopScope,
+        meant: Option<Environment>,
+        end_bake: bool,
+    ) -> Result<(), Refusal> {
         self.is_here_to_stay()?;
-        if let Some(open) = &self.state.deployment {
-            return Err(Refusal::open(&self.state, open));
+        // Traffic may have moved while a person was asked whether it is meant.
+        if scope == StopScope::Idle && meant == Some(self.state.live) {
+            return Err(Refusal::IsLive { environment: self.state.live });
         }
+        self.end_bake_for_a_move(end_bake)?;
         match scope {
             StopScope::Idle => self.stop_the_idle(),
             StopScope::Service => self.stop_everything(actor),
@@ -43,6 +51,8 @@ impl Draft {
     pub(super) fn stop_whatever_runs(&mut self, actor: &str) {
         let live = self.state.live;
         let cold = self.slot(live).instances.is_empty();
+        // Whoever stops it wants nothing to start it a moment later.
+        self.drop_queue(&format!("dropped from the queue: the service was stopped by {actor}"));
         self.state.stopped = Some(Stopped { by: actor.to_owned(), at: self.now });
         if !cold {
             self.empty_the_live_slot(live);
@@ -62,7 +72,7 @@ impl Draft {
         let slot = self.slot_mut(live);
         // A restart brings back as many.
         let count = u32::try_from(instances.len()).ok();
-        slot.scaled_to = count.filter(|count| Some(*count) != slot.configured()).or(slot.scaled_to);
+        slot.scaled_to = count.filter(|count| Some(*count) != slot.configured());
         slot.instances.clear();
         slot.health = Health::Unknown;
         (slot.retry_at, slot.trouble, slot.tries) = (None, None, 0);
