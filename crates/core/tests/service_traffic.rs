@@ -306,7 +306,7 @@ fn a_stop_and_a_removal_end_the_split_with_everything_else() {
     for remove in [true, false] {
         let mut world = split(20);
         if remove {
-            world.happens(&Event::RemoveRequested { actor: "bob".to_owned() }).unwrap();
+            world.happens(&Event::RemoveRequested { actor: "bob".to_owned(), end_bake: false }).unwrap();
         } else {
             world.stop(StopScope::Service).unwrap();
         }

@@ -220,6 +220,60 @@ fn a_rollback_after_the_bake_is_a_deployment_of_its_own_that_says_what_it_undoes
 }
 
 #[test]
+fn a_rollback_to_a_kept_release_is_refused_neither_for_a_bake_nor_for_want_of_room() {
+    let mut lives = Lives::new(1);
+    lives.live_on(async |life| {
+        let shop = SHOP.parse().unwrap();
+        for version in ["v1-good", "v2-good"] {
+            life.opened(SHOP, version, 0).await;
+            life.ended(SHOP).await;
+        }
+        let baked = life.opened(SHOP, "v3-good", 600).await;
+        life.pass(60.0).await;
+        let open = life.snapshot(SHOP).await.unwrap().state.deployment.clone();
+        assert!(open.is_some_and(|open| open.is_baking()));
+        let former = life.manager.former_releases(&shop).await.unwrap();
+        let oldest = former.iter().find(|former| former.version.as_str() == "v1-good").unwrap();
+        assert!(!oldest.warm);
+        life.outside.world().faults.force(Port::Preflight, Fault::FailBefore);
+        let id = life.manager.rollback_to(&shop, "bob", &oldest.release).await.unwrap();
+        assert_ne!(id, baked);
+        assert_eq!(life.ended(SHOP).await.id, id);
+        assert_eq!(life.version_with_traffic(SHOP).as_deref(), Some("v1-good"));
+        life.outside.world().faults.heal();
+    });
+    lives.assert_kept();
+}
+
+#[test]
+fn what_was_taken_back_is_not_offered_again_whichever_deployment_had_brought_it() {
+    let mut lives = Lives::new(1);
+    lives.live_on(async |life| {
+        let shop = SHOP.parse().unwrap();
+        for version in ["v0-good", "v1-good"] {
+            life.opened(SHOP, version, 0).await;
+            life.ended(SHOP).await;
+        }
+        life.opened(SHOP, "v2-good", 0).await;
+        life.ended(SHOP).await;
+        // A warm way back to v1, then on to v0.
+        life.manager.rollback(&shop, "bob").await.unwrap();
+        life.ended(SHOP).await;
+        let offered = async || {
+            let former = life.manager.former_releases(&shop).await.unwrap();
+            former.into_iter().map(|former| (former.version.to_string(), former.release)).collect::<Vec<_>>()
+        };
+        let [(version, release)] = offered().await.try_into().unwrap();
+        assert_eq!(version, "v0-good");
+        life.manager.rollback_to(&shop, "bob", &release).await.unwrap();
+        life.ended(SHOP).await;
+        assert_eq!(life.version_with_traffic(SHOP).as_deref(), Some("v0-good"));
+        assert_eq!(offered().await, []);
+    });
+    lives.assert_kept();
+}
+
+#[test]
 fn nothing_can_be_asked_of_a_service_that_was_never_deployed() {
     Lives::new(1).live_on(async |life| {
         let error = life.manager.rollback(&SHOP.parse().unwrap(), "bob").await.unwrap_err();
