@@ -5,7 +5,7 @@ use crate::receipt::Receipt;
 use crate::routing::ServiceRoute;
 use crate::service::deployment::{DeploymentKind, Outcome, Stage};
 use crate::service::effect::{Answer, Effect, EffectId, PendingEffect, Purpose};
-use crate::service::state::{Clearing, Slot};
+use crate::service::state::Clearing;
 use crate::service::step::draft::{Draft, RETRY_PAUSE};
 use crate::service::step::line::are_the_same;
 use crate::service::step::undo::Cause;
