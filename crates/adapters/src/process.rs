@@ -11,6 +11,7 @@ mod command;
 pub mod console;
 mod directory;
 mod kept_log;
+mod listening;
 mod live;
 mod log_file;
 mod log_line;
@@ -34,6 +35,7 @@ mod usage;
 
 use std::fmt::Display;
 use std::io;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
@@ -266,6 +268,12 @@ impl DeploymentExecutor for ProcessExecutor {
         found.await.ok().flatten()
     }
 
+    async fn listening(&self, instance: &InstanceId) -> Option<Vec<SocketAddr>> {
+        let id = instance.clone();
+        let found = self.blocking(move |instances| Ok(instances.listening(&id)));
+        found.await.ok().flatten()
+    }
+
     async fn last_lines(&self, instance: &InstanceId, count: usize) -> Vec<String> {
         let id = instance.clone();
         let found = self.blocking(move |instances| Ok(instances.last_lines(&id, count)));
@@ -346,6 +354,19 @@ impl Instances {
             }
         }
         first_failure
+    }
+
+    /// A program that has not ended counts, also one that has made a session of its own.
+    fn listening(&self, id: &InstanceId) -> Option<Vec<SocketAddr>> {
+        let snapshot = self.snapshot().ok()?;
+        let census = Census::of(&self.directory(id)?, &snapshot).ok()?;
+        let carriers = snapshot.carriers(id).into_iter().filter(|it| Some(it.identity) != census.supervisor);
+        let programs: Vec<i32> =
+            census.members.iter().copied().chain(carriers).map(|process| process.identity.pid).collect();
+        if programs.is_empty() {
+            return None;
+        }
+        Some(listening::of(&programs).ok()?.into_iter().collect())
     }
 
     fn last_lines(&self, id: &InstanceId, count: usize) -> Vec<String> {

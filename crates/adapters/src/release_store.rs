@@ -8,6 +8,7 @@
 mod archive;
 mod build;
 mod content;
+mod exclude;
 mod fetch;
 mod file;
 mod fingerprint;
@@ -22,6 +23,7 @@ mod snapshot;
 mod tree;
 pub mod uploads;
 
+pub use exclude::{Exclude, secrets_in};
 pub use file::hash as checksum;
 pub use snapshot::{describe, measure};
 pub use tree::hash;
@@ -100,7 +102,7 @@ impl DirectoryStore {
     fn snapshot(&self, spec: &DeploymentSpec, secrets: &[ResolvedSecret]) -> Result<Release, PrepareError> {
         let unfinished = Unfinished::make(&self.releases)?;
         let files = unfinished.path.join(FILES);
-        let content = self.bring(&spec.artifact, &files)?;
+        let content = self.bring(spec, &files)?;
         program::check(spec, &content, &files)?;
         shared::link(spec, &content.manifest, &files, &self.state_directory)?;
         let references: Vec<_> = secrets.iter().map(|secret| self.key.reference(secret)).collect();
@@ -143,7 +145,7 @@ impl DirectoryStore {
     ) -> Result<Rehearsed, PrepareError> {
         let unfinished = Unfinished::make(&self.releases)?;
         let files = unfinished.path.join(FILES);
-        let content = self.bring(&spec.artifact, &files)?;
+        let content = self.bring(spec, &files)?;
         program::check(spec, &content, &files)?;
         shared::check(spec, &content.manifest, &self.state_directory)?;
         let references: Vec<_> = secrets.iter().map(|secret| self.key.reference(secret)).collect();
@@ -163,10 +165,11 @@ impl DirectoryStore {
     }
 
     /// Makes the files of a release in a directory that does not exist yet, whichever way they come.
-    fn bring(&self, source: &ArtifactSource, files: &Path) -> Result<Content, PrepareError> {
+    fn bring(&self, spec: &DeploymentSpec, files: &Path) -> Result<Content, PrepareError> {
+        let source = &spec.artifact;
         match source {
             ArtifactSource::Directory(artifact) => {
-                let plan = snapshot::Plan::of(artifact, Some(&self.state_directory))?;
+                let plan = snapshot::Plan::of(artifact, &spec.exclude, Some(&self.state_directory))?;
                 room::check(&self.releases, plan.bytes()).map_err(host(&self.releases))?;
                 Ok(Content::of(plan.copy_to(files)?))
             }

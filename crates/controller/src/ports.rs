@@ -10,6 +10,7 @@ pub use console::{Console, Control, Ending, Invocation, Session, Terminal, Unrun
 pub use logs::{InstanceLogs, LogLine, LogOrigin, LogQuery, Stream, WantedOrigin};
 pub use rehearsal::{InstanceUsage, Meter, Rehearsal, Rehearsed, Usage};
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -207,6 +208,11 @@ pub trait DeploymentExecutor: Send + Sync {
     /// How the program of this instance or worker ended last since it was provisioned; `None` if it never did. It may run
     /// again by now: an executor starts it again, after pauses that grow to a bound while it ends soon.
     async fn last_exit(&self, instance: &InstanceId) -> Option<Exit>;
+
+    /// Where the programs of an instance accept connections now; `None` if none runs, or that cannot be found out.
+    async fn listening(&self, _instance: &InstanceId) -> Option<Vec<SocketAddr>> {
+        None
+    }
 
     /// The last lines an instance wrote, oldest first.
     async fn last_lines(&self, instance: &InstanceId, count: usize) -> Vec<String>;

@@ -137,6 +137,9 @@ pub struct DeploymentSpec {
     pub version: Version,
     /// Where the files to snapshot come from.
     pub artifact: ArtifactSource,
+    /// What of a directory is left out, as lines of `.gitignore`. The identity of a release is that of what is left in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
     /// What the release runs with.
     pub configuration: Configuration,
     /// Where the secrets come from.

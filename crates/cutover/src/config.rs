@@ -6,6 +6,7 @@
 //! the files they speak of). This room has never heard of the controller or of HTTP.
 
 mod error;
+mod exclude;
 mod source;
 
 mod keys;

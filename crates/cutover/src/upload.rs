@@ -75,9 +75,10 @@ pub(crate) async fn ensure(
     client: &Client,
     service: &ServiceName,
     source: &ArtifactSource,
+    exclude: &[String],
     watcher: Watcher<'_>,
 ) -> Result<Ensured, UploadFailure> {
-    let Some(local) = Local::of(source, watcher).await? else {
+    let Some(local) = Local::of(source, exclude, watcher).await? else {
         return Ok(Ensured { source: source.clone(), brought: None });
     };
     let path = format!("/v1/services/{service}/artifacts");

@@ -247,6 +247,9 @@ fn verbs_of_a_service_through_its_life() {
     let id = history["deployments"][0]["deployment"].as_str().unwrap().to_owned();
     let said = host.run(&["show", &id]).exits(0);
     insta::assert_snapshot!(file("show: a rollback"), scene(&host, &["show", "DEPLOYMENT"], &said));
+    for newest in [&["show"][..], &["show", "latest"], &["show", "v1"]] {
+        assert_eq!(host.run(newest).exits(0).out, said.out, "{newest:?}");
+    }
     scene!(host, "show: no such deployment", "show", "nosuch");
     scene!(host, "freeze: for an hour", "freeze", "--until", "1h", "--reason", "the sale");
     scene!(host, "freeze: in the past", "freeze", "--until", "2001-01-01T00:00:00Z", "--reason", "x");

@@ -1,7 +1,7 @@
 //! The copy of a directory: every file read once, hashed as it is written, read-only afterwards.
 //!
 //! A snapshot holds directories, files and symbolic links that stay inside it; nothing else can be deployed
-//! twice alike. `.git` and the state directory itself are left out. What changes meanwhile is noticed: a release is
+//! twice alike. `.git`, the state directory itself and what the deployment excludes are left out. What changes meanwhile is noticed: a release is
 //! never half of one build and half of the next.
 
 use std::ffi::OsStr;
@@ -16,6 +16,7 @@ use cutover_core::artifact::manifest::{PATH_LIMIT, WrongPath, shown, stays_insid
 use cutover_core::artifact::{self, Checksum, EntryKind, Manifest};
 use walkdir::{DirEntry, WalkDir};
 
+use super::exclude::Exclude;
 use super::file::{self, Look, Trouble};
 use super::{host, wrong};
 
@@ -64,7 +65,15 @@ impl Seen {
 impl Plan {
     /// Looks through an artifact and refuses what cannot be in a release, before anything is copied. The state
     /// directory is left out, where it lies on the same host.
-    pub(super) fn of(artifact: &Path, state_directory: Option<&Path>) -> Result<Self, PrepareError> {
+    pub(super) fn of(
+        artifact: &Path,
+        exclude: &[String],
+        state_directory: Option<&Path>,
+    ) -> Result<Self, PrepareError> {
+        let exclude = Exclude::new(exclude).map_err(|(number, reason)| {
+            let hint = "write it as a line of `.gitignore`, such as `uploads/`";
+            wrong(format!("`{}` cannot be excluded: {reason}", exclude[number]), hint)
+        })?;
         let root = existing_directory(artifact)?;
         let state = state_directory.map(|path| fs::metadata(path).map_err(host(path))).transpose()?;
         if state_directory.is_some_and(|state| root.starts_with(state)) {
@@ -73,7 +82,12 @@ impl Plan {
         }
         let mut plan = Self { root, entries: Vec::new(), bytes: 0 };
         let walk = WalkDir::new(&plan.root).min_depth(1).sort_by_file_name();
-        for entry in walk.into_iter().filter_entry(|entry| !is_left_out(entry, state.as_ref())) {
+        let root = plan.root.clone();
+        let is_in = |entry: &DirEntry| {
+            let path = entry.path().strip_prefix(&root).unwrap_or(entry.path());
+            !is_left_out(entry, state.as_ref()) && !exclude.leaves_out(path, entry.file_type().is_dir())
+        };
+        for entry in walk.into_iter().filter_entry(is_in) {
             let entry = entry.map_err(|error| {
                 let path = error.path().unwrap_or(artifact).to_owned();
                 unreadable(&path, error.into())
@@ -210,16 +224,20 @@ impl Plan {
 ///
 /// # Errors
 /// [`PrepareError`] for what could not be deployed: device files, links that lead out, files that change meanwhile.
-pub fn describe(directory: &Path, read: &mut dyn FnMut(u64)) -> Result<Manifest, PrepareError> {
-    Plan::of(directory, None)?.describe(read)
+pub fn describe(
+    directory: &Path,
+    exclude: &[String],
+    read: &mut dyn FnMut(u64),
+) -> Result<Manifest, PrepareError> {
+    Plan::of(directory, exclude, None)?.describe(read)
 }
 
 /// Bytes and number of the files of a directory, as a deployment would take them.
 ///
 /// # Errors
 /// [`PrepareError`] for what could not be deployed.
-pub fn measure(directory: &Path) -> Result<(u64, usize), PrepareError> {
-    let plan = Plan::of(directory, None)?;
+pub fn measure(directory: &Path, exclude: &[String]) -> Result<(u64, usize), PrepareError> {
+    let plan = Plan::of(directory, exclude, None)?;
     let files = plan.entries.iter().filter(|entry| matches!(entry.kind, Kind::File { .. })).count();
     Ok((plan.bytes, files))
 }

@@ -75,6 +75,7 @@ impl Fixture {
             service: "shop".parse().unwrap(),
             version: "v1".parse().unwrap(),
             artifact: artifact.clone().into(),
+            exclude: Vec::new(),
             configuration: Configuration {
                 route: Route { hosts: Vec::new(), path: "/".to_owned() },
                 command: vec!["./app".to_owned()],

@@ -28,7 +28,7 @@ fn send(uploads: &Uploads, offer: &Offer, bytes: &[u8]) -> Result<u64, UploadErr
 #[tokio::test]
 async fn an_uploaded_tree_is_the_release_of_its_directory() {
     let mut fixture = Fixture::new();
-    let manifest = describe(&fixture.artifact, &mut |_| {}).unwrap();
+    let manifest = describe(&fixture.artifact, &[], &mut |_| {}).unwrap();
     let offer = Offer::Tree { manifest };
     let uploads = fixture.store.uploads();
     let reception = uploads.offer(&offer).unwrap();
@@ -71,6 +71,27 @@ async fn sizes_that_cannot_be_are_refused_in_words() {
     assert_eq!(uploads.offer(&archive(10)).unwrap().missing, []);
     fixture.prepare().await;
     assert!(said(vec![file("a", b"#!/bin/sh\n", 9)]).contains("both 10 and 9 bytes"));
+}
+
+#[tokio::test]
+async fn what_is_excluded_is_in_neither_and_makes_no_other_release() {
+    let mut fixture = Fixture::new();
+    let plain = fixture.prepare().await;
+    std::fs::create_dir(fixture.artifact.join("uploads")).unwrap();
+    std::fs::write(fixture.artifact.join("uploads/cat"), "meow").unwrap();
+    std::fs::write(fixture.artifact.join(".env"), "TOKEN=x").unwrap();
+    assert_ne!(fixture.prepare().await.id, plain.id, "they are seen without a pattern");
+    fixture.spec.exclude = vec!["uploads/".to_owned(), ".env".to_owned()];
+    let excluded = fixture.prepare().await;
+    assert_eq!(excluded.id, plain.id);
+    assert!(!excluded.directory.join(".env").exists() && !excluded.directory.join("uploads").exists());
+    let manifest = describe(&fixture.artifact, &fixture.spec.exclude, &mut |_| {}).unwrap();
+    let offer = Offer::Tree { manifest };
+    let uploads = fixture.store.uploads();
+    let reception = uploads.offer(&offer).unwrap();
+    assert_eq!(reception.missing, [], "all of it is in the release");
+    fixture.spec.artifact = ArtifactSource::Uploaded { uploaded: reception.id };
+    assert_eq!(fixture.prepare().await.id, plain.id);
 }
 
 #[test]
@@ -123,7 +144,7 @@ fn a_manifest_that_leads_outside_is_refused() {
 async fn a_damaged_upload_is_not_released_and_sent_again() {
     let mut fixture = Fixture::new();
     let uploads = fixture.store.uploads();
-    let offer = Offer::Tree { manifest: describe(&fixture.artifact, &mut |_| {}).unwrap() };
+    let offer = Offer::Tree { manifest: describe(&fixture.artifact, &[], &mut |_| {}).unwrap() };
     let id = uploads.offer(&offer).unwrap().id;
     send(&uploads, &offer, &[piece(b"#!/bin/sh\n", 0), piece(b"hello", 0)].concat()).unwrap();
     let content = fixture.directory.path().join("state/uploads/contents").join(sha256(b"hello").as_str());

@@ -1,5 +1,6 @@
 //! The first gate: every new instance becomes healthy, and none of them ends.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use cutover_core::health::HealthTracker;
@@ -14,6 +15,8 @@ use crate::ports::{PortError, Ports};
 /// While an instance has never answered well it is asked at least this often, whatever the interval: it is
 /// starting, and every moment counts.
 const STARTING_INTERVAL: Duration = Duration::from_millis(100);
+/// An instance that has not answered well for so long is asked where it listens instead, and then again.
+const WRONG_PORT_AFTER: Duration = Duration::from_secs(2);
 /// Lines shown of an instance that did not become healthy.
 const LAST_LINES: usize = 20;
 
@@ -71,6 +74,7 @@ impl AwaitHealthy<'_> {
         let began = Instant::now();
         let mut last_reason;
         let mut told = String::new();
+        let (mut elsewhere, mut look_at) = (None, began + WRONG_PORT_AFTER.min(limit / 2));
         loop {
             let asked = Instant::now();
             let left = (began + limit).saturating_duration_since(asked).max(STARTING_INTERVAL);
@@ -86,6 +90,13 @@ impl AwaitHealthy<'_> {
                     let _ = tracker.record(false);
                     last_reason = reason;
                 }
+            }
+            if Instant::now() >= look_at {
+                elsewhere = self.elsewhere(instance).await;
+                look_at = Instant::now() + WRONG_PORT_AFTER;
+            }
+            if let Some(elsewhere) = &elsewhere {
+                last_reason = format!("{last_reason}: {elsewhere}");
             }
             if last_reason != told {
                 told.clone_from(&last_reason);
@@ -106,6 +117,12 @@ impl AwaitHealthy<'_> {
         }
     }
 
+    /// What is wrong with where the program listens, if that is wrong.
+    async fn elsewhere(&self, instance: &Instance) -> Option<String> {
+        let listening = self.ports.executor.listening(&instance.id).await?;
+        misplaced(instance.address, &listening)
+    }
+
     async fn not_ended(&self, instance: &Instance) -> Result<(), PortError> {
         if self.again {
             return Ok(());
@@ -113,5 +130,43 @@ impl AwaitHealthy<'_> {
         let Some(exit) = self.ports.executor.last_exit(&instance.id).await else { return Ok(()) };
         let reason = format!("instance `{}` ended by itself: {}", instance.id, exit.how);
         Err(PortError { reason, last_lines: exit.last_lines })
+    }
+}
+
+/// One clause about a program that runs and cannot be reached at its address; `None` if it can.
+fn misplaced(wanted: SocketAddr, listening: &[SocketAddr]) -> Option<String> {
+    let reaches =
+        |it: &SocketAddr| it.port() == wanted.port() && (it.ip() == wanted.ip() || it.ip().is_unspecified());
+    if listening.iter().any(reaches) {
+        return None;
+    }
+    let (ip, port) = (wanted.ip(), wanted.port());
+    if listening.is_empty() {
+        return Some(format!("the program runs, but does not listen on {ip}:$PORT ({port})"));
+    }
+    let found: Vec<String> = listening.iter().map(SocketAddr::to_string).collect();
+    let found = found.join(", ");
+    Some(format!("the program runs, but listens on {found}; it has to listen on {ip}:$PORT ({port})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(listening: &[&str], expected: Option<&str>) {
+        let listening: Vec<SocketAddr> = listening.iter().map(|it| it.parse().unwrap()).collect();
+        let found = misplaced("127.0.0.1:23128".parse().unwrap(), &listening);
+        assert_eq!(found.as_deref(), expected);
+    }
+
+    #[test]
+    fn a_program_that_listens_elsewhere_or_nowhere_is_told_where_it_has_to() {
+        check(&["0.0.0.0:23128"], None);
+        check(&["[::]:23128"], None);
+        check(&["127.0.0.1:9", "127.0.0.1:23128"], None);
+        check(&[], Some("the program runs, but does not listen on 127.0.0.1:$PORT (23128)"));
+        let expected =
+            "the program runs, but listens on 127.0.0.1:23999; it has to listen on 127.0.0.1:$PORT (23128)";
+        check(&["127.0.0.1:23999"], Some(expected));
     }
 }

@@ -81,6 +81,7 @@ pub(crate) fn spec(service: &ServiceName, version: &str, bake: u64, auto_rollbac
         service: service.clone(),
         version: version.parse().unwrap(),
         artifact: PathBuf::from("/artifacts").into(),
+        exclude: Vec::new(),
         configuration: Configuration {
             route: Route { hosts: vec![format!("{service}.example.com")], path: "/".to_owned() },
             command: vec!["./shop".to_owned()],

@@ -18,12 +18,13 @@ pub(crate) async fn bring(
     client: &Client,
     service: &ServiceName,
     source: &ArtifactSource,
+    exclude: &[String],
     printer: &Printer,
 ) -> Result<ArtifactSource, Failure> {
     let bar = if printer.is_terminal() { ProgressBar::no_length() } else { ProgressBar::hidden() };
     bar.set_style(style("  {spinner} artifact    {bytes} read"));
     let missing = AtomicU64::new(0);
-    let ensured = upload::ensure(client, service, source, &|step| match step {
+    let ensured = upload::ensure(client, service, source, exclude, &|step| match step {
         Step::Read { bytes } => bar.set_position(bytes),
         Step::Missing { bytes } => {
             missing.store(bytes, Ordering::Relaxed);

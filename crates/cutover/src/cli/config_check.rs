@@ -36,7 +36,7 @@ impl Config {
             printer.talk(&format!("warning: {warning}"));
         }
         let service = &resolved.spec.service;
-        let size = size(&resolved.spec.artifact)?;
+        let size = size(&resolved.spec.artifact, &resolved.spec.exclude)?;
         let artifact = size.map(|(bytes, files)| json!({ "bytes": bytes, "files": files }));
         printer.result(
             &json!({ "v": VERSION, "success": true, "service": service, "artifact": artifact }),
@@ -56,9 +56,11 @@ impl Config {
 }
 
 /// Bytes and files of what would be deployed; nothing is known of what the controller fetches itself.
-fn size(artifact: &ArtifactSource) -> Result<Option<(u64, usize)>, Failure> {
+fn size(artifact: &ArtifactSource, exclude: &[String]) -> Result<Option<(u64, usize)>, Failure> {
     Ok(match artifact {
-        ArtifactSource::Directory(directory) => Some(cutover_adapters::release_store::measure(directory)?),
+        ArtifactSource::Directory(directory) => {
+            Some(cutover_adapters::release_store::measure(directory, exclude)?)
+        }
         ArtifactSource::Archive { path, .. } => {
             let found = std::fs::metadata(path);
             found.ok().map(|found| (found.len(), 1))

@@ -20,6 +20,11 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// The words as they were typed.
+    pub(crate) fn words(&self) -> Vec<&str> {
+        [&self.service, &self.environment].into_iter().flatten().map(String::as_str).collect()
+    }
+
     /// One word beside a `cutover.toml` is an environment if it is called like one, else a service; without a
     /// `cutover.toml` it can only be a service, whatever it is called.
     pub(crate) fn resolve(self) -> Result<(ServiceName, Option<EnvironmentName>), Failure> {

@@ -47,12 +47,15 @@ pub(crate) struct Exec {
     #[arg(long, conflicts_with_all = ["no_tty", "command"])]
     history: bool,
     /// Program and arguments, after `--`
-    #[arg(last = true, value_name = "CMD", required_unless_present = "history")]
+    #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
 }
 
 impl Exec {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
+        if self.command.is_empty() && !self.history {
+            return Err(no_command(&self.target.words()));
+        }
         let (service, environment) = self.target.resolve()?;
         if self.history {
             return history(&self.place, &service, printer).await;
@@ -72,6 +75,15 @@ impl Exec {
         }
         Ok(Exit::OfCommand(status))
     }
+}
+
+/// What stands before `--` names a service, so that a command that was typed there is none.
+fn no_command(words: &[&str]) -> Failure {
+    let hint = match words {
+        [] => "write it after `--`: `cutover exec -- ./shop migrate`".to_owned(),
+        words => format!("did you mean `cutover exec -- {}`?", words.join(" ")),
+    };
+    Failure::usage("no command was given").hint(hint)
 }
 
 /// Carries the streams until the command has ended; answers its status and how it ended.
@@ -185,4 +197,15 @@ fn line(view: &CommandView) -> String {
         format!("{started}  {:<12} {:<5} {:<16} by {:<8}", view.version, view.environment, how, view.actor);
     let _ = write!(text, "  {}", view.words);
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_was_typed_before_the_dashes_is_shown_after_them() {
+        assert_eq!(no_command(&["ls"]).hint.as_deref(), Some("did you mean `cutover exec -- ls`?"));
+        assert!(no_command(&[]).hint.unwrap().starts_with("write it after `--`"));
+    }
 }

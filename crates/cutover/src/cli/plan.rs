@@ -48,7 +48,8 @@ impl Plan {
         let service = resolved.spec.service.clone();
         if elsewhere || self.upload {
             // What is sent stays over there for a while, so that the deployment need not send it again.
-            resolved.spec.artifact = bring(&client, &service, &resolved.spec.artifact, printer).await?;
+            let spec = &mut resolved.spec;
+            spec.artifact = bring(&client, &service, &spec.artifact, &spec.exclude, printer).await?;
         }
         let request = DeployRequest {
             spec: resolved.spec,

@@ -24,7 +24,7 @@ pub(crate) struct Serve {
     #[command(flatten)]
     place: Place,
     /// Where clients are accepted; may be repeated
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080", value_parser = address)]
     http: Vec<SocketAddr>,
     /// Threads of the proxy [default: one per core]
     #[arg(long)]
@@ -85,6 +85,16 @@ impl Instances {
 const LAST_DEEDS: Duration = Duration::from_secs(2);
 /// Ended instances of each service whose logs stay.
 const KEEP_ENDED_INSTANCES: usize = 10;
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        let port = text.strip_prefix(':').unwrap_or(text);
+        let port = port.parse::<u16>().map_or_else(|_| "8080".to_owned(), |port| port.to_string());
+        format!(
+            "an address with its port is needed, such as 127.0.0.1:{port}, or 0.0.0.0:{port} for everybody"
+        )
+    })
+}
 
 fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     let parsed = text.split_once('-').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
@@ -149,5 +159,20 @@ impl Serve {
         // A worker may take long to finish what it does; whoever asked it to stop need not stay for that.
         runtime.shutdown_timeout(LAST_DEEDS);
         ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_its_host_is_answered_with_one() {
+        assert_eq!(address("127.0.0.1:80"), Ok("127.0.0.1:80".parse().unwrap()));
+        for (typed, expected) in
+            [("8080", "127.0.0.1:8080,"), (":81", "127.0.0.1:81,"), ("x", "127.0.0.1:8080,")]
+        {
+            assert!(address(typed).unwrap_err().contains(expected), "{typed}");
+        }
     }
 }

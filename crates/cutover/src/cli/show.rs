@@ -6,7 +6,8 @@ use clap::Args;
 use cutover_core::Environment;
 use cutover_core::release::Origin;
 
-use crate::api::views::DeploymentView;
+use crate::api::client::{Client, ClientError};
+use crate::api::views::{DeploymentView, HistoryView};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::foreign;
 use crate::cli::place::{self, Place};
@@ -18,8 +19,8 @@ use crate::cli::progress::step_line;
 pub(crate) struct Show {
     #[command(flatten)]
     place: Place,
-    /// The deployment's id, as `deploy` and `history` tell it
-    deployment: String,
+    /// The deployment's id, as `deploy` and `history` tell it, or the version of its newest one [default: latest]
+    deployment: Option<String>,
     /// The service [default: that of the cutover.toml here]
     #[arg(long)]
     service: Option<String>,
@@ -28,11 +29,33 @@ pub(crate) struct Show {
 impl Show {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
         let service = place::service(self.service)?;
-        let path = format!("/v1/services/{service}/deployments/{}", self.deployment);
-        let view: DeploymentView = self.place.client()?.get(&path).await?;
+        let client = self.place.client()?;
+        let all = format!("/v1/services/{service}/deployments");
+        let view = match self.deployment.as_deref() {
+            None | Some("latest") => newest(&client, &all, |_| true).await?.ok_or_else(|| {
+                Failure::usage(format!("{service} has no deployment yet")).hint("`cutover deploy` makes one")
+            })?,
+            Some(word) => match client.get(&format!("{all}/{word}")).await {
+                Err(ClientError::Refused(problem)) if problem.status == 404 => {
+                    let of_version = newest(&client, &all, |view| view.version.as_str() == word).await?;
+                    of_version.ok_or(ClientError::Refused(problem))?
+                }
+                answer => answer?,
+            },
+        };
         printer.result(&view, || text(&view));
         Ok(Exit::Done)
     }
+}
+
+/// The newest deployment of which this is true.
+async fn newest(
+    client: &Client,
+    path: &str,
+    is_meant: impl Fn(&DeploymentView) -> bool,
+) -> Result<Option<DeploymentView>, Failure> {
+    let history: HistoryView = client.get(path).await?;
+    Ok(history.deployments.into_iter().find(is_meant))
 }
 
 fn text(view: &DeploymentView) -> String {

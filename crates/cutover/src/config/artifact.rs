@@ -111,7 +111,9 @@ fn local(
         }
         Ok(_) => Err(error(format!("the artifact `{shown}` is neither a directory nor a file"))),
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-            let what = if shown.to_string().contains(".tar") { "archive" } else { "artifact directory" };
+            let name = shown.to_string();
+            let is_archive = name.contains(".tar") || [".tgz", ".tzst"].iter().any(|end| name.ends_with(end));
+            let what = if is_archive { "archive" } else { "artifact directory" };
             Err(error(format!("the {what} `{shown}` does not exist"))
                 .with_hint("build it first, or correct `artifact`"))
         }

@@ -43,6 +43,7 @@ pub(super) const FILE: &[Key] = &[
         Kind::TextOrTable(ARTIFACT),
         "the path of a directory or an archive, such as \"dist/\" or \"build/shop.tar.gz\", or a table such as { url = \"https://…\", sha256 = \"…\" }",
     ),
+    key("exclude", Kind::Texts, "a list of patterns as in .gitignore, such as [\"uploads/\", \"*.log\"]"),
     key(
         "command",
         Kind::Command,
@@ -193,6 +194,7 @@ const ANSWERS: &[(&str, &str)] = &[
     ("environment", "did you mean `[env]`?"),
     ("workers", "did you mean `[worker.NAME]`, a table for each?"),
     ("healthcheck", "did you mean `[health]`?"),
+    ("ignore", "did you mean `exclude`?"),
     ("replicas", "did you mean `instances` in `[run]`?"),
 ];
 

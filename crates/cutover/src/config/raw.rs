@@ -16,6 +16,7 @@ pub(super) struct RawFile {
     pub(super) hosts: Option<Spanned<Vec<Text>>>,
     pub(super) path: Option<Text>,
     pub(super) artifact: Option<Spanned<RawArtifactOrPath>>,
+    pub(super) exclude: Option<Spanned<Vec<Text>>>,
     pub(super) command: Option<Spanned<RawCommand>>,
     pub(super) env: BTreeMap<Text, Text>,
     pub(super) secrets: BTreeMap<Text, Spanned<RawSecret>>,

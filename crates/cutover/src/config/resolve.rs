@@ -11,8 +11,8 @@ use super::deploy::AcrossHosts;
 use super::error::ConfigError;
 use super::source::Source;
 use super::{
-    Loaded, artifact, command, deploy, health, notify, origin, program, rollout, route, run, secrets,
-    variables, version, windows, worker,
+    Loaded, artifact, command, deploy, exclude, health, notify, origin, program, rollout, route, run,
+    secrets, variables, version, windows, worker,
 };
 
 /// What the command line says in place of the file.
@@ -87,6 +87,7 @@ pub(super) fn resolve_with(
     command::warn(source, &command, &mut warnings);
     variables::warn(source, &raw.env, &mut warnings);
 
+    let exclude = exclude::resolve(source, raw.exclude.as_ref(), &artifact, &place, &command, &mut warnings)?;
     let workers = worker::resolve(source, &raw.worker, &run, &place, &mut warnings)?;
 
     let configuration =
@@ -95,6 +96,7 @@ pub(super) fn resolve_with(
         service: service.clone(),
         version,
         artifact: artifact.source,
+        exclude,
         configuration,
         secrets,
         rollout,
@@ -154,6 +156,7 @@ mod tests {
             service: "shop".parse().unwrap(),
             version: "v1".parse().unwrap(),
             artifact: fixture.path("").into(),
+            exclude: Vec::new(),
             configuration: Configuration {
                 route: Route { hosts: vec![], path: "/".to_owned() },
                 command: vec!["./shop".to_owned()],

@@ -47,6 +47,12 @@ fn problem(text: &str) -> Option<(&'static str, String)> {
     if let Some((_, rest)) = text.split_once("://") {
         return Some(("it has a scheme", mean(rest.split(['/', ':']).next().unwrap_or_default())));
     }
+    if text.contains('@') {
+        let hint = format!(
+            "machines to deploy to belong into `[deploy]`: `hosts = [\"{text}\"]`; here stand names that visitors ask for"
+        );
+        return Some(("it has a user", hint));
+    }
     if let Some((host, _)) = text.split_once('/') {
         let hint = mean(host.split(':').next().unwrap_or_default());
         return Some(("it has a slash, and a path goes into `path`", hint));
@@ -104,6 +110,10 @@ mod tests {
         check(
             "shop.example/a",
             "it has a slash, and a path goes into `path`\n  did you mean `shop.example`?",
+        );
+        check(
+            "deploy@box",
+            "it has a user\n  machines to deploy to belong into `[deploy]`: `hosts = [\"deploy@box\"]`; here stand names that visitors ask for",
         );
         check("::1", "IPv6 addresses are not supported here\n  leave `hosts` out for every host");
         check("*", "it has no name\n  leave `hosts` out for every host");

@@ -58,12 +58,16 @@ impl Local {
     /// Reads what lies here; `None` for what the controller fetches itself or has already.
     pub(super) async fn of(
         source: &ArtifactSource,
+        exclude: &[String],
         watcher: Watcher<'_>,
     ) -> Result<Option<Self>, PrepareError> {
         let read = Arc::new(AtomicU64::new(0));
         let counting = Arc::clone(&read);
         let reading = match source.clone() {
-            ArtifactSource::Directory(root) => spawn_blocking(move || Self::tree(&root, &counting)),
+            ArtifactSource::Directory(root) => {
+                let exclude = exclude.to_vec();
+                spawn_blocking(move || Self::tree(&root, &exclude, &counting))
+            }
             ArtifactSource::Archive { path, sha256 } => {
                 spawn_blocking(move || Self::archive(&path, sha256.as_ref(), &counting))
             }
@@ -82,8 +86,8 @@ impl Local {
         }
     }
 
-    fn tree(root: &Path, read: &AtomicU64) -> Result<Self, PrepareError> {
-        let manifest = describe(root, &mut |bytes| {
+    fn tree(root: &Path, exclude: &[String], read: &AtomicU64) -> Result<Self, PrepareError> {
+        let manifest = describe(root, exclude, &mut |bytes| {
             read.fetch_add(bytes, Ordering::Relaxed);
         })?;
         let mut places = HashMap::new();

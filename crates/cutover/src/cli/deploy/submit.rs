@@ -27,7 +27,8 @@ pub(super) async fn submit(
     let Order { service, request, .. } = order;
     let mut request = request.clone();
     if order.upload {
-        request.spec.artifact = bring(client, service, &request.spec.artifact, printer).await?;
+        let spec = &mut request.spec;
+        spec.artifact = bring(client, service, &spec.artifact, &spec.exclude, printer).await?;
     }
     let path = format!("/v1/services/{service}/deployments");
     again(client, printer, async || client.post(&path, Some(&request)).await).await
