@@ -394,7 +394,7 @@ fn an_abort_of_a_restart_ends_it_well_only_if_nothing_of_it_was_left_to_do() {
         }
         world.abort().unwrap();
         assert_eq!(world.last_closed().status, status);
-        assert_eq!(world.last_closed().reason.is_some(), true);
+        assert!(world.last_closed().reason.is_some());
         world.go_well();
         assert_eq!((ids(&world).len(), world.outside.running.len()), (2, 2));
     }
@@ -532,7 +532,7 @@ fn a_clock_that_was_set_back_does_not_hold_up_a_removal_and_what_was_removed_say
 #[test]
 fn a_hand_at_the_router_does_not_keep_what_is_being_removed() {
     let mut world = World::settled(&["v1", "v2"]);
-    world.happens(&Event::RemoveRequested { actor: "bob".to_owned() }).unwrap();
+    world.happens(&Event::RemoveRequested { actor: "bob".to_owned(), end_bake: false }).unwrap();
     assert!(world.outside.move_by_hand());
     world.restart_in_term(2, None);
     let decision = &world.state.recovery.as_ref().unwrap().decision;

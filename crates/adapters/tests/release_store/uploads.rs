@@ -158,7 +158,7 @@ async fn a_damaged_upload_is_not_released_and_sent_again() {
 #[tokio::test]
 async fn a_damaged_file_of_a_release_is_sent_again() {
     let mut fixture = Fixture::new();
-    let offer = Offer::Tree { manifest: describe(&fixture.artifact, &mut |_| {}).unwrap() };
+    let offer = Offer::Tree { manifest: describe(&fixture.artifact, &[], &mut |_| {}).unwrap() };
     let page = fixture.prepare().await.directory.join("assets/page");
     damage(&page);
     let uploads = fixture.store.uploads();
@@ -177,7 +177,7 @@ async fn a_damaged_file_of_a_release_is_sent_again() {
 fn the_same_offer_from_many_jobs_at_once_is_taken_from_each() {
     let fixture = Fixture::new();
     let uploads = fixture.store.uploads();
-    let offer = Offer::Tree { manifest: describe(&fixture.artifact, &mut |_| {}).unwrap() };
+    let offer = Offer::Tree { manifest: describe(&fixture.artifact, &[], &mut |_| {}).unwrap() };
     std::thread::scope(|scope| {
         let jobs: Vec<_> = (0..8)
             .map(|_| scope.spawn(|| (0..20).try_for_each(|_| uploads.offer(&offer).map(drop))))

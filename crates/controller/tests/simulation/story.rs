@@ -187,9 +187,13 @@ impl Story {
                 let instances = self.chance.pick(&[0, 1, 2, 3]);
                 answered(life, manager.scale(name, by, instances, options)).await
             }
-            "stop" => answered(life, manager.stop(name, by, StopScope::Service)).await,
-            "stop idle" => answered(life, manager.stop(name, by, StopScope::Idle)).await,
-            "remove" => answered(life, manager.remove(name, by)).await,
+            "stop" => {
+                answered(life, manager.stop(name, by, StopScope::Service, None, options.end_bake)).await
+            }
+            "stop idle" => {
+                answered(life, manager.stop(name, by, StopScope::Idle, None, options.end_bake)).await
+            }
+            "remove" => answered(life, manager.remove(name, by, options.end_bake)).await,
             "rollback to" => {
                 let former = timeout(PATIENCE, manager.former_releases(name)).await;
                 let former: Vec<_> = former.into_iter().flatten().flatten().map(|it| it.release).collect();

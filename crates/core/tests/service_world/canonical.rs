@@ -110,7 +110,6 @@ fn forget_history(slot: &mut Slot) {
 fn rank_epochs(service: &mut ServiceState, outside: &mut Outside, late: &mut [PendingEffect]) {
     let mut places: Vec<&mut Epoch> = vec![&mut service.epoch, &mut outside.forgotten];
     places.extend(outside.route.as_mut().and_then(|route| route.epoch.as_mut()));
-    places.push(&mut outside.forgotten);
     for pending in service.pending.iter_mut().chain(late) {
         match &mut pending.effect {
             Effect::Shift { route } => places.extend(route.epoch.as_mut()),

@@ -83,7 +83,7 @@ impl<'a> Progress<'a> {
         match running {
             Some(step) if view.ended_at.is_none() => {
                 let detail = view.waiting_for.as_deref().unwrap_or(&step.detail);
-                self.spin(format!("{:<11} {detail}", step.name));
+                self.spin(&format!("{:<11} {detail}", step.name));
             }
             _ => self.still(),
         }
@@ -106,7 +106,7 @@ impl<'a> Progress<'a> {
             }
             None => String::new(),
         };
-        self.spin(format!("{:<11} {left} left{traffic}", "bake"));
+        self.spin(&format!("{:<11} {left} left{traffic}", "bake"));
     }
 
     /// Ends what moves.
@@ -128,7 +128,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    fn spin(&mut self, message: String) {
+    fn spin(&mut self, message: &str) {
         if !self.printer.is_terminal() {
             return;
         }
@@ -140,7 +140,7 @@ impl<'a> Progress<'a> {
             spinner.enable_steady_tick(Duration::from_millis(100));
             spinner
         });
-        spinner.set_message(foreign::line(&message).into_owned());
+        spinner.set_message(foreign::line(message).into_owned());
     }
 
     fn still(&mut self) {
