@@ -141,6 +141,10 @@ async fn a_journal_that_is_served_a_second_time_beside_the_first_touches_nothing
 
     let mut second = Host::without_controller();
     second.run(&["journal", "import", file]).exits(0);
+    // What it serves lies in its own state directory, or it does not serve it.
+    let copied =
+        Command::new("cp").arg("-a").arg(first.state().join("releases")).arg(second.state()).status();
+    assert!(copied.unwrap().success());
     second.serve();
     wait_until("the second accepts clients", || TcpStream::connect(second.address).is_ok());
     assert!(second.get("/").contains("x-version: v1"), "{}", second.log());
