@@ -247,7 +247,7 @@ fn verbs_of_a_service_through_its_life() {
     let id = history["deployments"][0]["deployment"].as_str().unwrap().to_owned();
     let said = host.run(&["show", &id]).exits(0);
     insta::assert_snapshot!(file("show: a rollback"), scene(&host, &["show", "DEPLOYMENT"], &said));
-    for newest in [&["show"][..], &["show", "latest"], &["show", "v1"]] {
+    for newest in [&["show"][..], &["show", "latest"], &["show", "v2"]] {
         assert_eq!(host.run(newest).exits(0).out, said.out, "{newest:?}");
     }
     scene!(host, "show: no such deployment", "show", "nosuch");
