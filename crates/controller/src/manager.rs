@@ -259,7 +259,9 @@ impl DeploymentManager {
         Ok(handle)
     }
 
-    fn new_deployment_id() -> DeploymentId {
+    /// An id that no deployment is likely to have: 30 random bits.
+    #[must_use]
+    pub fn new_deployment_id() -> DeploymentId {
         // 30 random bits in Crockford's letters: short enough to be said aloud.
         const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
         let random = RandomState::new().hash_one(0);

@@ -21,6 +21,9 @@ use crate::service_loop::{Request, Snapshot, Unfulfilled, Wish};
 /// How a deployment is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SubmitOptions {
+    /// The id that the deployment shall have, so that whoever lost the answer finds it by asking again, also when
+    /// it has ended meanwhile.
+    pub deployment: Option<DeploymentId>,
     /// What becomes of a deployment that is open already.
     pub when_open: WhenOpen,
     /// Go on although the host seems to have no room.
@@ -118,6 +121,8 @@ pub enum RequestError {
     Ending,
 }
 
+/// Whoever has lost an answer asks again before so many others have deployed.
+const LATELY: usize = 50;
 /// A warm release that does not answer its health check within this time is not switched to.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
@@ -160,6 +165,16 @@ impl DeploymentManager {
         options: &SubmitOptions,
         circumstances: Circumstances,
     ) -> Result<Submitted, RequestError> {
+        let wished = options.deployment.as_ref();
+        let taken = match wished {
+            Some(wished) => self.release_of(&spec.service, wished).await?,
+            None => None,
+        };
+        if let (Some(wished), Some(taken)) = (wished, &taken)
+            && *taken == release.id
+        {
+            return Ok(Submitted::Following { deployment: wished.clone() });
+        }
         // Prepared first: what was asked for is known by its content only.
         let before = self.watch(&spec.service).await.map(|snapshots| Arc::clone(&snapshots.borrow()));
         let state = before.as_ref().map(|snapshot| &snapshot.state);
@@ -185,7 +200,9 @@ impl DeploymentManager {
             self.room_for(&spec.service, &release, Asked::Deploy).await?;
         }
         let notes = state.and_then(|state| same_version_other_content(state, &release)).into_iter().collect();
-        let (deployment, submitted) = (Self::new_deployment_id(), release.id.clone());
+        // An id of another release is one that was drawn twice.
+        let deployment = wished.filter(|_| taken.is_none()).cloned().unwrap_or_else(Self::new_deployment_id);
+        let submitted = release.id.clone();
         let event = Event::DeployRequested {
             deployment: deployment.clone(),
             actor: actor.to_owned(),
@@ -211,6 +228,19 @@ impl DeploymentManager {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The release of a deployment that is open, waits or was told of lately.
+    async fn release_of(
+        &self,
+        service: &ServiceName,
+        id: &DeploymentId,
+    ) -> Result<Option<ReleaseId>, RequestError> {
+        let Some(snapshots) = self.watch(service).await else { return Ok(None) };
+        let ended = self.history(service, LATELY).await?;
+        let snapshot = Arc::clone(&snapshots.borrow());
+        let known = snapshot.state.deployment.iter().chain(&snapshot.state.queue).chain(&ended);
+        Ok(known.into_iter().find(|known| known.id == *id).map(|known| known.release.clone()))
     }
 
     /// Brings the former release back; answers the deployment that does it.

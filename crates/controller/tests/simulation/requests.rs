@@ -280,3 +280,29 @@ fn nothing_can_be_asked_of_a_service_that_was_never_deployed() {
         assert_eq!(error.to_string(), "there is no service `shop`");
     });
 }
+
+/// The answer was lost, and what was asked for has failed before it is asked for again.
+#[test]
+fn what_is_asked_for_again_by_its_id_is_not_begun_again() {
+    let mut lives = Lives::new(1);
+    lives.live_on(async |life| {
+        life.opened(SHOP, "v1-good", 0).await;
+        life.ended(SHOP).await;
+        let mut spec = crate::behaviour::spec(&SHOP.parse().unwrap(), "v2-never", 0, true);
+        let id = cutover_controller::DeploymentManager::new_deployment_id();
+        let options =
+            cutover_controller::SubmitOptions { deployment: Some(id.clone()), ..Default::default() };
+        let opened = life.manager.submit(&spec, "alice", options.clone()).await.unwrap();
+        assert!(matches!(opened, Submitted::Opened { deployment, .. } if deployment == id));
+        assert_eq!(life.ended(SHOP).await.status, Status::RolledBack);
+        let again = life.manager.submit(&spec, "alice", options.clone()).await.unwrap();
+        assert_eq!(again, Submitted::Following { deployment: id.clone() });
+        assert_eq!(life.manager.history(&SHOP.parse().unwrap(), 10).await.unwrap().len(), 2);
+        // The same id for another release is a coincidence.
+        spec = crate::behaviour::spec(&SHOP.parse().unwrap(), "v3-good", 0, true);
+        let other = life.manager.submit(&spec, "alice", options).await.unwrap();
+        assert!(matches!(other, Submitted::Opened { deployment, .. } if deployment != id));
+        assert_eq!(life.ended(SHOP).await.status, Status::Live);
+    });
+    lives.assert_kept();
+}

@@ -234,6 +234,7 @@ impl Story {
         let mut spec = behaviour::spec(name, &version, bake, auto);
         spec.rollout.hold = self.chance.pick(&[None, None, None, Some(Duration::from_secs(30))]);
         let options = SubmitOptions {
+            deployment: None,
             when_open: self.chance.pick(&TERMS),
             force: self.chance.in_thousand(100),
             override_freeze: Some("it burns".to_owned()).filter(|_| self.chance.in_thousand(300)),

@@ -143,6 +143,7 @@ async fn plan(
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "path and body name different services"));
     }
     let options = SubmitOptions {
+        deployment: None,
         when_open: request.when_open,
         force: request.force,
         override_freeze: request.override_freeze,

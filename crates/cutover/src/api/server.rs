@@ -265,6 +265,7 @@ async fn deploy(
     }
     check_reason(request.override_freeze.as_deref().unwrap_or_default())?;
     let options = SubmitOptions {
+        deployment: request.deployment,
         when_open: request.when_open,
         force: request.force,
         override_freeze: request.override_freeze,

@@ -34,6 +34,9 @@ pub(crate) fn moment(timestamp: Timestamp) -> String {
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeployRequest {
     pub(crate) spec: DeploymentSpec,
+    /// The id that the deployment shall have: asked for a second time, it is followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) deployment: Option<DeploymentId>,
     #[serde(default)]
     pub(crate) when_open: WhenOpen,
     #[serde(default)]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use cutover_controller::DeploymentManager;
 use cutover_core::ServiceName;
 use cutover_core::service::WhenOpen;
 
@@ -109,6 +110,7 @@ impl Deploy {
         };
         let request = DeployRequest {
             spec: resolved.spec,
+            deployment: Some(DeploymentManager::new_deployment_id()),
             when_open,
             force: self.force,
             override_freeze: self.override_freeze,

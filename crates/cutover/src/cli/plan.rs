@@ -53,6 +53,7 @@ impl Plan {
         }
         let request = DeployRequest {
             spec: resolved.spec,
+            deployment: None,
             when_open: WhenOpen::Refuse,
             force: false,
             override_freeze: None,

@@ -115,8 +115,13 @@ impl<'a> Stage<'a> {
             Failure::new(Exit::Refused, format!("cannot write `{}`: {error}", file.display()))
         })?;
         let spec = config::resolve(&config::load(&file)?, application.version)?.spec;
-        let request =
-            DeployRequest { spec, when_open: WhenOpen::Refuse, force: false, override_freeze: None };
+        let request = DeployRequest {
+            spec,
+            deployment: None,
+            when_open: WhenOpen::Refuse,
+            force: false,
+            override_freeze: None,
+        };
         let path = format!("/v1/services/{}/deployments", self.service);
         let DeployAnswer::Opened { deployment, .. } = self.client.post(&path, Some(&request)).await? else {
             return Err(Failure::bug(format!("{} was not deployed", application.version)));
