@@ -12,6 +12,7 @@ mod units;
 
 use serde::Serialize;
 
+use crate::api::views::ControllerView;
 use crate::state_directory::StateDirectory;
 
 /// How bad it is.
@@ -55,8 +56,8 @@ impl Finding {
 /// What the running parts said of themselves.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Running {
-    /// The controller's version and pid.
-    pub(crate) controller: Option<(String, u32)>,
+    /// What the controller says of itself.
+    pub(crate) controller: Option<ControllerView>,
     /// The proxy's pid and where it listens.
     pub(crate) proxy: Option<(u32, Vec<std::net::SocketAddr>)>,
     /// The pids of all programs.

@@ -132,6 +132,7 @@ impl World {
         let journal = SqliteJournal::open(&state.journal()).map_err(|error| refused(&error))?;
         let clock = SystemClock::start_after(&journal).await.map_err(|error| refused(&error))?;
         let mut processes = ProcessSettings::new(state.path().to_owned(), settings.program.clone());
+        let instance_ports = (*settings.instance_ports.start(), *settings.instance_ports.end());
         processes.ports = settings.instance_ports;
         processes.parent = settings.parent;
         processes.live = state.live_directory();
@@ -164,6 +165,7 @@ impl World {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             http,
+            instance_ports: Some(instance_ports),
             state_directory: state.path().display().to_string(),
         };
         let (end, shutdown) = mpsc::channel(1);

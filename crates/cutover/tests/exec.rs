@@ -202,8 +202,9 @@ fn a_command_ends_with_the_controller_that_ran_it_and_that_is_recorded() {
     assert_eq!(client.wait().unwrap().code(), Some(3));
     wait_until("it has heard", || heard.exists());
     host.serve();
-    let runs = history(&host);
-    assert_eq!(runs[0]["how"], "hung up with the controller that ran it");
+    wait_until("its end is recorded", || {
+        history(&host)[0]["how"] == "hung up with the controller that ran it"
+    });
     assert_eq!(host.status()["commands"], serde_json::json!([]));
 }
 

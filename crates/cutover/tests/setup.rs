@@ -57,6 +57,7 @@ fn a_host_is_made_ready_and_restarts_of_units_and_of_the_host_lose_nothing() {
 
     let said = machine.run("cd /srv/shop && cutover exec -- id -un").exits(0);
     assert_eq!(said.out.trim(), "nobody");
+    check_commands(&machine);
 
     // Each instance has a unit of its own, and what is done to the controller's does not touch it.
     let program = machine.run("cat /var/lib/cutover/instances/*/program.json").exits(0).out;
@@ -113,6 +114,88 @@ fn a_host_is_made_ready_and_restarts_of_units_and_of_the_host_lose_nothing() {
     machine.run("systemctl list-units --plain --no-legend 'cutover*.service' | grep -q .").exits(1);
     machine.run("test -e /usr/local/bin/cutover").exits(1);
     machine.run("test -e /var/lib/cutover/journal.sqlite").exits(0);
+}
+
+/// A command of a person's has a unit of its own and nothing of the controller's: neither sandbox nor umask nor
+/// protection, and no end when that ends.
+fn check_commands(machine: &Machine) {
+    let exec = |command: &str| machine.run(&format!("cd /srv/shop && cutover exec -- {command}"));
+    let said = exec(
+        "sh -c 'umask; grep ^0: /proc/self/cgroup; cat /proc/self/oom_score_adj; grep NoNewPrivs /proc/self/status'",
+    );
+    let lines: Vec<String> = said.exits(0).out.lines().map(str::to_owned).collect();
+    assert_eq!(lines[0], "0022", "{lines:#?}");
+    assert!(lines[1].contains("/cutover.slice/cutover-command-shop-"), "{lines:#?}");
+    assert_eq!(lines[2..], ["600", "NoNewPrivs:\t0"]);
+    // It has its streams and its end as ever.
+    let said =
+        machine.run("cd /srv/shop && echo in | cutover exec -- sh -c 'cat; echo err >&2; exit 7'").exits(7);
+    assert_eq!((said.out.as_str(), said.err.as_str()), ("in\n", "err\n"));
+    exec("sh -c 'kill -TERM $$'").exits(143);
+    let said =
+        machine.run("cd /srv/shop && script -qec 'cutover exec -- sh -c \"tty; tty < /dev/tty\"' /dev/null");
+    assert!(said.out.contains("/dev/pts/") && said.out.contains("/dev/tty"), "{said:?}");
+    // The controller that goes hangs up; who ignores that goes on.
+    machine.run(
+        "cd /srv/shop && (setsid cutover exec -T -- sh -c 'trap \"\" HUP; echo $$ > /tmp/command; exec sleep 1000' \
+         < /dev/null > /dev/null 2>&1 &)",
+    );
+    machine.eventually("test -s /tmp/command", |said| said.exit == 0);
+    machine.run("systemctl restart cutover.service").exits(0);
+    machine.eventually("cutover status", |said| said.exit == 0 && said.out.contains("1/1 healthy"));
+    machine.run("grep -q sleep /proc/$(cat /tmp/command)/comm && kill $(cat /tmp/command)").exits(0);
+    machine.eventually("systemctl list-units --plain --no-legend 'cutover-command-*'", |said| {
+        said.out.is_empty()
+    });
+}
+
+/// An sshd of its own, and the way to it.
+const SSHD: &str = r#"
+mkdir -p /run/sshd /root/way && cd /root/way
+for name in host key; do ssh-keygen -q -t ed25519 -N '' -f $name; done
+printf 'Host box\n HostName 127.0.0.1\n Port 2222\n User root\n IdentityFile /root/way/key\n IdentitiesOnly yes\n UserKnownHostsFile /root/way/known\n' > config
+printf '[127.0.0.1]:2222 %s\n' "$(cat host.pub)" > known
+systemd-run --quiet --unit=way /usr/sbin/sshd -D -e -f /dev/null -o ListenAddress=127.0.0.1:2222 -o HostKey=/root/way/host     -o AuthorizedKeysFile=/root/way/key.pub -o StrictModes=no -o UsePAM=no
+"#;
+
+#[test]
+fn a_host_is_made_ready_and_looked_at_over_ssh() {
+    let machine = Machine::boot();
+    machine.run(SSHD).exits(0);
+    machine.eventually("ssh -F /root/way/config box true", |said| said.exit == 0);
+    let cutover = |words: &str| {
+        machine.run(&format!("CUTOVER_SSH='ssh -F /root/way/config' {CUTOVER} {words} --host box"))
+    };
+    let left = || machine.run("ls -d /tmp/cutover-setup-*").out;
+
+    let plan = cutover("--json setup --dry-run").exits(0).json();
+    assert_eq!((&plan["needed"], &plan["changed"]), (&true.into(), &false.into()));
+    machine.run("test -e /usr/local/bin/cutover").exits(1);
+    assert_eq!(left(), "");
+    // Nobody is there who could say yes.
+    cutover("setup").exits(2);
+    assert_eq!(left(), "");
+    machine.run("mount -t tmpfs -o size=1m tmpfs /tmp").exits(0);
+    let said = cutover("setup --yes").exits(4);
+    assert!(said.err.contains("not all of the binary arrived in /tmp over there"), "{said:?}");
+    assert_eq!(left(), "");
+    machine.run("umount /tmp").exits(0);
+
+    cutover("setup --http 127.0.0.1:8090 --yes").exits(0);
+    assert_eq!(left(), "");
+    assert_eq!(cutover("--json setup --yes").exits(0).json()["needed"], false);
+    let found =
+        machine.eventually("cutover --json doctor", |said| said.exit == 0 && said.out.contains("listens on"));
+    assert!(found.out.contains("listens on 127.0.0.1:8090"), "{found:?}");
+    let there = cutover("doctor").exits(0);
+    assert!(
+        there.out.contains("✓ controller") && there.out.contains("instances have 20000 to 29999\n"),
+        "{there:?}"
+    );
+    // What is not there is bad over here too.
+    machine.run("systemctl stop cutover.service").exits(0);
+    let there = cutover("--json doctor").exits(1).json();
+    assert_eq!(there["grade"], "bad", "{there:#}");
 }
 
 #[test]

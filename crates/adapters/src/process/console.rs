@@ -3,16 +3,19 @@
 //! The controller starts this binary once more, as the hidden `cutover console`, with a terminal's end or pipes as its
 //! standard streams. That makes a session, takes the terminal, becomes the release's user and then the command
 //! itself: so it needs no code between fork and exec, and secrets reach the command without passing through anybody's
-//! arguments. The plan is a file that it removes before anything else.
+//! arguments. The plan is a file that it removes before anything else. Where systemd starts instances it starts commands
+//! too, each in a unit of its own.
 
 mod become_command;
+mod own_unit;
 mod streams;
 
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
@@ -24,7 +27,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use rustix::termios::Winsize;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
@@ -32,10 +35,11 @@ use self::streams::{Carriers, Streams};
 use super::command::StartError;
 use super::record::InstanceRecord;
 use super::start::{Wanted, workdir};
-use super::{Instances, ProcessExecutor, command, failed, refused, signals};
+use super::{Instances, Parent, ProcessExecutor, command, failed, refused, signals, transient_unit};
 use crate::durable_file;
 
 pub use become_command::{BecomeError, become_command};
+pub use own_unit::stand_in;
 
 /// Pieces of input or output on their way.
 const UNDER_WAY: usize = 16;
@@ -49,6 +53,14 @@ struct Plan {
     terminal: Option<String>,
     /// Whether its standard streams are a terminal's end.
     has_terminal: bool,
+}
+
+/// A command that runs.
+struct Begun {
+    /// Leads its session and group, once it has made them.
+    process: Option<Pid>,
+    /// How it ended, once it has.
+    ended: Pin<Box<dyn Future<Output = io::Result<ExitStatus>> + Send>>,
 }
 
 #[async_trait]
@@ -67,8 +79,8 @@ impl Console for ProcessExecutor {
         };
         let size = wanted.terminal.as_ref().map(|terminal| terminal.size);
         let (streams, ends) = Streams::open(size).map_err(|error| failed("open a terminal", error))?;
-        let spawned = instances.spawn_command(&planned, ends);
-        let child = spawned.map_err(|error| {
+        let begun = instances.begin_command(&planned, &wanted, ends).await;
+        let begun = begun.map_err(|error| {
             let _ = fs::remove_file(&planned);
             failed("start the command", error)
         })?;
@@ -76,7 +88,7 @@ impl Console for ProcessExecutor {
         let (control, controls) = mpsc::unbounded_channel();
         let (written, output) = mpsc::channel(UNDER_WAY);
         let (tell, ended) = oneshot::channel();
-        tokio::spawn(carry(child, streams, to_write, controls, written, tell));
+        tokio::spawn(carry(begun, streams, to_write, controls, written, tell));
         Ok(Session { input, control, output, ended })
     }
 }
@@ -130,13 +142,27 @@ impl Instances {
         written.map(|()| file).map_err(|error| failed("write down what shall be run", error))
     }
 
-    fn spawn_command(
+    async fn begin_command(
         &self,
-        plan: &std::path::Path,
-        [stdin, stdout, stderr]: [OwnedFd; 3],
-    ) -> io::Result<Child> {
+        plan: &Path,
+        wanted: &Invocation,
+        streams: [OwnedFd; 3],
+    ) -> io::Result<Begun> {
         self.mandate.holds().map_err(io::Error::other)?;
-        Command::new(&self.settings.program)
+        match self.settings.parent {
+            Parent::Controller => self.spawn_command(plan, streams),
+            Parent::Systemd => {
+                let program = &self.settings.program;
+                let systemd_run = |arguments: &[&Path]| {
+                    transient_unit::of_command(program, wanted, &self.settings.path, arguments)
+                };
+                own_unit::start(plan, streams, systemd_run).await
+            }
+        }
+    }
+
+    fn spawn_command(&self, plan: &Path, [stdin, stdout, stderr]: [OwnedFd; 3]) -> io::Result<Begun> {
+        let mut child = Command::new(&self.settings.program)
             .args(["console", "--plan"])
             .arg(plan)
             .env_clear()
@@ -144,7 +170,9 @@ impl Instances {
             .stdin(Stdio::from(stdin))
             .stdout(Stdio::from(stdout))
             .stderr(Stdio::from(stderr))
-            .spawn()
+            .spawn()?;
+        let process = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        Ok(Begun { process, ended: Box::pin(async move { child.wait().await }) })
     }
 }
 
@@ -172,14 +200,15 @@ impl Drop for Line {
 
 /// Carries everything until the command has ended.
 async fn carry(
-    mut child: Child,
+    begun: Begun,
     streams: Streams,
     mut input: mpsc::Receiver<Vec<u8>>,
     mut controls: mpsc::UnboundedReceiver<Control>,
     written: mpsc::Sender<Written>,
     tell: oneshot::Sender<Ending>,
 ) {
-    let mut line = Line { process: child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) };
+    let Begun { process, mut ended } = begun;
+    let mut line = Line { process };
     let Streams { mut writer, out, err, terminal } = streams;
     let feeding = tokio::spawn(async move {
         while let Some(bytes) = input.recv().await {
@@ -194,7 +223,7 @@ async fn carry(
     let status = loop {
         tokio::select! {
             biased;
-            status = child.wait() => break status,
+            status = &mut ended => break status,
             control = controls.recv() => match control {
                 Some(Control::Resize(size)) => {
                     if let Some(terminal) = &terminal {
@@ -213,7 +242,7 @@ async fn carry(
                         carriers.abort();
                     }
                     drop(terminal);
-                    break hang_up(&line, &mut child).await;
+                    break hang_up(&line, ended).await;
                 }
             },
         }
@@ -227,11 +256,11 @@ async fn carry(
 }
 
 /// What is left once nobody is on the line: it may ignore that.
-async fn hang_up(line: &Line, child: &mut Child) -> io::Result<ExitStatus> {
+async fn hang_up(line: &Line, ended: impl Future<Output = io::Result<ExitStatus>>) -> io::Result<ExitStatus> {
     line.signal(Signal::HUP);
     // One that was stopped has to go on to hear it.
     line.signal(Signal::CONT);
-    child.wait().await
+    ended.await
 }
 
 fn ending(status: io::Result<ExitStatus>) -> Ending {

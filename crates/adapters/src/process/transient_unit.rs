@@ -1,13 +1,16 @@
-//! A supervisor as a transient unit of systemd, so that instances are no children of the controller's unit.
+//! A supervisor, or a command of a person's, as a transient unit of systemd, so that neither is a child of the
+//! controller's unit.
 //!
 //! The unit is started by `systemd-run`, which comes with systemd and speaks to it as its version wants. It ends when
 //! exec of the supervisor has succeeded. Nothing is asked of the unit later: as without systemd, the instance's records
 //! and the process table tell what runs. Every start makes a unit of another name, so that one that systemd has
 //! not forgotten yet is never in the way.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
+use cutover_controller::ports::Invocation;
 use tokio::process::Command;
 
 use super::directory::InstanceDirectory;
@@ -23,7 +26,7 @@ const MARGIN: Duration = Duration::from_secs(10);
 
 /// What is to be started.
 pub(super) struct Supervisor<'a> {
-    pub(super) program: &'a std::path::Path,
+    pub(super) program: &'a Path,
     pub(super) directory: &'a InstanceDirectory,
     pub(super) record: &'a InstanceRecord,
     pub(super) state: &'a StateId,
@@ -35,19 +38,13 @@ pub(super) fn command(supervisor: &Supervisor<'_>) -> Command {
     let stop = record.stop_timeout.saturating_add(MARGIN);
     let description =
         format!("{} {} on {} ({})", record.service, record.version, record.environment, record.id);
-    let mut command = Command::new("systemd-run");
-    command.args(["--quiet", "--collect", "--no-ask-password", "--service-type=exec"]);
-    command.arg(format!("--unit={}", unit_name(record)));
-    command.arg(format!("--slice={SLICE}"));
-    command.arg(format!("--description={description}"));
+    let mut command = systemd_run(&format!("cutover-instance-{}", record.id), &description);
     // A killed supervisor must not take its program along: another takes over within seconds.
     command.args(["-p", "KillMode=process"]);
     command.args(["-p", &format!("TimeoutStopSec={}", stop.as_secs())]);
     command.args(["-p", &format!("Before={PROXY_UNIT}")]);
     command.args(["-p", "StandardInput=null", "-p", "StandardOutput=null"]);
     command.args(["-p", &format!("StandardError=append:{}", directory.supervisor_log().display())]);
-    // As a program finds it that is started by hand; the controller's own is narrower.
-    command.args(["-p", "UMask=0022"]);
     if let Some((name, value)) = record.env.get_key_value("PATH") {
         command.arg(format!("--setenv={name}={value}"));
     }
@@ -57,16 +54,40 @@ pub(super) fn command(supervisor: &Supervisor<'_>) -> Command {
     command
 }
 
+/// The command that has systemd start what stands in for a command of a person's.
+pub(super) fn of_command(program: &Path, wanted: &Invocation, path: &str, arguments: &[&Path]) -> Command {
+    let description = format!("a command with {} on {}", wanted.service, wanted.environment);
+    let mut command = systemd_run(&format!("cutover-command-{}-{}", wanted.service, wanted.id), &description);
+    // What it leaves running goes on, as it does after a login.
+    command.args(["-p", "KillMode=process", "-p", "StandardInput=null", "-p", "StandardOutput=null"]);
+    command.arg(format!("--setenv=PATH={path}"));
+    command.arg("--").arg(plain(&program.to_string_lossy()));
+    command.args(arguments.iter().map(|argument| plain(&argument.to_string_lossy())));
+    command
+}
+
+/// What both have in common; the unit's name begins so.
+fn systemd_run(name: &str, description: &str) -> Command {
+    let mut command = Command::new("systemd-run");
+    command.args(["--quiet", "--collect", "--no-ask-password", "--service-type=exec"]);
+    command.arg(format!("--unit={}", unit_name(name)));
+    command.arg(format!("--slice={SLICE}"));
+    command.arg(format!("--description={description}"));
+    // As a program finds it that is started by hand; the controller's own is narrower.
+    command.args(["-p", "UMask=0022"]);
+    command
+}
+
 /// A word that systemd shall not look for variables in.
 fn plain(word: &str) -> String {
     word.replace('$', "$$")
 }
 
-fn unit_name(record: &InstanceRecord) -> String {
+fn unit_name(name: &str) -> String {
     static STARTS: AtomicU32 = AtomicU32::new(0);
     let start = STARTS.fetch_add(1, Ordering::Relaxed);
     let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
-    format!("cutover-instance-{}-{now:x}-{start:x}.service", record.id)
+    format!("{name}-{now:x}-{start:x}.service")
 }
 
 #[cfg(test)]

@@ -48,6 +48,9 @@ pub(crate) struct PlanView {
     /// What else of the configuration is different.
     pub(crate) configuration: Vec<ChangeView>,
     pub(crate) instances: u32,
+    /// What is live was scaled to so many by hand; the release brings its own number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scaled_to: Option<u32>,
     pub(crate) memory: Option<MemoryView>,
     pub(crate) rollout: Value,
     /// Each reason for which it would be refused now.
@@ -151,15 +154,16 @@ async fn plan(
     let spec = &request.spec;
     let plan = served.manager.plan(spec, &peer.actor, &options, &*served.rehearsal).await?;
     let usage = measure(&served).await.ok();
-    let running: BTreeSet<InstanceId> = match served.manager.watch(&spec.service).await {
-        Some(snapshots) => {
-            let state = &snapshots.borrow().state;
-            state.environments.iter().flat_map(|(_, slot)| &slot.instances).map(|it| it.id.clone()).collect()
-        }
-        None => BTreeSet::new(),
-    };
+    let (mut running, mut scaled_to) = (BTreeSet::new(), None);
+    if let Some(snapshots) = served.manager.watch(&spec.service).await {
+        let state = &snapshots.borrow().state;
+        let instances = state.environments.iter().flat_map(|(_, slot)| &slot.instances);
+        running.extend(instances.map(|instance| instance.id.clone()));
+        scaled_to = state.environments[state.live].scaled_to;
+    }
     let rollout = serde_json::to_value(&spec.rollout).unwrap_or_default();
-    Ok(Json(view(&plan, spec.service.clone(), rollout, usage, &running)))
+    let view = view(&plan, spec.service.clone(), rollout, usage, &running);
+    Ok(Json(PlanView { scaled_to, ..view }))
 }
 
 fn view(
@@ -200,6 +204,7 @@ fn view(
         configuration: before
             .map_or_else(Vec::new, |live| changes(&live.configuration, &release.configuration)),
         instances,
+        scaled_to: None,
         memory,
         rollout,
         obstacles: plan.obstacles.clone(),

@@ -123,6 +123,9 @@ pub(crate) struct ControllerView {
     pub(crate) version: String,
     pub(crate) pid: u32,
     pub(crate) http: Vec<SocketAddr>,
+    /// First and last port that instances are given; an older controller does not say it.
+    #[serde(default)]
+    pub(crate) instance_ports: Option<(u16, u16)>,
     pub(crate) state_directory: String,
 }
 

@@ -76,7 +76,7 @@ async fn running(place: &Place, state: &StateDirectory) -> Result<Running, Failu
     let proxy = proxy.await.ok().flatten();
     let mut running = Running { proxy, ..Running::default() };
     if let Ok(Ok(controller)) = controller {
-        running.controller = Some((controller.version, controller.pid));
+        running.controller = Some(controller);
     }
     for instance in std::fs::read_dir(state.path().join("instances")).into_iter().flatten().flatten() {
         let record = std::fs::read(instance.path().join("program.json")).unwrap_or_default();

@@ -192,6 +192,7 @@ async fn history(place: &Place, service: &ServiceName, printer: &Printer) -> Res
 
 fn line(view: &CommandView) -> String {
     let started = view.started_at.get(..19).unwrap_or(&view.started_at).replace('T', " ");
+    let started = format!("{started} UTC");
     let how = view.how.as_deref().unwrap_or("runs");
     let mut text =
         format!("{started}  {:<12} {:<5} {:<16} by {:<8}", view.version, view.environment, how, view.actor);

@@ -43,6 +43,10 @@ pub(crate) fn extras() -> Result<Extras, Failure> {
     let mut whole = command();
     whole.build();
     pages(&whole, "cutover", &mut extras.manual)?;
+    // Nobody types it, but it stands in files of people: beside a key in `authorized_keys`.
+    if let Some(entry) = whole.find_subcommand("ssh-entry") {
+        pages(entry, "cutover-ssh-entry", &mut extras.manual)?;
+    }
     let places = [
         (Shell::Bash, "share/bash-completion/completions/cutover"),
         (Shell::Zsh, "share/zsh/site-functions/_cutover"),
@@ -50,10 +54,16 @@ pub(crate) fn extras() -> Result<Extras, Failure> {
     ];
     for (shell, place) in places {
         let mut text = Vec::new();
-        clap_complete::generate(shell, &mut command(), "cutover", &mut text);
+        clap_complete::generate(shell, &mut shown(&command()), "cutover", &mut text);
         extras.completions.push((place.into(), text));
     }
     Ok(extras)
+}
+
+/// The command line without what cutover says to itself. Nothing can be taken out of a command, so it is made anew.
+fn shown(whole: &Command) -> Command {
+    let verbs = whole.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned();
+    Command::new("cutover").args(whole.get_arguments().cloned()).subcommands(verbs)
 }
 
 /// A page for the verb and one for each below it, named as `git-commit(1)` is.

@@ -55,6 +55,7 @@ impl History {
 fn line(view: &DeploymentView) -> String {
     let kind = view.kind.label();
     let started = view.started_at.get(..19).unwrap_or(&view.started_at).replace('T', " ");
+    let started = format!("{started} UTC");
     let status = view.status.label();
     let mut text = format!(
         "{started}  {:<8} {kind:<8} {:<12} {:<5} {status:<12} by {}",

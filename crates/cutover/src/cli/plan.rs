@@ -103,6 +103,11 @@ fn text(view: &PlanView) -> String {
         let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
         line(&mut text, &change.what, &format!("{} → {}", value(&change.from), value(&change.to)));
     }
+    if let Some(scaled) = view.scaled_to.filter(|scaled| *scaled != view.instances && !view.is_live) {
+        let told =
+            format!("{scaled}, as scaled by hand → {}; `[run] instances` would keep it", view.instances);
+        line(&mut text, "instances", &told);
+    }
     let copies =
         if view.instances == 1 { "1 instance".to_owned() } else { format!("{} instances", view.instances) };
     match &view.memory {

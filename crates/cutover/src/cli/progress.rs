@@ -4,16 +4,16 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use cutover_core::service::{DeploymentKind, Outcome, Status};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::api::views::{DeploymentView, ServiceView, StepView};
 use crate::cli::foreign;
 use crate::cli::printer::Printer;
+use crate::cli::spinner::Spinner;
 
 /// Shows each step once, when it has ended.
 pub(crate) struct Progress<'a> {
     printer: &'a Printer,
-    spinner: Option<ProgressBar>,
+    spinner: Spinner<'a>,
     introduced: bool,
     /// Whether what was done before following began is left out.
     from_now_on: bool,
@@ -29,7 +29,7 @@ impl<'a> Progress<'a> {
     pub(crate) fn new(printer: &'a Printer, from_now_on: bool) -> Self {
         Self {
             printer,
-            spinner: None,
+            spinner: Spinner::new(printer),
             introduced: false,
             from_now_on,
             shown: HashSet::new(),
@@ -47,7 +47,7 @@ impl<'a> Progress<'a> {
         }
         if !self.introduced {
             self.introduced = true;
-            self.say(&introduction(view));
+            self.spinner.say(&introduction(view));
             if self.from_now_on && view.ended_at.is_none() {
                 let ended =
                     view.steps.iter().enumerate().filter(|(_, step)| step.outcome == Some(Outcome::Passed));
@@ -56,12 +56,12 @@ impl<'a> Progress<'a> {
         }
         for (index, step) in view.steps.iter().enumerate() {
             if step.outcome.is_some() && self.shown.insert(index) {
-                self.say(&step_line(step));
+                self.spinner.say(&step_line(step));
             }
         }
         if view.status == Status::RollingBack && self.told_reason != view.reason {
             self.told_reason.clone_from(&view.reason);
-            self.say(&format!(
+            self.spinner.say(&format!(
                 "  taking it back: {}",
                 view.reason.as_deref().unwrap_or("no reason is known")
             ));
@@ -73,7 +73,7 @@ impl<'a> Progress<'a> {
             self.told_wait.clone_from(&view.waiting_for);
             // On a terminal the line that moves says it.
             if let (Some(wait), false) = (&view.waiting_for, self.printer.is_terminal()) {
-                self.say(&format!("  … waiting: {wait}"));
+                self.spinner.say(&format!("  … waiting: {wait}"));
             }
         }
         let baking = view.status == Status::Live && view.ended_at.is_none();
@@ -83,9 +83,9 @@ impl<'a> Progress<'a> {
         match running {
             Some(step) if view.ended_at.is_none() => {
                 let detail = view.waiting_for.as_deref().unwrap_or(&step.detail);
-                self.spin(&format!("{:<11} {detail}", step.name));
+                self.spinner.show(&format!("{:<11} {detail}", step.name));
             }
-            _ => self.still(),
+            _ => self.spinner.clear(),
         }
     }
 
@@ -106,46 +106,18 @@ impl<'a> Progress<'a> {
             }
             None => String::new(),
         };
-        self.spin(&format!("{:<11} {left} left{traffic}", "bake"));
+        self.spinner.show(&format!("{:<11} {left} left{traffic}", "bake"));
     }
 
     /// Ends what moves.
     pub(crate) fn finish(&mut self) {
-        self.still();
+        self.spinner.clear();
     }
 
     fn last_lines(&self, view: &DeploymentView) {
-        self.say("  the last lines it wrote:");
+        self.spinner.say("  the last lines it wrote:");
         for line in &view.last_lines {
-            self.say(&format!("  | {}", foreign::line(line)));
-        }
-    }
-
-    fn say(&self, line: &str) {
-        match &self.spinner {
-            Some(spinner) => spinner.suspend(|| self.printer.talk(line)),
-            None => self.printer.talk(line),
-        }
-    }
-
-    fn spin(&mut self, message: &str) {
-        if !self.printer.is_terminal() {
-            return;
-        }
-        let spinner = self.spinner.get_or_insert_with(|| {
-            let spinner = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg}") {
-                spinner.set_style(style);
-            }
-            spinner.enable_steady_tick(Duration::from_millis(100));
-            spinner
-        });
-        spinner.set_message(foreign::line(message).into_owned());
-    }
-
-    fn still(&mut self) {
-        if let Some(spinner) = self.spinner.take() {
-            spinner.finish_and_clear();
+            self.spinner.say(&format!("  | {}", foreign::line(line)));
         }
     }
 }

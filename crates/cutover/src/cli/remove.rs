@@ -3,20 +3,19 @@
 use std::time::Duration;
 
 use clap::Args;
+use cutover_core::Environment;
 use hyper::StatusCode;
 use serde_json::json;
-use tokio::time::Instant;
 
 use crate::api::VERSION;
-use crate::api::client::Client;
+use crate::api::client::ClientError;
 use crate::api::moves::{Recorded, RemoveRequest};
 use crate::api::views::ServiceView;
 use crate::cli::confirm::confirm;
+use crate::cli::ending::{stopping, wait_for_end};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::{self, Place};
 use crate::cli::printer::Printer;
-
-const POLL: Duration = Duration::from_millis(100);
 
 /// Take a service away: requests in flight are waited for, its instances stopped, its route removed
 ///
@@ -56,7 +55,7 @@ impl Remove {
         }
         let _: Recorded =
             client.post(&format!("{path}/remove"), Some(&RemoveRequest { end_bake: self.end_bake })).await?;
-        let exit = gone(&client, &path, self.timeout).await?;
+        let exit = wait_for_end(&client, printer, &path, self.timeout, left).await?;
         let message = match exit {
             Exit::Done => format!("{service}   removed; `cutover history {service}` still tells of it"),
             _ => {
@@ -70,17 +69,14 @@ impl Remove {
     }
 }
 
-/// Waits until the controller tells of it no more.
-async fn gone(client: &Client, path: &str, timeout: Duration) -> Result<Exit, Failure> {
-    let deadline = Instant::now() + timeout.min(crate::cli::follow::YEAR);
-    loop {
-        match client.get::<ServiceView>(path).await {
-            Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => return Ok(Exit::Done),
-            result => drop(result?),
-        }
-        if Instant::now() >= deadline {
-            return Ok(Exit::Unfinished);
-        }
-        tokio::time::sleep(POLL).await;
-    }
+/// What is still there of it; nothing once the controller tells of it no more.
+fn left(seen: Result<ServiceView, ClientError>) -> Result<Option<String>, ClientError> {
+    let view = match seen {
+        Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => return Ok(None),
+        seen => seen?,
+    };
+    let environments = Environment::ALL.map(|color| &view.environments[color]);
+    let count =
+        environments.iter().map(|environment| environment.instances.len() + environment.leaving).sum();
+    Ok(Some(if count == 0 { "its route is being removed".to_owned() } else { stopping(count) }))
 }

@@ -92,7 +92,8 @@ impl Restore {
             if !artifacts {
                 text.push_str("their files are not in the backup: deploy each service again after the start\n");
             }
-            text.push_str("nothing is started; `cutover restore --begin` lets the next `cutover serve` start what was live");
+            text.push_str("nothing is started; `cutover restore --begin` lets the next `cutover serve` ");
+            text.push_str(if *artifacts { "start what was live" } else { "begin" });
             text
         });
         Ok(Exit::Done)
@@ -105,14 +106,22 @@ fn begin(state: &StateDirectory, printer: &Printer) -> Result<Exit, Failure> {
         let message = format!("nothing that was restored waits in `{}`", state.path().display());
         return Err(Failure::new(Exit::Refused, message).hint("name its state directory with `--state-dir`"));
     }
-    if !Marker::read(state).is_some_and(|marker| marker.complete) {
+    let Some(marker) = Marker::read(state).filter(|marker| marker.complete) else {
         return Err(unfinished(state));
-    }
+    };
     std::fs::remove_file(&path).map_err(|error| {
         Failure::new(Exit::Refused, format!("cannot remove `{}`: {error}", path.display()))
     })?;
-    printer.result(&json!({ "v": VERSION, "success": true }), || {
-        "the next `cutover serve` starts what was live; a unit of systemd does so by itself".to_owned()
+    let artifacts = marker.header.artifacts;
+    printer.result(&json!({ "v": VERSION, "success": true, "artifacts": artifacts }), || {
+        let next = "a unit of systemd does so by itself";
+        if artifacts {
+            return format!("the next `cutover serve` starts what was live; {next}");
+        }
+        format!(
+            "the next `cutover serve` begins with what is recorded; {next}\nthe backup was without files, so nothing can be \
+             started until each service is deployed again"
+        )
     });
     Ok(Exit::Done)
 }

@@ -32,7 +32,7 @@ pub(crate) struct Setup {
     /// Write the files below this directory and run no command: for the image of a host
     #[arg(long, value_name = "DIR", conflicts_with = "host")]
     prefix: Option<PathBuf>,
-    /// Say what would be done, and do nothing
+    /// Say what would be done, and do nothing. With `--host` this binary is copied there for that, and removed again
     #[arg(long)]
     dry_run: bool,
     /// Do not ask

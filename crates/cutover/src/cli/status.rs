@@ -125,6 +125,7 @@ pub(crate) fn service_text(view: &ServiceView) -> String {
     let live = &view.environments[view.live];
     let stopped =
         view.stopped.as_ref().map(|stopped| format!("stopped by {} {} ago", stopped.by, age(&stopped.at)));
+    let is_stopped = stopped.is_some();
     let headline = match &live.version {
         Some(version) if stopped.is_some() => format!("{version} {}", stopped.unwrap_or_default()),
         Some(version) => {
@@ -137,6 +138,9 @@ pub(crate) fn service_text(view: &ServiceView) -> String {
     let _ = writeln!(text, "{}   {headline:<34} {}", view.service, rollback_text(view));
     for color in Environment::ALL.into_iter().filter(|_| !is_unknown(view)) {
         let _ = writeln!(text, "{}", environment_text(&view.environments[color]));
+    }
+    if is_stopped {
+        let _ = writeln!(text, "  `cutover restart {}` starts it again", view.service);
     }
     if let Some(deployment) = &view.deployment {
         let open = deployment.ended_at.is_none();

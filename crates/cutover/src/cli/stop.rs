@@ -6,19 +6,16 @@ use clap::Args;
 use cutover_core::Environment;
 use cutover_core::service::StopScope;
 use serde_json::json;
-use tokio::time::Instant;
 
 use crate::api::VERSION;
-use crate::api::client::Client;
 use crate::api::moves::{Recorded, StopRequest};
 use crate::api::views::ServiceView;
 use crate::cli::confirm::confirm;
+use crate::cli::ending::{stopping, wait_for_end};
 use crate::cli::environment::Target;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::Place;
 use crate::cli::printer::Printer;
-
-const POLL: Duration = Duration::from_millis(100);
 
 /// Stop what is kept warm (ENV `idle`), or every instance of the service
 ///
@@ -73,7 +70,8 @@ impl Stop {
                 format!("{service}   stopped; `cutover restart {service}` starts it again")
             }
         };
-        let exit = ended(&client, &path, scope, self.timeout).await?;
+        let exit =
+            wait_for_end(&client, printer, &path, self.timeout, |view| Ok(left(&view?, scope))).await?;
         let message = match exit {
             Exit::Done => message,
             _ => {
@@ -106,22 +104,15 @@ fn what_is_lost(view: &ServiceView, scope: StopScope) -> String {
     }
 }
 
-/// Waits until nothing of it runs any more.
-async fn ended(client: &Client, path: &str, scope: StopScope, timeout: Duration) -> Result<Exit, Failure> {
-    let deadline = Instant::now() + timeout.min(crate::cli::follow::YEAR);
-    loop {
-        let view: ServiceView = client.get(path).await?;
-        let over = |color: Environment| {
-            let environment = &view.environments[color];
-            environment.instances.is_empty() && environment.leaving == 0
-        };
-        let is_over = match scope {
-            StopScope::Idle => over(view.live.other()),
-            StopScope::Service => Environment::ALL.into_iter().all(over),
-        };
-        if is_over || Instant::now() >= deadline {
-            return Ok(if is_over { Exit::Done } else { Exit::Unfinished });
-        }
-        tokio::time::sleep(POLL).await;
-    }
+/// What still runs of it, if anything does.
+fn left(view: &ServiceView, scope: StopScope) -> Option<String> {
+    let count = |color: Environment| {
+        let environment = &view.environments[color];
+        environment.instances.len() + environment.leaving
+    };
+    let count = match scope {
+        StopScope::Idle => count(view.live.other()),
+        StopScope::Service => Environment::ALL.into_iter().map(count).sum(),
+    };
+    (count > 0).then(|| stopping(count))
 }

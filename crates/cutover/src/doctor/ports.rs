@@ -2,23 +2,29 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 
 use super::{Finding, Running};
 use crate::setup::Layout;
 use crate::state_directory::StateDirectory;
 
 /// Where `cutover serve` takes the ports of instances from unless it is told otherwise.
-const INSTANCES: RangeInclusive<u16> = 20_000..=29_999;
+const INSTANCES: (u16, u16) = (20_000, 29_999);
 
 pub(super) fn examine(state: &StateDirectory, running: &Running) -> Vec<Finding> {
     let mut found = Vec::new();
     if running.proxy.is_none() {
-        let wanted = Layout::new(None, Some(state.path().to_owned()), Vec::new()).http;
+        // A controller knows what its proxy will listen on; without one it is what the unit says, or would.
+        let wanted = match &running.controller {
+            Some(controller) => controller.http.clone(),
+            None => Layout::new(None, Some(state.path().to_owned()), Vec::new()).http,
+        };
         found.extend(wanted.into_iter().map(listener));
     }
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    found.push(ephemeral(&range, &INSTANCES));
+    found.push(ephemeral(
+        &range,
+        running.controller.as_ref().and_then(|controller| controller.instance_ports),
+    ));
     found
 }
 
@@ -81,14 +87,15 @@ fn listening(table: &str, port: u16) -> Vec<String> {
 }
 
 /// The kernel must not give a port of an instance to somebody's client.
-fn ephemeral(range: &str, instances: &RangeInclusive<u16>) -> Finding {
+fn ephemeral(range: &str, told: Option<(u16, u16)>) -> Finding {
     const WHAT: &str = "ephemeral ports";
     let mut ends = range.split_whitespace().filter_map(|end| end.parse::<u16>().ok());
     let (Some(from), Some(to)) = (ends.next(), ends.next()) else {
         return Finding::warn(WHAT, "the kernel does not tell its range", "see whether /proc is mounted");
     };
-    let (first, last) = (*instances.start(), *instances.end());
-    let seen = format!("the kernel gives out {from} to {to}, instances have {first} to {last} by default");
+    let (first, last) = told.unwrap_or(INSTANCES);
+    let known = if told.is_some() { "" } else { " by default" };
+    let seen = format!("the kernel gives out {from} to {to}, instances have {first} to {last}{known}");
     if from <= last && first <= to {
         let advice = "`sysctl -w net.ipv4.ip_local_port_range='32768 60999'`, and the same in /etc/sysctl.d; or give \
                       `cutover serve` others with `--instance-ports`";
@@ -115,12 +122,14 @@ mod tests {
 
     #[test]
     fn a_range_that_overlaps_with_the_instances_is_told() {
-        let check =
-            |range: &str, expected| assert_eq!(ephemeral(range, &INSTANCES).grade, expected, "{range}");
+        let check = |range: &str, expected| assert_eq!(ephemeral(range, None).grade, expected, "{range}");
         check("32768\t60999\n", Grade::Ok);
         check("1024 65000", Grade::Warn);
         check("29999 60999", Grade::Warn);
         check("30000 60999", Grade::Ok);
         check("", Grade::Warn);
+        let of_its_own = ephemeral("32768 60999", Some((40_000, 40_099)));
+        assert_eq!(of_its_own.grade, Grade::Warn);
+        assert!(of_its_own.seen.ends_with("instances have 40000 to 40099"), "{of_its_own:?}");
     }
 }

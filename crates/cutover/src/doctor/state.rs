@@ -7,6 +7,7 @@ use std::path::Path;
 use rustix::fs::{Access, access};
 
 use super::{Finding, Running};
+use crate::api::views::ControllerView;
 use crate::state_directory::StateDirectory;
 
 pub(super) fn examine(state: &StateDirectory, running: &Running) -> Vec<Finding> {
@@ -57,10 +58,12 @@ fn controller(state: &StateDirectory, running: &Running) -> Finding {
     const WHAT: &str = "controller";
     let socket = state.api_socket();
     match &running.controller {
-        Some((version, pid)) if *version == env!("CARGO_PKG_VERSION") && !is_replaced(*pid) => {
+        Some(ControllerView { version, pid, .. })
+            if *version == env!("CARGO_PKG_VERSION") && !is_replaced(*pid) =>
+        {
             Finding::ok(WHAT, format!("pid {pid}, version {version}"))
         }
-        Some((version, pid)) => Finding::warn(
+        Some(ControllerView { version, pid, .. }) => Finding::warn(
             WHAT,
             format!(
                 "pid {pid} is of version {version}, this binary is {}, or its file was replaced",

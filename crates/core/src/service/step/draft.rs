@@ -164,7 +164,7 @@ impl Draft {
     /// Ends the deployment. What it still waits for is only told to people, and nobody would hear it.
     pub(super) fn close(&mut self, status: Status) {
         self.end_step_of_workers();
-        self.end_steps(Outcome::Passed, "went on in the background");
+        self.end_steps(Outcome::Passed, "its end was not waited for");
         self.forget(|pending| pending.purpose == Purpose::Deployment);
         if let Some(mut deployment) = self.state.deployment.take() {
             deployment.status = status;

@@ -28,7 +28,7 @@ impl Draft {
         let stage = deployment.stage;
         let ends_as = deployment.ends_as(cause, self.slot(deployment.environment));
         self.forget(|pending| pending.purpose == Purpose::Deployment);
-        self.end_step("drain", Outcome::Passed, "went on in the background");
+        self.end_step("drain", Outcome::Passed, "requests in flight end meanwhile");
         self.end_steps(Outcome::Failed, &reason);
         self.revise(|deployment| {
             deployment.status = Status::RollingBack;
