@@ -23,6 +23,7 @@ mod snapshot;
 mod tree;
 pub mod uploads;
 
+pub use content::refuse_another;
 pub use exclude::{Exclude, secrets_in};
 pub use file::hash as checksum;
 pub use snapshot::{describe, measure};

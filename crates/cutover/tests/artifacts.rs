@@ -42,6 +42,26 @@ fn noise(file: &Path, bytes: u64) {
 }
 
 #[test]
+fn who_does_not_wait_for_what_is_fetched_is_told_how_to_go_on() {
+    let host = Host::start();
+    let slow = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = slow.local_addr().unwrap();
+    configure(
+        &host,
+        &format!("{{ url = \"http://{address}/shop.tar\", sha256 = \"{}\" }}", "0".repeat(64)),
+        "",
+    );
+    let mut deploy = host.command(&["--json", "deploy", "v1"]);
+    let deploy = deploy.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Whoever answers nothing.
+    let _fetching = slow.accept().unwrap();
+    support::signal(deploy.id(), "INT");
+    let said = Said::from(deploy.wait_with_output().unwrap()).exits(6);
+    assert_eq!(said.json()["status"], "unknown");
+    assert!(said.err.contains("the same command goes on from there"), "{said:#?}");
+}
+
+#[test]
 fn what_is_on_the_host_already_is_not_sent_again() {
     let host = Host::start();
     application(&host, "\"dist/\"", "");

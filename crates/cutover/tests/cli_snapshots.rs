@@ -40,6 +40,7 @@ const VERBS: &[&str] = &[
     "setup",
     "show",
     "shutdown",
+    "ssh-entry",
     "status",
     "stop",
     "top",
@@ -64,6 +65,8 @@ fn scene(host: &Host, typed: &[&str], said: &Said) -> String {
 /// Without ids, moments, figures and places of this run.
 fn plain(host: &Host, text: &str) -> String {
     let mut text = text.replace(&host.path("").display().to_string(), "HOST/").replace(CUTOVER, "CUTOVER");
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    text = text.replace(&format!("`{name}`"), "`BOX`");
     if let Ok(user) = nix::unistd::User::from_uid(nix::unistd::geteuid()) {
         let user = user.map_or_else(String::new, |user| user.name);
         text = text.replace(&format!("by {user}"), "by USER");
@@ -167,13 +170,15 @@ fn every_verb_has_its_help_and_its_scenes_here() {
     for verb in VERBS {
         let scenes = source.matches(&format!("\"{verb}: ")).count();
         assert!(scenes >= 1, "`{verb}` has no scene: `scene!(host, \"{verb}: …\", …)`");
-        let words: Vec<&str> = verb.splitn(2, '-').chain(["--help"]).collect();
+        let is_one_word = *verb == "ssh-entry";
+        let words: Vec<&str> = verb.splitn(if is_one_word { 1 } else { 2 }, '-').chain(["--help"]).collect();
         let said = host.run(&words).exits(0);
         insta::assert_snapshot!(file(&format!("{verb}: help")), said.out.replace(CUTOVER, "CUTOVER"));
     }
     let said = host.run(&["--help"]).exits(0);
     insta::assert_snapshot!("help", said.out);
-    for verb in VERBS {
+    // The one that nobody types has a page and is not in the help.
+    for verb in VERBS.iter().filter(|verb| **verb != "ssh-entry") {
         let word = verb.replace('-', " ");
         let word = if word.starts_with("journal") || word == "unfreeze" { "journal" } else { &word };
         assert!(said.out.contains(&format!("  {word}")), "`{word}` is not in the help");
@@ -195,6 +200,10 @@ fn verbs_without_a_controller_say_so_and_what_to_do() {
     scene!(host, "serve: wrong usage", "serve", "--http", "nowhere");
     scene!(host, "demo: wrong usage", "demo", "--nonsense");
     scene!(host, "setup: wrong usage", "setup", "--nonsense");
+    let image = host.path("image").display().to_string();
+    scene!(host, "setup: said first", "setup", "--prefix", image.as_str(), "--dry-run");
+    scene!(host, "ssh-entry: no controller", "ssh-entry", "--service", "shop", "--allow", "deploy,status");
+    scene!(host, "ssh-entry: no such verb", "ssh-entry", "--allow", "reboot");
     scene!(host, "doctor: wrong usage", "doctor", "--nonsense");
     scene!(host, "restore: no such file", "restore", "nosuch.backup");
     scene!(host, "backup: there is no journal", "backup", "file.backup");
@@ -264,6 +273,11 @@ fn verbs_of_a_service_through_its_life() {
     scene!(host, "stop: no such service", "stop", "nosuch");
     scene!(host, "journal-verify: whole", "journal", "verify");
     scene!(host, "backup: without secrets", "backup", "file.backup");
+    scene!(host, "journal-export: a copy", "journal", "export", "copy.jsonl");
+    let other = host.path("other").display().to_string();
+    scene!(host, "restore: nothing is started", "restore", "file.backup", "--state-dir", other.as_str());
+    scene!(host, "serve: restored and not begun", "serve", "--state-dir", other.as_str());
+    scene!(host, "restore: may begin", "restore", "--begin", "--state-dir", other.as_str());
     scene!(host, "remove: not asked about", "remove", "shop");
     scene!(host, "remove: no such service", "remove", "nosuch", "--yes");
     scene!(host, "remove: takes it away", "remove", "shop", "--yes");

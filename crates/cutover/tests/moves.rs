@@ -3,10 +3,11 @@
 
 mod support;
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use cutover_load::{Client, Load, Plan};
-use support::{Host, Said};
+use support::{Host, Said, wait_until};
 
 const QUICK: &str = "[health]\ninterval = \"50ms\"\nrise = 1\nfall = 2\ndeadline = \"60s\"\n";
 
@@ -178,6 +179,30 @@ fn a_stopped_service_answers_503_until_somebody_starts_it_and_nothing_heals_it()
     host.run(&["stop", "--yes"]).exits(0);
     host.run(&["deploy", "v2"]).exits(0);
     assert!(host.get("/").contains("x-version: v2"), "the identical release is no reason to stay down");
+}
+
+#[test]
+fn who_does_not_wait_for_the_end_of_a_stop_is_told_that_it_goes_on() {
+    let host = Host::start();
+    good(
+        &host,
+        "one",
+        "[rollout]\nbake = \"0s\"\n[run]\nstop_signal = \"SIGWINCH\"\nstop_timeout = \"3s\"\n",
+    );
+    host.run(&["deploy", "v1"]).exits(0);
+    let mut stop = host.command(&["stop", "shop", "--yes"]);
+    let stop = stop.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let listens = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", stop.id())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim();
+        u64::from_str_radix(caught, 16).unwrap() & 0b10 != 0
+    };
+    wait_until("it listens for SIGINT", listens);
+    support::signal(stop.id(), "INT");
+    let said = Said::from(stop.wait_with_output().unwrap()).exits(6);
+    assert!(said.err.contains("waiting ended after a signal; what was asked goes on"), "{said:#?}");
+    assert!(said.out.contains("`cutover status` tells how far it is"), "{said:#?}");
+    wait_until("its instances have ended", || host.pids("program.json").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -32,13 +32,7 @@ impl Content {
     /// The content of an archive, if the archive is the one that was meant.
     pub(super) fn of_archive(unpacked: Unpacked, wanted: Option<&Checksum>) -> Result<Self, PrepareError> {
         let Unpacked { manifest, sha256 } = unpacked;
-        if let Some(wanted) = wanted.filter(|wanted| **wanted != sha256) {
-            let reason = format!("the archive has the SHA-256 checksum {sha256}, and {wanted} is wanted");
-            return Err(wrong(
-                reason,
-                "it is another build, or was damaged on its way; correct one of the two",
-            ));
-        }
+        refuse_another("the archive", &sha256, wanted)?;
         Ok(Self { manifest, archives: BTreeSet::from([sha256]) })
     }
 
@@ -71,6 +65,20 @@ impl Content {
     /// What was remembered of a release; nothing of one that an older version made.
     pub(super) fn read(release: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(release.join(CONTENT)).ok()?).ok()
+    }
+}
+
+/// Refuses an archive, called `what`, that is not the one that was meant.
+///
+/// # Errors
+/// [`PrepareError::Wrong`], with both checksums.
+pub fn refuse_another(what: &str, found: &Checksum, wanted: Option<&Checksum>) -> Result<(), PrepareError> {
+    match wanted {
+        Some(wanted) if wanted != found => Err(wrong(
+            format!("{what} has the SHA-256 checksum {found}, and {wanted} is wanted"),
+            "it is another build, or was damaged on its way; correct one of the two",
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use cutover_controller::DeploymentManager;
 use cutover_core::ServiceName;
+use cutover_core::artifact::ArtifactSource;
 use cutover_core::service::WhenOpen;
 
 use crate::api::client::Client;
@@ -17,6 +18,8 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Ended, Following, Until};
 use crate::cli::place::Place;
 use crate::cli::printer::Printer;
+use crate::cli::proxy::ended_by_signal;
+use crate::cli::spinner::Spinner;
 use crate::config;
 
 use everywhere::Everywhere;
@@ -142,7 +145,8 @@ impl Order {
     /// Deploys on one host.
     async fn on(&self, client: &Client, printer: &Printer) -> Result<Exit, Failure> {
         let Self { service, request, until, timeout, .. } = self;
-        let deployment = match submit(client, printer, self).await? {
+        let Some(answer) = self.answered(client, printer).await? else { return Ok(Exit::Unfinished) };
+        let deployment = match answer {
             DeployAnswer::AlreadyLive { version, baking: Some(deployment) } if *until == Until::Done => {
                 printer.talk(&format!(
                     "{service}   {version} is live with identical content: following its bake"
@@ -174,6 +178,34 @@ impl Order {
         let following = Following { client, printer, service, timeout: *timeout };
         let ended = following.follow(deployment.as_str(), *until).await?;
         tell(client, printer, service.as_str(), deployment.as_str(), ended).await
+    }
+
+    /// What the controller answers, which takes as long as it needs to fetch and unpack; nothing if that was not waited
+    /// for.
+    async fn answered(&self, client: &Client, printer: &Printer) -> Result<Option<DeployAnswer>, Failure> {
+        let signal =
+            ended_by_signal().map_err(|error| Failure::bug(format!("cannot take signals: {error}")))?;
+        let service = &self.service;
+        let mut spinner = Spinner::new(printer);
+        if let ArtifactSource::Url { .. } = &self.request.spec.artifact {
+            spinner.show("artifact    the controller fetches it");
+        }
+        let answer = tokio::select! {
+            answer = submit(client, printer, self) => Some(answer?),
+            () = signal => None,
+        };
+        spinner.clear();
+        if answer.is_none() {
+            let message = "waiting ended by a signal, before the controller had answered";
+            printer.talk(&format!(
+                "{message}\n  hint: `cutover status {service}` tells whether a deployment has begun; the same command \
+                 goes on from there, and what has arrived already is not fetched or sent again"
+            ));
+            if printer.is_json() {
+                printer.result(&outcome(false, "unknown", 0.0, message, None), String::new);
+            }
+        }
+        Ok(answer)
     }
 }
 

@@ -16,8 +16,14 @@ use crate::api::permission::{Allowed, Permission};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::Place;
 
-/// What ssh starts on the controller's host
+/// What `--host` starts over ssh on the controller's host; in `authorized_keys` it limits a key
+///
+/// It carries between ssh and the controller's socket, and ends with the connection. Beside a key, as a forced command,
+/// it lets through what that key may do with the services that it names, and answers everything else with a refusal.
 #[derive(Args)]
+#[command(
+    after_help = "Example, before a key in authorized_keys:\n  restrict,command=\"cutover ssh-entry --service shop --allow deploy,status\""
+)]
 pub(crate) struct SshEntry {
     #[command(flatten)]
     place: Place,

@@ -120,14 +120,7 @@ impl Local {
                 "deploy again when its build has ended",
             ));
         }
-        if let Some(wanted) = wanted.filter(|wanted| **wanted != sha256) {
-            let reason =
-                format!("`{}` has the SHA-256 checksum {sha256}, and {wanted} is wanted", path.display());
-            return Err(wrong(
-                reason,
-                "it is another build, or was damaged on its way; correct one of the two",
-            ));
-        }
+        cutover_adapters::release_store::refuse_another(&format!("`{}`", path.display()), &sha256, wanted)?;
         let places = HashMap::from([(sha256.clone(), place)]);
         Ok(Self { offer: Offer::Archive { sha256, size }, places })
     }

@@ -1,8 +1,7 @@
 //! Some hosts have switched and others cannot: what becomes of the former is the user's choice.
 
-use std::io::{BufRead, IsTerminal};
-
 use super::{Everywhere, Member, Stand, names};
+use crate::cli::confirm::answer;
 use crate::cli::exit::{Exit, Failure};
 use crate::config::OnPartial;
 
@@ -28,17 +27,12 @@ impl Everywhere<'_> {
 
     /// What the configuration says, or a person; where there is none traffic is not moved once more.
     fn goes_back(&self, switched: &str) -> bool {
-        let asks = self.printer.is_terminal() && std::io::stdin().is_terminal();
         match self.across.on_partial {
             OnPartial::Rollback => true,
             OnPartial::Keep => false,
-            OnPartial::Ask if !asks => false,
             OnPartial::Ask => {
-                self.printer
-                    .talk(&format!("roll back {switched}? (`yes` does, anything else keeps it there)"));
-                let mut answer = String::new();
-                let read = std::io::stdin().lock().read_line(&mut answer);
-                read.is_ok() && answer.trim() == "yes"
+                answer(self.printer, &format!("roll back {switched}? Anything but yes keeps it there"))
+                    .unwrap_or(false)
             }
         }
     }
