@@ -163,9 +163,8 @@ impl<'a> Screen<'a> {
     }
 
     fn text(&self, line: &LogLineView) -> String {
-        // Beside `Z` all that is left out of `2026-01-31T09:30:00.123Z` is the letter between date and time.
-        let at =
-            line.at.as_deref().map_or_else(|| " ".repeat(23), |at| at.replace('T', " ").replace('Z', ""));
+        // The letter at the end says that it is UTC: `2026-01-31 09:30:00.123Z`.
+        let at = line.at.as_deref().map_or_else(|| " ".repeat(24), |at| at.replace('T', " "));
         let name = line.instance.as_str();
         let name = name.strip_prefix(&self.prefix).unwrap_or(name);
         if !self.colour {
