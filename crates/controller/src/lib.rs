@@ -21,7 +21,7 @@ pub use clock::{Clock, SystemClock};
 pub use journal::{Importance, Journal, JournalError, MemoryJournal, Record, Retention, SqliteJournal};
 pub use manager::{
     DeploymentManager, FormerRelease, Keep, MoveOptions, RequestError, StartError, SubmitOptions, Submitted,
-    Tidied, Until,
+    Tidied, Told, Until,
 };
 pub use ports::Ports;
 pub use service_loop::Snapshot;

@@ -1,6 +1,8 @@
 //! Takes requests, knows every service, and starts their loops from what was recorded.
 
+mod claims;
 mod command;
+mod error;
 mod found;
 mod freeze;
 mod moves;
@@ -12,10 +14,11 @@ mod room;
 mod tidy;
 mod way_back;
 
-pub use freeze::Until;
+pub use error::RequestError;
+pub use freeze::{Told, Until};
 pub use moves::MoveOptions;
 pub use plan::Plan;
-pub use request::{RequestError, SubmitOptions, Submitted};
+pub use request::{SubmitOptions, Submitted};
 pub use tidy::{Keep, Tidied};
 pub use way_back::FormerRelease;
 

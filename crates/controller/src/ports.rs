@@ -4,25 +4,28 @@
 
 mod console;
 mod logs;
+mod notifier;
 mod rehearsal;
+mod releases;
+mod router;
 
 pub use console::{Console, Control, Ending, Invocation, Session, Terminal, Unrunnable, WindowSize, Written};
 pub use logs::{InstanceLogs, LogLine, LogOrigin, LogQuery, Stream, WantedOrigin};
+pub use notifier::{News, NobodyToTell, Notifier, NotifySettings, NotifyTrouble};
 pub use rehearsal::{InstanceUsage, Meter, Rehearsal, Rehearsed, Usage};
+pub use releases::{KeepReleases, PrepareError, ReleaseStore};
+pub use router::{Applied, Routed, RouterError, TrafficRouter};
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use cutover_core::health::HealthPolicy;
-use cutover_core::receipt::Receipt;
-use cutover_core::release::{DeploymentSpec, NewsKind, NotifySpec, Release, SecretValue};
-use cutover_core::routing::ServiceRoute;
-use cutover_core::service::{Deployment, EffectId, Instance, WorkerInstance};
+use cutover_core::release::Release;
+use cutover_core::service::{EffectId, Instance, WorkerInstance};
 use cutover_core::statistics::Statistics;
-use cutover_core::{Environment, Epoch, InstanceId, ReleaseId, ServiceName, Timestamp};
+use cutover_core::{Environment, InstanceId, ReleaseId, ServiceName, Timestamp};
 
 use crate::clock::Clock;
 
@@ -232,66 +235,6 @@ pub trait DeploymentExecutor: Send + Sync {
     async fn prune(&self, known: &[InstanceId], keep: usize) -> Result<usize, PortError>;
 }
 
-/// Why a router did not do what was asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RouterError {
-    /// It has refused: asking again would be refused again.
-    #[error("{0}")]
-    Refused(String),
-    /// It could not be asked: asking again may help.
-    #[error("{0}")]
-    Unreachable(String),
-}
-
-/// What a router answered to a wanted route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Applied {
-    /// It routes so, from now on.
-    Routed(Receipt),
-    /// It has accepted it and will route so; `observe` tells when.
-    Pending,
-}
-
-/// What a router has for a service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Routed {
-    /// The service.
-    pub service: ServiceName,
-    /// Its epoch and weights.
-    pub route: cutover_core::service::ObservedRoute,
-}
-
-/// Moves traffic.
-///
-/// An epoch that was answered is never undone by an older one (I7), also after a crash of either side.
-#[async_trait]
-pub trait TrafficRouter: Send + Sync {
-    /// Makes this the route of the service. The same epoch with the same content is answered alike again.
-    ///
-    /// # Errors
-    /// If the router refused it, for example because it has seen a newer epoch, or cannot be reached.
-    async fn apply(&self, route: &ServiceRoute) -> Result<Applied, RouterError>;
-
-    /// Routes the service no more, unless its route is newer than this epoch; one that is not routed counts as
-    /// forgotten. Its last epoch is remembered, and an older one refused.
-    ///
-    /// # Errors
-    /// If the router refused it, for example because its route is newer, or cannot be reached.
-    async fn forget(&self, service: &ServiceName, epoch: Epoch) -> Result<(), RouterError>;
-
-    /// The weights as they really are.
-    ///
-    /// # Errors
-    /// If the router cannot be reached.
-    async fn observe(&self) -> Result<Vec<Routed>, RouterError>;
-
-    /// Requests that these instances still hold, as far as the router knows.
-    ///
-    /// # Errors
-    /// If the router cannot be reached.
-    async fn in_flight(&self, instances: &[InstanceId]) -> Result<u64, RouterError>;
-}
-
 /// Says how an instance is, once.
 #[async_trait]
 pub trait HealthValidator: Send + Sync {
@@ -310,185 +253,4 @@ pub trait EvidenceSource: Send + Sync {
     /// # Errors
     /// If there are none to be had: `not_yet`, never zero.
     async fn statistics(&self) -> Result<Statistics, PortError>;
-}
-
-/// Makes releases and keeps them.
-#[async_trait]
-pub trait ReleaseStore: Send + Sync {
-    /// Snapshots artifact, configuration and secrets. The same content gives the same release again; a crash
-    /// leaves at most an unnamed partial copy, which the next start removes.
-    ///
-    /// # Errors
-    /// [`PrepareError`], with nothing kept.
-    async fn prepare(&self, spec: &DeploymentSpec) -> Result<Release, PrepareError>;
-
-    /// A release as it was made, if it is still present and whole.
-    ///
-    /// # Errors
-    /// If that cannot be found out.
-    async fn find(&self, service: &ServiceName, release: &ReleaseId) -> Result<Option<Release>, PortError>;
-
-    /// Every release that is present and whole, as far as that can be seen without reading all of it.
-    ///
-    /// # Errors
-    /// If that cannot be found out. A release that is absent from an `Ok` is gone or lacks a part.
-    async fn observe(&self) -> Result<Vec<ReleaseId>, PortError>;
-
-    /// Removes releases of a service with their secrets, and says how many. What stays: those that are `needed`,
-    /// of the others those that `keep` names, and each that was prepared within the last hour, for
-    /// its deployment may not be recorded yet. A crash leaves a release either whole or gone.
-    ///
-    /// # Errors
-    /// If one could not be removed; it may be half removed then, but not under its name.
-    async fn prune(
-        &self,
-        service: &ServiceName,
-        needed: &[ReleaseId],
-        keep: KeepReleases,
-    ) -> Result<usize, PortError>;
-
-    /// Removes what was brought here to be released and belongs to no release, a day after it was last asked for.
-    /// Says how much that was. What is coming right now stays.
-    ///
-    /// # Errors
-    /// If some could not be removed; asking again may help.
-    async fn prune_uploads(&self) -> Result<usize, PortError> {
-        Ok(0)
-    }
-}
-
-/// Which releases of a service stay on the disk besides those that are needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeepReleases {
-    /// So many that were prepared last, whatever their age.
-    pub count: usize,
-    /// Those that were prepared within this time, however many there are.
-    pub age: Duration,
-}
-
-/// Why a release could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum PrepareError {
-    /// What was asked for is wrong: the user has to change something.
-    #[error("{reason}")]
-    Wrong {
-        /// One sentence.
-        reason: String,
-        /// What to do.
-        hint: Option<String>,
-    },
-    /// The host cannot hold it now.
-    #[error("cannot snapshot `{path}`")]
-    Host {
-        /// The file or directory at fault.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
-/// Something that people are told about a deployment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct News {
-    /// The same whenever the same is told: receivers drop what they know by it.
-    pub id: String,
-    /// The service.
-    pub service: ServiceName,
-    /// What it is.
-    pub kind: NewsKind,
-    /// When it happened.
-    pub at: Timestamp,
-    /// The deployment as it was when this was read.
-    pub deployment: Deployment,
-}
-
-/// Who is told, with the secrets that it takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotifySettings {
-    /// Address, and key of the signature.
-    pub webhook: Option<(String, Option<SecretValue>)>,
-    /// Address of a Slack-compatible receiver.
-    pub slack: Option<SecretValue>,
-    /// Program and arguments.
-    pub command: Option<Vec<String>>,
-    /// What is told.
-    pub on: Vec<NewsKind>,
-}
-
-/// That a receiver cannot be told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotifyTrouble {
-    /// `webhook`, `slack` or `command`.
-    pub receiver: &'static str,
-    /// When the oldest of what waits had happened, or what was given up.
-    pub since: Timestamp,
-    /// Why the last try failed; tells no secret.
-    pub reason: String,
-    /// How many wait.
-    pub waiting: usize,
-    /// How many were given up since the last one that arrived.
-    pub given_up: usize,
-}
-
-/// Tells people. Its failure never fails or delays a deployment.
-///
-/// What [`Notifier::tell`] has taken over is told at least once, also after a crash, unless the receiver does not
-/// answer for hours; in the order in which it was taken over for each receiver.
-#[async_trait]
-pub trait Notifier: Send + Sync {
-    /// Takes the secrets from where the request says.
-    ///
-    /// # Errors
-    /// If one cannot be had.
-    async fn resolve(&self, spec: &NotifySpec) -> Result<NotifySettings, PrepareError>;
-
-    /// From now on these are told what happens to the service from `since` on; nobody, if absent. Durable.
-    ///
-    /// # Errors
-    /// If that cannot be kept: what held before goes on to hold.
-    async fn keep(
-        &self,
-        service: &ServiceName,
-        settings: Option<NotifySettings>,
-        since: Timestamp,
-    ) -> Result<(), PortError>;
-
-    /// Whether anybody wants to hear of this service.
-    fn wants(&self, service: &ServiceName) -> bool;
-
-    /// Takes something over, durably; what is known by its id already, or wanted by nobody, is dropped.
-    ///
-    /// # Errors
-    /// If it could not be kept.
-    async fn tell(&self, news: &News) -> Result<(), PortError>;
-
-    /// What cannot be told at present.
-    fn trouble(&self, service: &ServiceName) -> Vec<NotifyTrouble>;
-}
-
-/// A notifier for whoever has nobody to tell.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NobodyToTell;
-
-#[async_trait]
-impl Notifier for NobodyToTell {
-    async fn resolve(&self, spec: &NotifySpec) -> Result<NotifySettings, PrepareError> {
-        Ok(NotifySettings { webhook: None, slack: None, command: None, on: spec.on.clone() })
-    }
-
-    async fn keep(&self, _: &ServiceName, _: Option<NotifySettings>, _: Timestamp) -> Result<(), PortError> {
-        Ok(())
-    }
-
-    fn wants(&self, _: &ServiceName) -> bool {
-        false
-    }
-
-    async fn tell(&self, _: &News) -> Result<(), PortError> {
-        Ok(())
-    }
-
-    fn trouble(&self, _: &ServiceName) -> Vec<NotifyTrouble> {
-        Vec::new()
-    }
 }

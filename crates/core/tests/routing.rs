@@ -216,6 +216,23 @@ fn a_service_that_was_removed_is_not_brought_back_by_an_older_epoch() {
 }
 
 #[test]
+fn the_very_epoch_under_which_a_service_was_removed_does_not_bring_it_back() {
+    let mut publication = publication(vec![route("shop", &[], "/", (100, 0))]);
+    publish(&mut publication, weights_patch("shop", Some(10), (100, 0))).unwrap();
+    let at = |epoch| Some(Epoch::try_from(epoch).unwrap());
+    let remove = |epoch| Change::Remove(vec![("shop".parse().unwrap(), at(epoch))]);
+    let older = publish(&mut publication, remove(9)).unwrap_err();
+    assert!(matches!(older, Refused::OlderEpoch { .. }), "whoever removes is fenced too: {older}");
+    publish(&mut publication, remove(10)).unwrap();
+    let again = |epoch| ServiceRoute { epoch: at(epoch), ..route("shop", &[], "/", (100, 0)) };
+    let same = publish(&mut publication, Change::Put(vec![again(10)])).unwrap_err();
+    assert!(same.to_string().contains("shop"), "{same}");
+    assert_eq!(service_of(&publication, "shop.example.com", "/"), None);
+    publish(&mut publication, Change::Put(vec![again(11)])).unwrap();
+    assert_eq!(service_of(&publication, "shop.example.com", "/").as_deref(), Some("shop"));
+}
+
+#[test]
 fn what_is_refused_leaves_no_trace() {
     let mut publication = publication(vec![route("shop", &[], "/", (100, 0))]);
     for number in 0..20 {

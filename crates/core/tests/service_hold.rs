@@ -72,6 +72,37 @@ fn what_loses_its_health_while_it_waits_is_taken_back() {
 }
 
 #[test]
+fn what_loses_its_health_while_it_waits_and_is_not_taken_back_by_itself_is_kept_and_not_promoted() {
+    let mut world = World::settled(&["v1"]);
+    world.deploy_with("v2", RolloutPolicy { auto_rollback: false, ..held_policy() }).unwrap();
+    world.go_well();
+    world.health(Environment::Green, unhealthy());
+    world.go_well();
+    assert_eq!((world.last_closed().status, world.live_version()), (Status::Failed, Some("v1")));
+    let reason = world.last_closed().reason.clone().unwrap();
+    assert!(reason.contains("lost health while it waited"), "{reason}");
+    assert_eq!(world.outside.running.len(), 2, "it is kept for inspection");
+    let refused = promote(&mut world, None).unwrap_err().to_string();
+    assert_eq!(refused, "there is nothing to promote: no deployment is open");
+}
+
+#[test]
+fn a_promote_that_names_what_was_superseded_promotes_nothing_else() {
+    let mut world = held();
+    let former = world.open().id.to_string();
+    let policy = held_policy();
+    world.happens(&deploy_event(9, "v3", policy, WhenOpen::Supersede)).unwrap();
+    world.go_well();
+    assert_eq!((world.open().id.as_str(), world.open().stage), ("d9", Stage::AwaitingPromotion));
+    let refused = promote(&mut world, Some(&former)).unwrap_err().to_string();
+    assert!(refused.contains(&format!("deployment `{former}` is not open, `d9` of `v3` is")), "{refused}");
+    assert_eq!((world.open().stage, world.live_version()), (Stage::AwaitingPromotion, Some("v1")));
+    promote(&mut world, Some("d9")).unwrap();
+    world.go_well();
+    assert_eq!(world.live_version(), Some("v3"));
+}
+
+#[test]
 fn a_restart_of_the_controller_resumes_the_wait_with_the_end_it_had() {
     let mut world = held();
     let until = world.open().hold_until;

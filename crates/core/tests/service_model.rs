@@ -27,6 +27,9 @@ struct Budget {
     aborts: u8,
     /// Restarts, scales, stops and shares.
     moves: u8,
+    removals: u8,
+    /// Rollbacks to a release that is named.
+    returns: u8,
     /// Answers that are bad or do not come.
     failures: u8,
     crashes: u8,
@@ -79,6 +82,8 @@ impl Hash for Moment {
 enum Action {
     Deploy(WhenOpen),
     Rollback,
+    RollbackTo(&'static str),
+    Remove,
     Promote,
     /// Of the instances of the live slot.
     Restart,
@@ -137,6 +142,17 @@ impl Service {
                 moment.requests += 1;
                 let deployment = format!("d{}", moment.requests).parse().unwrap();
                 Event::RollbackRequested { deployment, actor: String::new() }
+            }
+            Action::RollbackTo(version) => {
+                moment.left.returns -= 1;
+                moment.requests += 1;
+                let (deployment, actor) = (format!("d{}", moment.requests).parse().unwrap(), String::new());
+                let release = Box::new(service_world::release(version));
+                Event::RollbackToRequested { deployment, actor, release }
+            }
+            Action::Remove => {
+                moment.left.removals -= 1;
+                Event::RemoveRequested { actor: String::new(), end_bake: true }
             }
             Action::Restart | Action::Scale(_) | Action::Stop | Action::Share(_) => {
                 moment.left.moves -= 1;
@@ -252,6 +268,12 @@ impl Model for Service {
         if left.rollbacks > 0 {
             actions.push(Action::Rollback);
         }
+        if left.returns > 0 {
+            actions.extend(self.versions.map(Action::RollbackTo));
+        }
+        if left.removals > 0 {
+            actions.push(Action::Remove);
+        }
         if left.moves > 0 {
             actions.extend([Action::Restart, Action::Scale(1), Action::Scale(2), Action::Stop]);
             actions.extend([0, 30].map(Action::Share));
@@ -357,7 +379,7 @@ fn check_versions(versions: [&'static str; 2], budget: Budget, rollout: RolloutP
 #[test]
 fn requests_and_failures_in_every_order() {
     check(
-        Budget { deploys: 2, rollbacks: 1, aborts: 1, moves: 0, failures: 2, crashes: 0, ills: 0 },
+        Budget { deploys: 2, rollbacks: 1, aborts: 1, failures: 2, crashes: 0, ills: 0, ..Budget::default() },
         rollout(),
     );
 }
@@ -365,7 +387,7 @@ fn requests_and_failures_in_every_order() {
 #[test]
 fn crashes_and_deaths_in_every_order() {
     check(
-        Budget { deploys: 2, rollbacks: 1, aborts: 0, moves: 0, failures: 1, crashes: 1, ills: 1 },
+        Budget { deploys: 2, rollbacks: 1, aborts: 0, failures: 1, crashes: 1, ills: 1, ..Budget::default() },
         rollout(),
     );
 }
@@ -373,7 +395,10 @@ fn crashes_and_deaths_in_every_order() {
 #[test]
 fn a_hold_before_the_switch_in_every_order() {
     let hold = RolloutPolicy { hold: Some(Duration::from_secs(60)), ..rollout() };
-    check(Budget { deploys: 2, rollbacks: 1, aborts: 1, moves: 0, failures: 0, crashes: 1, ills: 1 }, hold);
+    check(
+        Budget { deploys: 2, rollbacks: 1, aborts: 1, failures: 0, crashes: 1, ills: 1, ..Budget::default() },
+        hold,
+    );
 }
 
 #[test]
@@ -394,6 +419,24 @@ fn a_share_for_the_idle_slot_in_every_order() {
 }
 
 #[test]
+fn a_removal_in_every_order() {
+    let budget = Budget { deploys: 2, removals: 1, ..Budget::default() };
+    check(Budget { failures: 2, ..budget }, rollout());
+    check(Budget { moves: 1, failures: 1, ..budget }, rollout());
+    check(Budget { crashes: 1, ills: 1, ..budget }, rollout());
+    check(Budget { rollbacks: 1, aborts: 1, crashes: 1, ..budget }, rollout());
+    check_versions(["mixed", "mixed-2"], Budget { crashes: 1, ..budget }, rollout());
+}
+
+#[test]
+fn a_rollback_to_a_named_release_in_every_order() {
+    let budget = Budget { deploys: 2, returns: 1, ..Budget::default() };
+    check(Budget { rollbacks: 1, failures: 2, ..budget }, rollout());
+    check(Budget { aborts: 1, crashes: 1, ..budget }, rollout());
+    check(Budget { removals: 1, failures: 1, ..budget }, rollout());
+}
+
+#[test]
 fn a_move_beside_the_end_of_a_standby_with_failures_in_every_order() {
     check(Budget { deploys: 2, moves: 1, failures: 1, ..Budget::default() }, rollout());
 }
@@ -403,25 +446,28 @@ fn the_same_without_auto_rollback_bake_and_standby() {
     let rollout =
         RolloutPolicy { bake: Duration::ZERO, standby: Duration::ZERO, auto_rollback: false, hold: None };
     check(
-        Budget { deploys: 2, rollbacks: 1, aborts: 1, moves: 0, failures: 1, crashes: 1, ills: 0 },
+        Budget { deploys: 2, rollbacks: 1, aborts: 1, failures: 1, crashes: 1, ills: 0, ..Budget::default() },
         rollout,
     );
 }
 
 #[test]
 fn workers_of_two_releases_with_failures_in_every_order() {
-    let budget = Budget { deploys: 2, rollbacks: 1, aborts: 0, moves: 0, failures: 1, crashes: 0, ills: 0 };
+    let budget =
+        Budget { deploys: 2, rollbacks: 1, aborts: 0, failures: 1, crashes: 0, ills: 0, ..Budget::default() };
     check_versions(["mixed", "mixed-2"], budget, rollout());
 }
 
 #[test]
 fn workers_of_two_releases_with_crashes_in_every_order() {
-    let budget = Budget { deploys: 2, rollbacks: 1, aborts: 0, moves: 0, failures: 0, crashes: 1, ills: 0 };
+    let budget =
+        Budget { deploys: 2, rollbacks: 1, aborts: 0, failures: 0, crashes: 1, ills: 0, ..Budget::default() };
     check_versions(["mixed", "mixed-2"], budget, rollout());
 }
 
 #[test]
 fn workers_that_may_not_overlap_and_end_in_every_order() {
-    let budget = Budget { deploys: 2, rollbacks: 1, aborts: 0, moves: 0, failures: 0, crashes: 1, ills: 1 };
+    let budget =
+        Budget { deploys: 2, rollbacks: 1, aborts: 0, failures: 0, crashes: 1, ills: 1, ..Budget::default() };
     check_versions(["exclusive", "overlapping"], budget, rollout());
 }

@@ -432,6 +432,21 @@ fn a_stop_can_be_taken_back_before_it_is_done() {
 }
 
 #[test]
+fn a_restart_of_what_was_stopped_that_ends_while_old_instances_are_stopped_leaves_nothing_stopped() {
+    let mut world = running(2);
+    world.stop(StopScope::Service).unwrap();
+    world.restart_instances().unwrap();
+    for kind in ["provision", "healthy", "shift", "drain"] {
+        world.goes_well(kind);
+    }
+    world.abort().unwrap();
+    assert_eq!((world.last_closed().status, world.state.stopped.as_ref()), (Status::Live, None));
+    world.go_well();
+    assert_eq!((ids(&world).len(), world.outside.running.len()), (2, 2));
+    world.scale(1).unwrap();
+}
+
+#[test]
 fn a_stop_and_a_removal_end_a_bake_if_they_are_told_to_and_nothing_starts_it_again() {
     let stop = |end_bake| service_world::stop_event("bob".to_owned(), StopScope::Service, end_bake);
     let remove = |end_bake| Event::RemoveRequested { actor: "bob".to_owned(), end_bake };

@@ -5,17 +5,18 @@
 
 mod service_world;
 
-use cutover_core::Environment;
 use cutover_core::release::RolloutPolicy;
 use cutover_core::service::{
     Answer, Clearing, Deployment, Effect, Event, Health, PendingEffect, ServiceState, Stage, Status,
     StopScope, Way, WhenOpen, step,
 };
+use cutover_core::{Environment, InstanceId};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::test_runner::TestCaseError;
 use proptest::{prop_assert, prop_assert_eq, proptest};
 use service_world::{World, deploy_event, failed, rollout};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// One thing that happens; numbers choose among what there is.
@@ -283,7 +284,11 @@ impl History {
         let open = before.deployment.as_ref();
         // What was on its way when the hand moved arrives after it, and is newer.
         let on_its_way = before.pending.iter().any(|pending| matches!(pending.effect, Effect::Shift { .. }));
+        // So is one that was given up under a later epoch: the hand did not know of it.
+        let given_up =
+            self.world.outside.route.as_ref().is_some_and(|route| route.epoch < Some(before.epoch));
         let may_not_serve = on_its_way
+            || given_up
             || before.removal.is_some()
             || slot.rolled_back
             || slot.clearing == Some(Clearing::Retiring)
@@ -334,6 +339,25 @@ impl History {
         let others = self.world.outside.workers.keys().filter(|id| wanted.iter().all(|w| w.id != **id));
         let left: Vec<_> = others.filter(|id| self.world.outside.running.contains(*id)).collect();
         prop_assert!(left.is_empty(), "{left:?} work for nobody");
+        self.what_is_gone_is_gone()
+    }
+
+    /// Of what a person has stopped or removed, nothing runs and nothing is routed.
+    fn what_is_gone_is_gone(&self) -> Result<(), TestCaseError> {
+        let (state, outside) = (&self.world.state, &self.world.outside);
+        if state.stopped.is_some() {
+            prop_assert_eq!(outside.in_traffic(), Vec::new(), "it was stopped");
+            // What failed beside it and is kept for inspection is no part of what was stopped.
+            let kept = self.world.slot(state.idle());
+            let is_kept = |id: &&InstanceId| kept.rolled_back && kept.instances.iter().any(|i| i.id == **id);
+            let left: Vec<_> = outside.running.iter().filter(|id| !is_kept(id)).collect();
+            prop_assert!(left.is_empty(), "it was stopped, and {left:?} run");
+        }
+        if let Some(removal) = &state.removal {
+            prop_assert!(removal.done, "the removal never ends");
+            prop_assert_eq!(&outside.route, &None, "it was removed");
+            prop_assert_eq!(&outside.running, &BTreeSet::new(), "it was removed");
+        }
         Ok(())
     }
 }

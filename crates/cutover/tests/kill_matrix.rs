@@ -8,12 +8,14 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::process::Child;
 use std::time::Instant;
 
 use serde_json::Value;
-use support::PATIENCE;
 use support::matrix::{NO_BAKE, Scenario, World, chosen, is, play, reason_tells, with_one_release};
+use support::processes::Processes;
+use support::{PATIENCE, wait_until};
 
 /// A new release over one that is live, while the slot it goes to still holds a third one.
 struct Deploy;
@@ -314,4 +316,89 @@ async fn a_change_of_workers_survives_a_kill_at_every_point() {
     world.release(WORKER);
     world.deploy();
     play(Workers, world, None, 30).await;
+}
+
+/// Fresh instances of what is live, one at a time, and a fresh worker when all of them are exchanged.
+#[derive(Default)]
+struct Restart {
+    /// The programs that ran before.
+    former: RefCell<Vec<u32>>,
+}
+
+const TWO_AND_A_WORKER: &str = "[run]\ninstances = 2\n\
+    [rollout]\nbake = \"0s\"\nstandby = \"0s\"\n\
+    [worker.mail]\ncommand = \"sleep infinity\"\n";
+
+impl Scenario for Restart {
+    fn prepare(&self, world: &mut World) {
+        let three = || Processes::of(&world.host.state()).programs.len() == 3;
+        wait_until("two instances and a worker run", three);
+        self.former.replace(Processes::of(&world.host.state()).programs);
+    }
+
+    fn act(&self, world: &mut World) -> Vec<Child> {
+        vec![world.spawn(&["restart", "shop"])]
+    }
+
+    fn outcome(&self, world: &World, newest: &Value) -> Result<(), String> {
+        is(world, newest, ("restart", "v1", "live"), "v1")?;
+        let programs = Processes::of(&world.host.state()).programs;
+        match programs.iter().find(|pid| self.former.borrow().contains(pid)) {
+            Some(pid) => Err(format!("process {pid} of before still runs")),
+            None => Ok(()),
+        }
+    }
+
+    /// Two, and the worker.
+    fn instances(&self) -> usize {
+        3
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_survives_a_kill_at_every_point() {
+    play(Restart::default(), with_one_release(TWO_AND_A_WORKER), None, 30).await;
+}
+
+/// A release that has passed its gates and waits is promoted by a person.
+struct Promote;
+
+impl Scenario for Promote {
+    fn prepare(&self, world: &mut World) {
+        world.release(NO_BAKE);
+        world.host.run(&["deploy", &world.version(), "--hold-before-switch", "10m"]).exits(6);
+    }
+
+    fn act(&self, world: &mut World) -> Vec<Child> {
+        vec![world.spawn(&["promote", "shop"])]
+    }
+
+    /// That of the deployment was there before.
+    fn entries(&self) -> usize {
+        0
+    }
+
+    fn is_recorded(&self, world: &World, _before: &[String]) -> bool {
+        // Once it is over, no deployment is open, and the newest is told of.
+        world.host.status()["deployment"]["hold_until"].is_null()
+    }
+
+    fn outcome(&self, world: &World, newest: &Value) -> Result<(), String> {
+        is(world, newest, ("deploy", &world.version(), "live"), &world.version())
+    }
+
+    /// The former one stays warm.
+    fn instances(&self) -> usize {
+        2
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promote_survives_a_kill_at_every_point() {
+    play(Promote, with_one_release(NO_BAKE), None, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_held_waits_or_goes_on_when_its_recovery_is_killed_at_any_point() {
+    play(Promote, with_one_release(NO_BAKE), Some("after append promote_requested#1"), 10).await;
 }

@@ -3,8 +3,7 @@
 use cutover_core::service::{CommandEnd, CommandRun, Event};
 use cutover_core::{CommandId, ServiceName};
 
-use crate::manager::DeploymentManager;
-use crate::manager::request::RequestError;
+use crate::manager::{DeploymentManager, RequestError};
 use crate::ports::{Ending, Invocation};
 
 impl DeploymentManager {

@@ -19,18 +19,28 @@ pub enum Until {
     For(Duration),
 }
 
+/// Whom a word about freezes has reached.
+#[derive(Debug)]
+pub struct Told {
+    /// These are frozen now, or frozen no more.
+    pub services: Vec<ServiceName>,
+    /// These could not be told, and why: they are as they were.
+    pub missed: Vec<(ServiceName, RequestError)>,
+}
+
 impl DeploymentManager {
-    /// Freezes a service, or every one; answers which, and the freeze. A freeze that held before is replaced.
+    /// Freezes a service, or every one; answers which, and the freeze. A freeze that held before is replaced. Of
+    /// several, one that cannot be controlled keeps nobody else from being frozen.
     ///
     /// # Errors
-    /// [`RequestError`]; of several services those that come before the one at fault are frozen.
+    /// [`RequestError`], with none of them frozen.
     pub async fn freeze(
         &self,
         service: Option<&ServiceName>,
         actor: &str,
         until: Until,
         reason: &str,
-    ) -> Result<(Vec<ServiceName>, Freeze), RequestError> {
+    ) -> Result<(Told, Freeze), RequestError> {
         let now = self.clock().now();
         let until = match until {
             Until::At(at) => at,
@@ -51,21 +61,16 @@ impl DeploymentManager {
         }
         let (by, reason) = (actor.to_owned(), reason.to_owned());
         let freeze = Freeze { by, at: now, until, reason, all: service.is_none() };
-        for service in &services {
-            self.request(service, Event::FreezeRequested { freeze: freeze.clone() }).await?;
-        }
-        Ok((services, freeze))
+        let told = self.tell_each(services, &Event::FreezeRequested { freeze: freeze.clone() }).await?;
+        Ok((told, freeze))
     }
 
-    /// Ends the freeze of a service, or of every one that is frozen; answers which.
+    /// Ends the freeze of a service, or of every one that is frozen; answers which. Of several, one that cannot be
+    /// controlled keeps nobody else frozen.
     ///
     /// # Errors
-    /// [`RequestError`], also if the service that was named is not frozen.
-    pub async fn unfreeze(
-        &self,
-        service: Option<&ServiceName>,
-        actor: &str,
-    ) -> Result<Vec<ServiceName>, RequestError> {
+    /// [`RequestError`], with none of them freed; also if the service that was named is not frozen.
+    pub async fn unfreeze(&self, service: Option<&ServiceName>, actor: &str) -> Result<Told, RequestError> {
         let now = self.clock().now();
         let services = match service {
             Some(service) => {
@@ -77,10 +82,22 @@ impl DeploymentManager {
                 self.services().await.iter().filter_map(|snapshot| frozen(&snapshot.state)).collect()
             }
         };
-        for service in &services {
-            self.request(service, Event::UnfreezeRequested { actor: actor.to_owned() }).await?;
+        self.tell_each(services, &Event::UnfreezeRequested { actor: actor.to_owned() }).await
+    }
+
+    /// Asks the same of each, whatever becomes of the others; an error is that of the first, if none has granted it.
+    async fn tell_each(&self, services: Vec<ServiceName>, event: &Event) -> Result<Told, RequestError> {
+        let mut told = Told { services: Vec::new(), missed: Vec::new() };
+        for service in services {
+            match self.request(&service, event.clone()).await {
+                Ok(_) => told.services.push(service),
+                Err(error) => told.missed.push((service, error)),
+            }
         }
-        Ok(services)
+        if told.services.is_empty() && !told.missed.is_empty() {
+            return Err(told.missed.swap_remove(0).1);
+        }
+        Ok(told)
     }
 
     async fn names(&self) -> Vec<ServiceName> {

@@ -4,9 +4,8 @@ use cutover_core::release::Release;
 use cutover_core::service::{Event, ServiceState, StopScope};
 use cutover_core::{DeploymentId, Environment, ServiceName, Weights};
 
-use crate::manager::DeploymentManager;
-use crate::manager::request::RequestError;
 use crate::manager::room::Asked;
+use crate::manager::{DeploymentManager, RequestError};
 
 /// How a restart or a scale is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

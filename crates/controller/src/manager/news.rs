@@ -114,6 +114,10 @@ fn news_of(service: &ServiceName, deployment: &Deployment) -> Vec<News> {
         Status::Stuck => {
             all.push(news(NewsKind::Stuck, last, format!("stuck-{}", deployment.steps.len())));
         }
+        // Nobody has asked for it: what had a share of the traffic was not fit for it any more.
+        Status::Live if deployment.kind == DeploymentKind::Traffic && deployment.reason.is_some() => {
+            all.push(news(NewsKind::RolledBack, last, "rolled_back".to_owned()));
+        }
         Status::NotStarted
         | Status::Deploying
         | Status::Migrating
@@ -123,4 +127,28 @@ fn news_of(service: &ServiceName, deployment: &Deployment) -> Vec<News> {
         | Status::RollingBack => {}
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Record;
+
+    fn deployment(kind: DeploymentKind, status: Status, reason: Option<&str>) -> Deployment {
+        let record = Record::read(include_str!("../../tests/journal/record-v2.json")).unwrap();
+        let sample = record.state.deployment.unwrap();
+        let reason = reason.map(str::to_owned);
+        Deployment { kind, status, reason, cutover_at: None, taken_back_by: None, ..sample }
+    }
+
+    #[test]
+    fn a_split_is_news_only_if_it_ends_by_itself_or_fails() {
+        let kinds = |status, reason| -> Vec<NewsKind> {
+            let deployment = deployment(DeploymentKind::Traffic, status, reason);
+            news_of(&"shop".parse().unwrap(), &deployment).iter().map(|news| news.kind).collect()
+        };
+        assert_eq!(kinds(Status::Live, None), []);
+        assert_eq!(kinds(Status::Live, Some("green lost its share")), [NewsKind::RolledBack]);
+        assert_eq!(kinds(Status::RolledBack, Some("refused")), [NewsKind::Failed]);
+    }
 }

@@ -4,8 +4,7 @@ use cutover_core::Environment;
 use cutover_core::release::{DeploymentSpec, Release};
 use cutover_core::service::{Circumstances, Event, Refusal, ServiceState, step};
 
-use crate::manager::DeploymentManager;
-use crate::manager::request::{RequestError, SubmitOptions};
+use crate::manager::{DeploymentManager, RequestError, SubmitOptions};
 use crate::ports::{Rehearsal, Rehearsed};
 
 /// A deployment as it would be.

@@ -3,8 +3,7 @@
 use cutover_core::service::Event;
 use cutover_core::{DeploymentId, ServiceName};
 
-use crate::manager::DeploymentManager;
-use crate::manager::request::RequestError;
+use crate::manager::{DeploymentManager, RequestError};
 
 impl DeploymentManager {
     /// Lets the deployment that waits for it go on to its shift; answers which that is. With an id only that one is

@@ -1,21 +1,18 @@
 //! What people ask for, and what they are told when it cannot be.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cutover_core::release::{DeploymentSpec, Release, Route};
+use cutover_core::release::{DeploymentSpec, Release};
 use cutover_core::service::freeze::may_deploy;
 use cutover_core::service::{
     Circumstances, DeploymentKind, Event, Health, Refusal, ServiceState, Status, Way, WayOut, WhenOpen,
 };
-use cutover_core::{DeploymentId, ReleaseId, ServiceName, Timestamp, Version};
+use cutover_core::{DeploymentId, ReleaseId, ServiceName, Version};
 use tokio::sync::{oneshot, watch};
 
-use crate::journal::JournalError;
-use crate::manager::DeploymentManager;
 use crate::manager::room::Asked;
-use crate::ports::{PortError, PrepareError};
+use crate::manager::{DeploymentManager, RequestError};
 use crate::service_loop::{Request, Snapshot, Unfulfilled, Wish};
 
 /// How a deployment is asked for.
@@ -54,71 +51,6 @@ pub enum Submitted {
         /// Its deployment, while its bake lasts.
         baking: Option<DeploymentId>,
     },
-}
-
-/// Why a request was not carried out; nothing has changed.
-#[derive(Debug, thiserror::Error)]
-pub enum RequestError {
-    /// The rules forbid it now.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The release cannot be made.
-    #[error(transparent)]
-    Prepare(#[from] PrepareError),
-    /// The host lacks what it needs: room, a program, a user.
-    #[error("this host cannot run it: {reason}")]
-    CannotRun {
-        /// What it lacks.
-        reason: PortError,
-        /// What could be done about it, each one true; empty where there is nothing to choose from.
-        choices: Vec<String>,
-    },
-    /// Another service has the route.
-    #[error("service `{other}` already answers {route}")]
-    RouteTaken {
-        /// The other service.
-        other: ServiceName,
-        /// Host and path.
-        route: String,
-    },
-    /// A freeze that would be over already.
-    #[error("a freeze until {until} would be over: it is {now} by the controller's clock")]
-    FreezeIsOver {
-        /// The moment that was asked for.
-        until: Timestamp,
-        /// Now.
-        now: Timestamp,
-    },
-    /// There is no service at all.
-    #[error("there is no service to freeze")]
-    NothingToFreeze,
-    /// A release that was never live, was taken back, or is not kept any more.
-    #[error(
-        "service `{service}` cannot go back to release `{release}`: it was never live, was taken back, or is not kept any more"
-    )]
-    NotFormer {
-        /// The service.
-        service: ServiceName,
-        /// The release.
-        release: ReleaseId,
-    },
-    /// No such service.
-    #[error("there is no service `{0}`")]
-    UnknownService(ServiceName),
-    /// It could not be recorded, so it was not decided.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// The service cannot be controlled; its traffic goes on.
-    #[error("service `{service}` cannot be controlled: {reason}")]
-    NoControl {
-        /// The service.
-        service: ServiceName,
-        /// Why.
-        reason: String,
-    },
-    /// The controller is about to end, or the loop of the service has ended by a bug.
-    #[error("the controller is ending, or its part for this service has failed; its log tells which")]
-    Ending,
 }
 
 /// Whoever has lost an answer asks again before so many others have deployed.
@@ -192,12 +124,13 @@ impl DeploymentManager {
             let inherited = self.inherited_freeze(state).await;
             let freeze = inherited.as_ref().or(state.and_then(|state| state.freeze.as_ref()));
             may_deploy(freeze, &circumstances, self.clock().now())?;
+            if !options.force {
+                self.room_for(&spec.service, &release, Asked::Deploy).await?;
+            }
+            // Recorded last: a service that is refused leaves nothing.
             if let Some(freeze) = inherited {
                 self.request(&spec.service, Event::FreezeRequested { freeze }).await?;
             }
-        }
-        if !options.force && !live_already {
-            self.room_for(&spec.service, &release, Asked::Deploy).await?;
         }
         let notes = state.and_then(|state| same_version_other_content(state, &release)).into_iter().collect();
         // An id of another release is one that was drawn twice.
@@ -390,36 +323,6 @@ impl DeploymentManager {
             Err(Unfulfilled::Overtaken) => unreachable!("a person's request is for the service as it is"),
         }
     }
-
-    pub(super) async fn check_route(&self, service: &ServiceName, route: &Route) -> Result<(), RequestError> {
-        let mine: HashSet<String> = places(route).collect();
-        for other in self.services().await {
-            if other.state.name == *service {
-                continue;
-            }
-            let state = &other.state;
-            let held = state.environments.iter().filter_map(|(_, slot)| slot.release.as_ref());
-            let open = state.deployment.iter().chain(&state.queue);
-            let coming = open.filter_map(|deployment| deployment.incoming.as_deref());
-            let mut theirs = held.chain(coming).flat_map(|release| places(&release.configuration.route));
-            if let Some(place) = theirs.find(|place| mine.contains(place)) {
-                return Err(RequestError::RouteTaken { other: state.name.clone(), route: place });
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Each host and path that a route claims, as people read it.
-fn places(route: &Route) -> impl Iterator<Item = String> {
-    let path = match route.path.trim_end_matches('/') {
-        "" => "/",
-        path => path,
-    };
-    let hosts: Vec<String> =
-        if route.hosts.is_empty() { vec!["every host".to_owned()] } else { route.hosts.clone() };
-    let path = path.to_owned();
-    hosts.into_iter().map(move |host| format!("{} under `{path}`", host.to_ascii_lowercase()))
 }
 
 /// The deployment that a request was about, in the state that it led to: the open one, or one that it ended.

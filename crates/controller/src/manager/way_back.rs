@@ -10,8 +10,8 @@ use cutover_core::release::Release;
 use cutover_core::service::{Deployment, Event, ServiceState, Status};
 use cutover_core::{DeploymentId, ReleaseId, ServiceName, Timestamp, Version};
 
-use crate::manager::DeploymentManager;
-use crate::manager::request::{RequestError, deployment_of};
+use crate::manager::request::deployment_of;
+use crate::manager::{DeploymentManager, RequestError};
 
 /// Deployments that are looked through, newest first.
 const DEPTH: usize = 1000;

@@ -59,6 +59,10 @@ async fn follow(watched: WatchedWorkers, ports: Ports, events: mpsc::UnboundedSe
                 health = explained(id, exit);
             }
         }
+        // What may be a loop is said to be neither: what was recorded last stays.
+        if mark == 0 && lives.iter().any(|lives| lives.may_keep_ending(Instant::now())) {
+            continue;
+        }
         if told.replace(mark) == Some(mark) {
             continue;
         }
@@ -75,14 +79,19 @@ struct Lives {
     /// How often it had been started again when it was last looked at.
     known: Option<u32>,
     restarts: VecDeque<Instant>,
+    /// Until when one more tells a loop from two ends that lie far apart.
+    open_until: Option<Instant>,
 }
 
 impl Lives {
     fn note(&mut self, exit: Option<&Exit>, at: Timestamp, now: Instant) {
         let count = exit.map_or(0, |exit| exit.restarts);
         let recent = exit.is_some_and(|exit| at.since(exit.at) < WINDOW);
-        // At the first look nobody has counted: what ended just now, and not for the first time, counts.
-        let known = self.known.replace(count).unwrap_or(if recent { 0 } else { count });
+        // At the first look nobody has counted, and only of the last end it is told when that was.
+        if self.known.is_none() && recent && count as usize >= RESTARTS {
+            self.open_until = Some(now + WINDOW);
+        }
+        let known = self.known.replace(count).unwrap_or(count.saturating_sub(u32::from(recent)));
         for _ in 0..(count.saturating_sub(known) as usize).min(RESTARTS) {
             self.restarts.push_back(now);
         }
@@ -93,6 +102,10 @@ impl Lives {
 
     fn keep_ending(&self) -> bool {
         self.restarts.len() >= RESTARTS
+    }
+
+    fn may_keep_ending(&self, now: Instant) -> bool {
+        self.open_until.is_some_and(|until| now < until)
     }
 }
 
@@ -127,13 +140,24 @@ mod tests {
     }
 
     #[test]
-    fn a_controller_that_starts_sees_a_loop_that_goes_on_and_forgets_one_that_is_over() {
-        let look = |second: u64| {
-            let mut lives = Lives::default();
-            lives.note(Some(&exit(7, 1_000)), Timestamp::from_millis(second * 1000), Instant::now());
-            lives.keep_ending()
+    fn a_controller_that_starts_tells_a_loop_that_goes_on_from_ends_that_lie_far_apart() {
+        let began = Instant::now();
+        let look = |lives: &mut Lives, ended: Exit, second: u64| {
+            let now = began + Duration::from_secs(second);
+            lives.note(Some(&ended), Timestamp::from_millis(second * 1000), now);
+            (lives.keep_ending(), lives.may_keep_ending(now))
         };
-        assert!(look(1_010));
-        assert!(!look(2_000));
+        let mut goes_on = Lives::default();
+        assert_eq!(
+            look(&mut goes_on, exit(7, 1_000), 1_010),
+            (false, true),
+            "the six before may be a year ago"
+        );
+        assert!(look(&mut goes_on, exit(8, 1_050), 1_051).0);
+        let mut apart = Lives::default();
+        assert_eq!(look(&mut apart, exit(2, 1_000), 1_010), (false, true));
+        assert_eq!(look(&mut apart, exit(2, 1_000), 1_131), (false, false));
+        let mut over = Lives::default();
+        assert_eq!(look(&mut over, exit(7, 1_000), 2_000), (false, false));
     }
 }

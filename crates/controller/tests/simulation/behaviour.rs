@@ -15,6 +15,8 @@ use cutover_core::{ServiceName, Timestamp, Version, WorkerName};
 const READY: u64 = 400;
 /// Milliseconds after which one that falls sick does so: within the bake.
 const SICK: u64 = 20_000;
+/// Milliseconds from one end of a program that keeps ending to the next.
+const LIFE: u64 = 2_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Behaviour {
@@ -53,9 +55,12 @@ impl Behaviour {
         }
     }
 
-    /// The end of a program that keeps ending.
-    pub(crate) fn loops(self) -> Option<Exit> {
-        Self::Dies.exit().map(|exit| Exit { at: Timestamp::from_millis(u64::MAX), restarts: 3, ..exit })
+    /// The last end of a program that keeps ending, of which the first life began at `since`: one every two seconds.
+    pub(crate) fn loops(since: u64, now: u64) -> Option<Exit> {
+        let ends = now.saturating_sub(since) / LIFE;
+        let at = Timestamp::from_millis(since + ends * LIFE);
+        let restarts = u32::try_from(ends).unwrap();
+        Self::Dies.exit().filter(|_| ends > 0).map(|exit| Exit { at, restarts, ..exit })
     }
 
     pub(crate) fn exit(self) -> Option<Exit> {

@@ -246,7 +246,7 @@ impl DeploymentExecutor for Outside {
     }
 
     async fn last_exit(&self, instance: &InstanceId) -> Option<Exit> {
-        self.world().last_exit(instance)
+        self.world().last_exit(instance, self.now())
     }
 
     async fn last_lines(&self, _: &InstanceId, _: usize) -> Vec<String> {

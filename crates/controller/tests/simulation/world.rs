@@ -324,11 +324,13 @@ impl World {
         gone.len()
     }
 
-    pub(crate) fn last_exit(&self, id: &InstanceId) -> Option<Exit> {
+    pub(crate) fn last_exit(&self, id: &InstanceId, now: u64) -> Option<Exit> {
         let process = self.process(id)?;
         // A sick release's workers keep ending from the start.
-        if process.worker.is_some() && process.behaviour == Behaviour::Sick {
-            return process.behaviour.loops();
+        if let (Being::Up { since }, Some(_), Behaviour::Sick) =
+            (process.being, process.worker, process.behaviour)
+        {
+            return Behaviour::loops(since, now);
         }
         process.exit.clone().or_else(|| process.behaviour.exit())
     }

@@ -42,6 +42,7 @@ impl ServiceState {
         self.check_deployment()?;
         self.check_pending()?;
         self.check_workers()?;
+        self.check_gone()?;
         self.check_progress()
     }
 
@@ -185,6 +186,29 @@ impl ServiceState {
         hold("I7", self.routes().count() <= 1, || "two shifts are pending at once".to_owned())?;
         let known = self.routes().all(|route| route.epoch.is_some_and(|epoch| epoch <= self.epoch));
         hold("I7", known, || "a pending shift is newer than the service".to_owned())
+    }
+
+    /// What was stopped is started by nothing but a person's word, which opens a deployment; what was removed holds
+    /// nothing, and nothing of it is on its way but its being forgotten.
+    fn check_gone(&self) -> Checked {
+        let rests = self.deployment.is_none();
+        let starts = |pending: &&PendingEffect| {
+            matches!(pending.effect, Effect::Provision { .. } | Effect::StartWorkers { .. })
+        };
+        if self.stopped.is_some() && rests {
+            let started = self.pending.iter().find(starts);
+            hold("stopped", started.is_none(), || format!("{started:?} starts what was stopped"))?;
+            let left = &self.environments[self.live].instances;
+            hold("stopped", left.is_empty(), || format!("{left:?} are live and were stopped"))?;
+        }
+        if self.removal.as_ref().is_some_and(|removal| removal.done) && rests {
+            let held = self.environments.iter().find(|(_, slot)| slot.release.is_some());
+            hold("removed", held.is_none(), || format!("{held:?} is held of what was removed"))?;
+            let moves = |pending: &&PendingEffect| starts(pending) || pending.route().is_some();
+            let moving = self.pending.iter().find(moves);
+            hold("removed", moving.is_none(), || format!("{moving:?} is about what was removed"))?;
+        }
+        Ok(())
     }
 
     /// Workers run for the live environment, and for another one only while they are stopped; two releases' workers

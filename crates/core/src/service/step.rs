@@ -1,10 +1,12 @@
 //! The decisions: one pure function from what was true and what happened to what is true now and what is wanted.
 //!
-//! The line forward is in `line`, its wait for a person in `hold`, the way back in `undo`, the emptying of a slot in `clearing`, its filling again
-//! after a loss in `restore`, the exchange of instances within the live slot in `rounds` and `leaving`, what runs
-//! beside live in `workers`, what waits its turn in `queue`, the share of the idle slot in `traffic`, every publication in `route`; `request`, `stop`, `resolve`,
-//! `answer`, `health`, `time` and `recover` hold one kind of event each, and `by_hand` what `recover` finds moved. All of them work on a [`Draft`]. The same
-//! function serves the live run and the replay, so it may depend on nothing but its arguments.
+//! The line forward is in `line`, its wait for a person in `hold`, the way back in `undo`, the emptying of a slot in
+//! `clearing`, its filling again after a loss in `restore`, the exchange of instances within the live slot in `rounds`
+//! and `leaving`, what runs beside live in `workers`, what waits its turn in `queue`, the share of the idle slot in
+//! `traffic`, every publication in `route`. `request`, `stop`, `remove`, `freeze`, `command`, `resolve`, `answer`,
+//! `health`, `time` and `recover` hold one kind of event each, `by_hand` what `recover` finds moved, and `refusal` why
+//! something is not granted. All of them work on a [`Draft`]. The same function serves the live run and the replay,
+//! so it may depend on nothing but its arguments.
 //!
 //! Three rules hold everywhere and keep the cases few. *One shift at a time*: a route is always whole, so a newer
 //! shift replaces the pending one and says what that one would have said. *What is no longer awaited is no longer

@@ -44,6 +44,9 @@ fn start_time_again(service: &mut ServiceState, time: Timestamp) {
     }
     service.standby_until = service.standby_until.map(ahead);
     service.republish_at = service.republish_at.map(ahead);
+    if let Some(removal) = &mut service.removal {
+        removal.retry_at = removal.retry_at.map(ahead);
+    }
     for environment in Environment::ALL {
         let slot = &mut service.environments[environment];
         slot.retry_at = slot.retry_at.map(ahead);
@@ -63,6 +66,9 @@ fn leave_out_the_report(service: &mut ServiceState) {
     let now = Timestamp::from_millis(NOW);
     if let Some(stopped) = &mut service.stopped {
         stopped.at = now;
+    }
+    if let Some(removal) = &mut service.removal {
+        removal.at = now;
     }
     service.last_switch = None;
     service.recovery = None;

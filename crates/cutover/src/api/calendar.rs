@@ -2,12 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use cutover_controller::Until;
 use cutover_controller::ports::NotifyTrouble;
+use cutover_controller::{Told, Until};
 use cutover_core::service::Freeze;
 use cutover_core::{ServiceName, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::api::VERSION;
 use crate::api::views::moment;
 
 /// A wish that nothing is deployed for a time.
@@ -45,6 +46,29 @@ pub(crate) struct FrozenView {
     pub(crate) services: Vec<ServiceName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) freeze: Option<FreezeView>,
+    /// Those that could not be told; absent if there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) missed: Vec<MissedView>,
+}
+
+/// A service that could not be frozen or freed, and is as it was.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct MissedView {
+    pub(crate) service: ServiceName,
+    pub(crate) reason: String,
+}
+
+impl FrozenView {
+    pub(crate) fn new(told: Told, freeze: Option<&Freeze>) -> Self {
+        let missed = told.missed.into_iter();
+        let missed = missed.map(|(service, error)| MissedView { service, reason: error.to_string() });
+        Self {
+            v: VERSION,
+            services: told.services,
+            freeze: freeze.map(FreezeView::new),
+            missed: missed.collect(),
+        }
+    }
 }
 
 /// A freeze.

@@ -20,7 +20,7 @@ use cutover_core::{DeploymentId, ServiceName};
 use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use crate::api::calendar::{FreezeRequest, FreezeView, FrozenView, NotifyTroubleView};
+use crate::api::calendar::{FreezeRequest, FrozenView, NotifyTroubleView};
 use crate::api::evidence::Window;
 use crate::api::peer::{self, Peer};
 use crate::api::plain::check_reason;
@@ -370,8 +370,8 @@ async fn freeze_these(
     })?;
     check_reason(&request.reason)?;
     let frozen = served.manager.freeze(service.as_ref(), &peer.actor, until, &request.reason).await;
-    let (services, freeze) = frozen?;
-    Ok(Json(FrozenView { v: VERSION, services, freeze: Some(FreezeView::new(&freeze)) }))
+    let (told, freeze) = frozen?;
+    Ok(Json(FrozenView::new(told, Some(&freeze))))
 }
 
 async fn unfreeze(
@@ -379,16 +379,16 @@ async fn unfreeze(
     ConnectInfo(peer): ConnectInfo<Peer>,
     UrlPath(name): UrlPath<String>,
 ) -> Answer<FrozenView> {
-    let services = served.manager.unfreeze(Some(&service_name(name)?), &peer.actor).await?;
-    Ok(Json(FrozenView { v: VERSION, services, freeze: None }))
+    let told = served.manager.unfreeze(Some(&service_name(name)?), &peer.actor).await?;
+    Ok(Json(FrozenView::new(told, None)))
 }
 
 async fn unfreeze_all(
     State(served): State<Served>,
     ConnectInfo(peer): ConnectInfo<Peer>,
 ) -> Answer<FrozenView> {
-    let services = served.manager.unfreeze(None, &peer.actor).await?;
-    Ok(Json(FrozenView { v: VERSION, services, freeze: None }))
+    let told = served.manager.unfreeze(None, &peer.actor).await?;
+    Ok(Json(FrozenView::new(told, None)))
 }
 
 async fn shut_down(State(served): State<Served>) -> StatusCode {

@@ -6,8 +6,7 @@ use clap::Args;
 use cutover_core::ServiceName;
 use serde_json::json;
 
-use crate::api::VERSION;
-use crate::api::calendar::{FreezeRequest, FrozenView};
+use crate::api::calendar::{FreezeRequest, FrozenView, MissedView};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::{self, Place};
 use crate::cli::printer::Printer;
@@ -77,7 +76,7 @@ impl Freeze {
                 names.join(", ")
             )
         });
-        Ok(Exit::Done)
+        Ok(tell_of(&frozen.missed, "not frozen", printer))
     }
 }
 
@@ -85,7 +84,7 @@ impl Unfreeze {
     pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
         let path = path(self.service, self.all, "unfreeze")?;
         let freed: FrozenView = self.place.client()?.post(&path, Some(&json!({}))).await?;
-        printer.result(&json!({ "v": VERSION, "services": freed.services }), || {
+        printer.result(&freed, || {
             let names: Vec<&str> = freed.services.iter().map(ServiceName::as_str).collect();
             match names.as_slice() {
                 [] => "nothing was frozen".to_owned(),
@@ -93,6 +92,14 @@ impl Unfreeze {
                 many => format!("{} are frozen no more", many.join(", ")),
             }
         });
-        Ok(Exit::Done)
+        Ok(tell_of(&freed.missed, "frozen as before", printer))
     }
+}
+
+/// Says which services are as they were. What is done only in part ends as if it had been asked of them alone.
+fn tell_of(missed: &[MissedView], how: &str, printer: &Printer) -> Exit {
+    for MissedView { service, reason } in missed {
+        printer.talk(&format!("{service} is {how}: {reason}"));
+    }
+    if missed.is_empty() { Exit::Done } else { Exit::Refused }
 }

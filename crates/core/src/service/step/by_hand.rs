@@ -3,6 +3,9 @@
 //! An epoch that is newer than the last one asked for here can only come from a person at the router itself, as
 //! with `rollback --break-glass`: another controller would have left its records. Whoever did it saw more than
 //! the controller does; so traffic stays where it was moved to, if what is there may serve at all.
+//!
+//! One hand cannot be told from an older table: that which follows a controller of a later term whose shift never
+//! arrived. Its epoch is older than that shift's, and the later word holds (I7).
 
 use crate::environment::{Environment, Weights};
 use crate::epoch::Epoch;

@@ -223,9 +223,15 @@ impl Draft {
                     let slot = self.slot_mut(environment);
                     slot.instances.retain(|instance| !came(instance));
                     slot.instances.extend(round.leaving);
+                    if slot.instances.is_empty() {
+                        // It was stopped before, and is again.
+                        self.put_nothing_back(environment);
+                    }
                     self.leave(environment, round.coming, Clearing::Unrouting);
                 }
                 Stage::Exchanging if open_rounds == 1 => {
+                    // What has come serves, so this is no service that was stopped.
+                    self.state.stopped = None;
                     self.revise(|deployment| {
                         deployment.rounds.clear();
                         deployment.taken_back_by = None;

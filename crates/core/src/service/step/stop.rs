@@ -65,9 +65,7 @@ impl Draft {
 
     /// Its release stays: a restart starts it again.
     fn empty_the_live_slot(&mut self, live: Environment) {
-        let starts =
-            |effect: &Effect| matches!(effect, Effect::Provision { environment, .. } if *environment == live);
-        self.forget(|pending| pending.purpose == Purpose::Upkeep && starts(&pending.effect));
+        self.put_nothing_back(live);
         let instances = self.ids(live);
         let slot = self.slot_mut(live);
         // A restart brings back as many.
@@ -77,5 +75,12 @@ impl Draft {
         slot.health = Health::Unknown;
         (slot.retry_at, slot.trouble, slot.tries) = (None, None, 0);
         self.leave(live, instances, Clearing::Unrouting);
+    }
+
+    /// What was missed of a slot is not wanted any more.
+    pub(super) fn put_nothing_back(&mut self, slot: Environment) {
+        let starts =
+            |effect: &Effect| matches!(effect, Effect::Provision { environment, .. } if *environment == slot);
+        self.forget(|pending| pending.purpose == Purpose::Upkeep && starts(&pending.effect));
     }
 }
