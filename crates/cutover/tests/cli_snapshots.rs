@@ -92,6 +92,9 @@ fn plain(host: &Host, text: &str) -> String {
     for unit in ["µs", "ms"] {
         plain = plain.replace(&format!("N {unit}"), "N s");
     }
+    for day in ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"] {
+        plain = plain.replace(&format!("{day} N-N-N"), "DAY N-N-N");
+    }
     plain
 }
 

@@ -6,6 +6,12 @@ use cutover_controller::ports::DeploymentExecutor;
 
 use crate::host::{Host, STAY, is_dead, kill, session, until};
 
+/// Deletes the records of an instance, into which its supervisor may be writing just now.
+async fn forget(host: &Host, id: &str) {
+    let directory = host.instance(id);
+    until("the records are deleted", || async { fs::remove_dir_all(&directory).is_ok() }).await;
+}
+
 #[tokio::test]
 async fn a_daemon_that_has_left_the_session_is_ended_by_the_stop() {
     let script = "setsid sleep 1000 <&- >&- 2>&- &\necho daemon $!\nexec sleep 1000";
@@ -31,7 +37,7 @@ async fn an_instance_whose_records_were_deleted_is_stopped_with_its_supervisor()
     let host = Host::with_script(STAY);
     host.provision(&["a", "b"]).await.unwrap();
     let pids = [host.pid("a", "supervisor"), host.pid("a", "program")];
-    fs::remove_dir_all(host.instance("a")).unwrap();
+    forget(&host, "a").await;
     assert_eq!(host.running().await, ["b"]);
     host.stop(&["a"]).await;
     assert!(pids.into_iter().all(is_dead));
@@ -46,7 +52,7 @@ async fn an_instance_without_records_and_supervisor_is_stopped_though_it_ignores
     host.provision(&["a"]).await.unwrap();
     until("it is deaf", || async { host.lines("a").await == ["deaf"] }).await;
     let (supervisor, program) = (host.pid("a", "supervisor"), host.pid("a", "program"));
-    fs::remove_dir_all(host.instance("a")).unwrap();
+    forget(&host, "a").await;
     kill(supervisor);
     until("the supervisor is dead", || async { is_dead(supervisor) }).await;
     host.stop(&["a"]).await;
@@ -69,7 +75,7 @@ async fn an_instance_whose_records_were_deleted_does_not_run_twice_when_it_is_as
     let host = Host::with_script(STAY);
     host.provision(&["a"]).await.unwrap();
     let former = [host.pid("a", "supervisor"), host.pid("a", "program")];
-    fs::remove_dir_all(host.instance("a")).unwrap();
+    forget(&host, "a").await;
     host.provision(&["a"]).await.unwrap();
     assert!(former.into_iter().all(is_dead));
     assert_eq!(host.running().await, ["a"]);

@@ -10,6 +10,9 @@ use crate::cli::foreign;
 use crate::cli::printer::Printer;
 use crate::cli::spinner::Spinner;
 
+/// The step that moves traffic back.
+const SWITCH_BACK: &str = "switch back";
+
 /// Shows each step once, when it has ended.
 pub(crate) struct Progress<'a> {
     printer: &'a Printer,
@@ -48,23 +51,23 @@ impl<'a> Progress<'a> {
         if !self.introduced {
             self.introduced = true;
             self.spinner.say(&introduction(view));
-            if self.from_now_on && view.ended_at.is_none() {
-                let ended =
-                    view.steps.iter().enumerate().filter(|(_, step)| step.outcome == Some(Outcome::Passed));
-                self.shown.extend(ended.map(|(index, _)| index));
+            if self.from_now_on && view.kind != DeploymentKind::Rollback {
+                let before = view.steps.iter().take(begin_of_undo(view)).enumerate();
+                let passed = before.filter(|(_, step)| step.outcome == Some(Outcome::Passed));
+                self.shown.extend(passed.map(|(index, _)| index));
             }
         }
         for (index, step) in view.steps.iter().enumerate() {
             if step.outcome.is_some() && self.shown.insert(index) {
+                // It may be over before anybody has seen that it is being taken back.
+                if step.name == SWITCH_BACK && self.told_reason.is_none() {
+                    self.tell_reason(view);
+                }
                 self.spinner.say(&step_line(step));
             }
         }
         if view.status == Status::RollingBack && self.told_reason != view.reason {
-            self.told_reason.clone_from(&view.reason);
-            self.spinner.say(&format!(
-                "  taking it back: {}",
-                view.reason.as_deref().unwrap_or("no reason is known")
-            ));
+            self.tell_reason(view);
         }
         if !view.last_lines.is_empty() && !std::mem::replace(&mut self.told_last_lines, true) {
             self.last_lines(view);
@@ -114,12 +117,25 @@ impl<'a> Progress<'a> {
         self.spinner.clear();
     }
 
+    fn tell_reason(&mut self, view: &DeploymentView) {
+        self.told_reason.clone_from(&view.reason);
+        let reason = view.reason.as_deref().unwrap_or("no reason is known");
+        self.spinner.say(&format!("  taking it back: {reason}"));
+    }
+
     fn last_lines(&self, view: &DeploymentView) {
         self.spinner.say("  the last lines it wrote:");
         for line in &view.last_lines {
             self.spinner.say(&format!("  | {}", foreign::line(line)));
         }
     }
+}
+
+/// Which step is the first that takes the deployment back, whether it has ended already or not.
+fn begin_of_undo(view: &DeploymentView) -> usize {
+    let failed = |step: &StepView| step.outcome == Some(Outcome::Failed);
+    let back = view.steps.iter().position(|step| step.name == SWITCH_BACK);
+    back.or_else(|| view.steps.iter().rposition(failed)).unwrap_or(view.steps.len())
 }
 
 fn introduction(view: &DeploymentView) -> String {
