@@ -63,6 +63,9 @@ fn the_lines_of_all_instances_are_merged_by_time_and_told_with_instance_and_stre
     host.run(&["deploy", "v1"]).exits(0);
     for number in 0..6 {
         host.get(&format!("/page-{number}"));
+        // A line has the time at which it was taken from its instance, so the next one is not asked for before.
+        let asked = format!("asked for /page-{number}");
+        wait_until("it was written", || texts(&lines(&host, &[])).contains(&asked.as_str()));
     }
     wait_until("all was written", || lines(&host, &[]).len() == 10);
     let all = lines(&host, &[]);

@@ -128,7 +128,11 @@ impl Following<'_> {
         progress: &mut Progress<'_>,
         last: &mut Option<DeploymentView>,
     ) -> Result<Ended, ClientError> {
-        let mut changes = self.client.follow(self.service.as_str(), deployment).await?;
+        // The controller may have ended just after it took what was asked for.
+        let mut changes = match self.client.follow(self.service.as_str(), deployment).await {
+            Err(ClientError::Lost(_) | ClientError::Unreachable(_)) => self.reconnect(deployment).await?,
+            followed => followed?,
+        };
         loop {
             let next = tokio::select! {
                 next = changes.next() => next,
