@@ -84,6 +84,8 @@ impl AwaitHealthy<'_> {
                     if tracker.record(true) == Some(true) {
                         return Ok(());
                     }
+                    // What answers is where it should be.
+                    elsewhere = None;
                     last_reason = "it answered well, but not often enough in a row".to_owned();
                 }
                 Err(reason) => {
