@@ -10,7 +10,7 @@ use cutover_controller::Record;
 use cutover_core::health::HealthPolicy;
 use cutover_core::receipt::Receipt;
 use cutover_core::release::{Configuration, Release, RolloutPolicy, Route, RunPolicy, SecretReference};
-use cutover_core::routing::ServiceRoute;
+use cutover_core::routing::{ServiceRoute, Timeouts, Upstream};
 use cutover_core::service::{Answer, Effect, Event, Instance, PendingEffect, ServiceState, WhenOpen, step};
 use cutover_core::{InstanceId, PerEnvironment, ServiceName, Timestamp};
 
@@ -122,6 +122,8 @@ impl Story {
                 },
                 health: HealthPolicy::default(),
                 health_deadline: Duration::from_secs(60),
+                upstream: Upstream::default(),
+                timeouts: Timeouts::default(),
                 workers: BTreeMap::new(),
             },
             secrets: vec![SecretReference {

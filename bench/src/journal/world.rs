@@ -9,7 +9,7 @@ use cutover_controller::ports::{
     Provision, ReleaseStore, Routed, RouterError, Running, StartWorkers, TrafficRouter,
 };
 use cutover_controller::{Ports, SystemClock};
-use cutover_core::health::HealthPolicy;
+use cutover_core::health::HealthCheck;
 use cutover_core::release::{DeploymentSpec, Release};
 use cutover_core::routing::ServiceRoute;
 use cutover_core::service::{EffectId, Instance, ObservedRoute, ServiceState};
@@ -139,7 +139,7 @@ impl TrafficRouter for World {
 
 #[async_trait]
 impl HealthValidator for World {
-    async fn check(&self, _: &Instance, _: &HealthPolicy) -> Result<(), String> {
+    async fn check(&self, _: &Instance, _: &HealthCheck) -> Result<(), String> {
         Ok(())
     }
 }

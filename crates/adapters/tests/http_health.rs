@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use cutover_adapters::http_health::HttpHealth;
 use cutover_controller::ports::HealthValidator;
-use cutover_core::health::HealthPolicy;
+use cutover_core::health::{HealthCheck, HealthPolicy};
+use cutover_core::routing::{Protocol, ProxyProtocol, Upstream};
 use cutover_core::service::Instance;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -16,6 +17,10 @@ enum Behaviour {
     Say(&'static str),
     SayAndStay(&'static str),
     TalkForEver(&'static str),
+}
+
+fn plain(policy: &HealthPolicy) -> HealthCheck {
+    HealthCheck { policy: policy.clone(), upstream: Upstream::default() }
 }
 
 /// Serves one connection and gives the result of the check with the request that was seen.
@@ -40,7 +45,7 @@ async fn ask(behaviour: Behaviour, policy: &HealthPolicy) -> (Result<(), String>
         }
         request
     });
-    let result = HttpHealth.check(&instance, policy).await;
+    let result = HttpHealth.check(&instance, &plain(policy)).await;
     (result, server.await.unwrap())
 }
 
@@ -94,6 +99,61 @@ async fn a_refused_connection_is_told_with_the_address() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let instance = Instance { id: "a".parse().unwrap(), address };
-    let error = HttpHealth.check(&instance, &HealthPolicy::default()).await.unwrap_err();
+    let error = HttpHealth.check(&instance, &plain(&HealthPolicy::default())).await.unwrap_err();
     assert_eq!(error, format!("connection refused on {address}"));
+}
+
+/// An instance that speaks HTTP/2 alone, and wants a PROXY protocol header before it.
+async fn h2c_instance(introduced: bool, connections: usize) -> Instance {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let instance = Instance { id: "a".parse().unwrap(), address: listener.local_addr().unwrap() };
+    tokio::spawn(async move {
+        for _ in 0..connections {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            if introduced {
+                let mut header = [0; 16];
+                stream.read_exact(&mut header).await.unwrap();
+                assert_eq!(&header, ProxyProtocol::V2.header_of_nobody());
+            }
+            let Ok(mut connection) = h2::server::handshake(stream).await else { continue };
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let status = if request.uri().path() == "/health" { 200 } else { 404 };
+                let answer = http::Response::builder().status(status).body(()).unwrap();
+                respond.send_response(answer, true).unwrap();
+            }
+        }
+    });
+    instance
+}
+
+#[tokio::test]
+async fn an_instance_is_asked_in_what_it_speaks() {
+    let ask = async |protocol, proxy_protocol, path: &str| {
+        let instance = h2c_instance(proxy_protocol.is_some(), 2).await;
+        let policy = HealthPolicy { path: path.to_owned(), ..HealthPolicy::default() };
+        let check = HealthCheck { policy, upstream: Upstream { protocol, proxy_protocol } };
+        HttpHealth.check(&instance, &check).await
+    };
+    assert_eq!(ask(Protocol::H2c, None, "/health").await, Ok(()));
+    assert_eq!(ask(Protocol::Auto, None, "/health").await, Ok(()));
+    assert_eq!(ask(Protocol::H2c, Some(ProxyProtocol::V2), "/health").await, Ok(()));
+    assert_eq!(
+        ask(Protocol::H2c, None, "/").await,
+        Err("answered 404 on `/`; set `path` in [health] to one that answers 200".to_owned())
+    );
+    assert_eq!(ask(Protocol::H1, None, "/health").await, Err("its answer is not HTTP/1.1".to_owned()));
+}
+
+#[tokio::test]
+async fn an_instance_that_does_not_speak_http_2_is_told_apart() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let instance = Instance { id: "a".parse().unwrap(), address: listener.local_addr().unwrap() };
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        let _ = stream.read(&mut [0; 1024]).await;
+    });
+    let upstream = Upstream { protocol: Protocol::H2c, proxy_protocol: None };
+    let check = HealthCheck { policy: HealthPolicy::default(), upstream };
+    assert_eq!(HttpHealth.check(&instance, &check).await, Err("its answer is not HTTP/2".to_owned()));
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cutover_core::health::HealthPolicy;
+use cutover_core::health::HealthCheck;
 use cutover_core::release::Release;
 use cutover_core::service::{EffectId, Instance, WorkerInstance};
 use cutover_core::statistics::Statistics;
@@ -70,13 +70,9 @@ pub struct Ports {
 
 impl Ports {
     /// Asks for the health of an instance; a validator that hangs has not passed it.
-    pub(crate) async fn check_health(
-        &self,
-        instance: &Instance,
-        policy: &HealthPolicy,
-    ) -> Result<(), String> {
-        let limit = policy.timeout + HEALTH_GRACE;
-        let checked = tokio::time::timeout(limit, self.health.check(instance, policy)).await;
+    pub(crate) async fn check_health(&self, instance: &Instance, check: &HealthCheck) -> Result<(), String> {
+        let limit = check.policy.timeout + HEALTH_GRACE;
+        let checked = tokio::time::timeout(limit, self.health.check(instance, check)).await;
         checked.unwrap_or_else(|_| Err(format!("its health was not answered within {} s", limit.as_secs())))
     }
 }
@@ -242,7 +238,7 @@ pub trait HealthValidator: Send + Sync {
     ///
     /// # Errors
     /// What was wrong, in one sentence that can follow "instance `x`:".
-    async fn check(&self, instance: &Instance, policy: &HealthPolicy) -> Result<(), String>;
+    async fn check(&self, instance: &Instance, check: &HealthCheck) -> Result<(), String>;
 }
 
 /// Where the counts come from by which a release is judged.

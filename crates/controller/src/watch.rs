@@ -4,7 +4,7 @@ mod workers;
 
 use std::time::Duration;
 
-use cutover_core::health::{HealthPolicy, HealthTracker};
+use cutover_core::health::{HealthCheck, HealthTracker};
 use cutover_core::service::{Effect, Event, Health, Instance, ServiceState, Watched};
 use cutover_core::{Environment, InstanceId};
 use tokio::sync::mpsc;
@@ -23,7 +23,7 @@ pub(crate) struct Watches {
 struct Watch {
     environment: Environment,
     instances: Vec<Instance>,
-    policy: HealthPolicy,
+    check: HealthCheck,
     task: AbortHandle,
 }
 
@@ -48,27 +48,27 @@ impl Watches {
             // watch that noticed nothing would have nothing to tell.
             .filter(|watched| !is_being_started(state, watched))
             .map(|watched| {
-                let policy = watched.release.configuration.health.clone();
-                (watched.environment, watched.instances.to_vec(), policy)
+                let check = watched.release.configuration.health_check();
+                (watched.environment, watched.instances.to_vec(), check)
             })
             .collect();
         let is =
-            |watch: &Watch, (environment, instances, policy): &(Environment, Vec<Instance>, HealthPolicy)| {
-                watch.environment == *environment && watch.instances == *instances && watch.policy == *policy
+            |watch: &Watch, (environment, instances, check): &(Environment, Vec<Instance>, HealthCheck)| {
+                watch.environment == *environment && watch.instances == *instances && watch.check == *check
             };
         self.instances.retain(|watch| wanted.iter().any(|wanted| is(watch, wanted)));
         for wanted in wanted {
             if !self.instances.iter().any(|watch| is(watch, &wanted)) {
-                let (environment, instances, policy) = wanted;
+                let (environment, instances, check) = wanted;
                 let following = environment_health(
                     ports.clone(),
                     environment,
                     instances.clone(),
-                    policy.clone(),
+                    check.clone(),
                     events.clone(),
                 );
                 let task = tokio::spawn(following).abort_handle();
-                self.instances.push(Watch { environment, instances, policy, task });
+                self.instances.push(Watch { environment, instances, check, task });
             }
         }
         self.follow_workers(state, ports, events);
@@ -98,16 +98,16 @@ async fn environment_health(
     ports: Ports,
     environment: Environment,
     instances: Vec<Instance>,
-    policy: HealthPolicy,
+    check: HealthCheck,
     events: mpsc::UnboundedSender<Event>,
 ) {
     let (conclusions, mut news) = mpsc::unbounded_channel();
     let mut checks = JoinSet::new();
     for (index, instance) in instances.iter().enumerate() {
-        let (ports, instance, policy) = (ports.clone(), instance.clone(), policy.clone());
+        let (ports, instance, check) = (ports.clone(), instance.clone(), check.clone());
         let conclusions = conclusions.clone();
         checks.spawn(async move {
-            instance_health(&ports, &instance, &policy, |health| conclusions.send((index, health)).is_ok())
+            instance_health(&ports, &instance, &check, |health| conclusions.send((index, health)).is_ok())
                 .await;
         });
     }
@@ -137,18 +137,18 @@ fn joined(each: &[Health]) -> Health {
 async fn instance_health(
     ports: &Ports,
     instance: &Instance,
-    policy: &HealthPolicy,
+    check: &HealthCheck,
     mut tell: impl FnMut(Health) -> bool,
 ) {
     // It passed its gate to be here: it takes `fall` failures to call it sick.
-    let mut tracker = HealthTracker::new(policy.rise, policy.fall, true);
+    let mut tracker = HealthTracker::new(check.policy.rise, check.policy.fall, true);
     let mut known = false;
     let mut told = None;
-    let mut ticks = tokio::time::interval(policy.interval.max(Duration::from_millis(10)));
+    let mut ticks = tokio::time::interval(check.policy.interval.max(Duration::from_millis(10)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let checked = ports.check_health(instance, policy).await;
+        let checked = ports.check_health(instance, check).await;
         let changed = tracker.record(checked.is_ok());
         let health = match (changed, checked) {
             (Some(false) | None, Err(reason)) if !tracker.is_healthy() => {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::routing::Upstream;
+
 /// How an instance is asked for its health over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -32,6 +34,15 @@ impl Default for HealthPolicy {
             fall: 3,
         }
     }
+}
+
+/// How one release's instances are asked: by a policy, in what they speak.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// When an answer counts, and how often it is asked for.
+    pub policy: HealthPolicy,
+    /// What the instances speak.
+    pub upstream: Upstream,
 }
 
 /// Whether a status code answers a health check well (2xx and 3xx, as load balancers of this field have it).

@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::ArtifactSource;
-use crate::health::HealthPolicy;
+use crate::health::{HealthCheck, HealthPolicy};
 use crate::names::{ReleaseId, ServiceName, Version, WorkerName};
+use crate::routing::{Timeouts, Upstream};
 use crate::windows::Windows;
 
 /// An immutable snapshot: artifact, configuration and secret references under one content hash.
@@ -45,9 +46,23 @@ pub struct Configuration {
     /// A new instance that is not healthy after this time fails its deployment.
     #[serde(with = "humantime_serde")]
     pub health_deadline: Duration,
+    /// What instances speak.
+    #[serde(default, skip_serializing_if = "Upstream::is_plain")]
+    pub upstream: Upstream,
+    /// How long instances may take.
+    #[serde(default, skip_serializing_if = "Timeouts::is_default")]
+    pub timeouts: Timeouts,
     /// Programs without HTTP that run while the release is live, and only then.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub workers: BTreeMap<WorkerName, Worker>,
+}
+
+impl Configuration {
+    /// How instances are asked for their health.
+    #[must_use]
+    pub fn health_check(&self) -> HealthCheck {
+        HealthCheck { policy: self.health.clone(), upstream: self.upstream }
+    }
 }
 
 /// A program of a release that answers no requests. User, directory, variables and secrets are the release's.

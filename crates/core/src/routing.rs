@@ -7,13 +7,17 @@ pub mod desired;
 pub mod fence;
 pub mod instance;
 pub mod lease;
+pub mod listen;
 pub mod publication;
 pub mod removed;
 pub mod table;
+pub mod upstream;
 
-pub use desired::{DesiredInstance, Listen, ServicePatch, ServiceRoute, TableDocument, Timeouts};
+pub use desired::{DesiredInstance, ServicePatch, ServiceRoute, TableDocument, Timeouts};
 pub use instance::InstanceState;
 pub use lease::{Lease, NoTarget, RequestRoute, TableCell, claim};
+pub use listen::{Clients, Limits, Listen, Network, NotANetwork};
 pub use publication::{Change, Publication, Refused};
 pub use removed::Removed;
 pub use table::RouteTable;
+pub use upstream::{Protocol, ProxyProtocol, Upstream};

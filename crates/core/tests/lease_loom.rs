@@ -59,6 +59,7 @@ fn route(live: Environment) -> ServiceRoute {
         tags: PerEnvironment::default(),
         health: None,
         timeouts: Timeouts::default(),
+        upstream: PerEnvironment::default(),
     }
 }
 

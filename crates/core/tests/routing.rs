@@ -40,6 +40,7 @@ fn route(name: &str, hosts: &[&str], path: &str, weights: (u8, u8)) -> ServiceRo
         tags: PerEnvironment::default(),
         health: None,
         timeouts: Timeouts::default(),
+        upstream: PerEnvironment::default(),
     }
 }
 

@@ -26,6 +26,7 @@ mod route;
 mod run;
 mod secrets;
 mod shared;
+mod upstream;
 mod value;
 mod variables;
 mod version;

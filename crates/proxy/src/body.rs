@@ -1,204 +1,225 @@
-//! Bodies, streamed in both directions: the one place that knows what the HTTP library hands out.
+//! Bodies on their way: where pieces come from, where they go, and the one loop that moves them.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cutover_core::statistics::Failure;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::time::Sleep;
+use http::HeaderMap;
 
-use crate::exchange::Exchange;
-use crate::upstream::Reusable;
+use crate::watchdog::{Alarm, ticks_in};
 
-/// Why a body ended early.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BodyError {
-    #[error("the body stood still for {0:?}")]
-    Idle(Duration),
-    #[error(transparent)]
-    Broken(#[from] hyper::Error),
+/// A piece of a body.
+#[derive(Debug)]
+pub(crate) enum Piece<'a> {
+    /// In a buffer that is used again.
+    Borrowed(&'a [u8]),
+    /// A frame of HTTP/2.
+    Shared(Bytes),
+    /// The fields after the body; nothing follows them.
+    Trailers(HeaderMap),
 }
 
-/// Pieces of a body with a limit on the time between two.
-struct Pieces {
-    incoming: Incoming,
-    /// Made at the first wait, so that a body that is there already costs no timer.
-    timer: Option<Pin<Box<Sleep>>>,
+/// Why no more of a body comes.
+#[derive(Debug)]
+pub(crate) enum SourceError {
+    /// The other end went away before the body's end.
+    Closed,
+    /// The framing is broken.
+    Malformed,
 }
 
-impl Pieces {
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        limit: Duration,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(frame) => {
-                self.timer = None;
-                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
-            }
-            Poll::Pending => {
-                let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-                ready!(timer.as_mut().poll(cx));
-                Poll::Ready(Some(Err(BodyError::Idle(limit))))
-            }
-        }
-    }
+/// Where the pieces of a body come from.
+pub(crate) trait BodySource {
+    /// The next piece; `None` at the end. May be dropped while it waits and asked for again.
+    async fn piece(&mut self) -> Result<Option<Piece<'_>>, SourceError>;
 }
 
-/// The body of a request on its way to an instance.
-pub(crate) struct RequestBody {
-    pieces: Option<Pieces>,
-    exchange: Option<Rc<Exchange>>,
-}
-
-impl RequestBody {
-    pub(crate) fn new(incoming: Incoming) -> Self {
-        let pieces = (!incoming.is_end_stream()).then_some(Pieces { incoming, timer: None });
-        Self { pieces, exchange: None }
-    }
-
-    /// A body of nothing, for a request that is sent once more.
-    pub(crate) fn empty() -> Self {
-        Self { pieces: None, exchange: None }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pieces.is_none()
-    }
-
-    /// Binds it to the exchange whose lease it holds from now on; a retry binds it anew.
-    pub(crate) fn bind(&mut self, exchange: &Rc<Exchange>) {
-        self.exchange = Some(Rc::clone(exchange));
-    }
-
-    /// Lets go of the exchange without counting the request as sent.
-    pub(crate) fn unbind(&mut self) {
-        self.exchange = None;
+/// Where the pieces of a body go. What was taken may wait in a buffer until `flush` or `end`.
+pub(crate) trait BodySink {
+    /// Takes a piece of data.
+    async fn data(&mut self, piece: Piece<'_>) -> io::Result<()>;
+    /// Ends the body; nothing waits any more once it returns.
+    async fn end(&mut self, trailers: Option<HeaderMap>) -> io::Result<()>;
+    /// Whether something waits.
+    fn waits(&self) -> bool;
+    /// Sends what waits.
+    async fn flush(&mut self) -> io::Result<()>;
+    /// Completes when the other end is known to have gone away.
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
     }
 }
 
-impl Drop for RequestBody {
-    fn drop(&mut self) {
-        if let (true, Some(exchange)) = (self.is_end_stream(), &self.exchange) {
-            exchange.request_ended();
-        }
-    }
+/// What a body's two ends may take.
+pub(crate) struct Pace {
+    /// Between two pieces.
+    pub(crate) source_idle: Duration,
+    /// Until a piece is taken.
+    pub(crate) sink_idle: Duration,
+    /// Bytes, 0 for any number.
+    pub(crate) most: u64,
+    /// Bytes per second on the average, of whichever end is the client; 0 for any.
+    pub(crate) rate: u64,
+    /// Time in which it may be slower, in which nothing is asked.
+    pub(crate) grace: Duration,
+    pub(crate) client: Client,
 }
 
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let limit = self.exchange.as_ref().map_or(Duration::MAX, |exchange| exchange.idle_timeout());
-        let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
-        let frame = ready!(pieces.poll(cx, limit));
-        match (&frame, &self.exchange) {
-            (Some(Ok(_)), Some(exchange)) => exchange.request_moved(),
-            (None, _) => self.pieces = None,
-            _ => {}
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.pieces.as_ref().is_none_or(|pieces| pieces.incoming.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.pieces.as_ref().map_or_else(|| SizeHint::with_exact(0), |pieces| pieces.incoming.size_hint())
-    }
+/// Which end of a body the client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Client {
+    Sends,
+    Takes,
 }
 
-/// The body of an answer on its way to a client.
-pub(crate) enum AnswerBody {
-    /// The proxy's own words.
-    Own(Option<Bytes>),
-    /// What an instance says.
-    Instance(InstanceBody),
+/// Why a body did not come through.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    Source(SourceError),
+    Sink,
+    /// Nothing came for too long, or the client sends too slowly.
+    SourceIdle,
+    /// Nothing was taken for too long, or the client takes too slowly.
+    SinkIdle,
+    TooLarge,
 }
 
-/// The body of an instance's answer; ends the exchange, and gives the connection back if it ended well.
-pub(crate) struct InstanceBody {
-    pieces: Pieces,
-    exchange: Rc<Exchange>,
-    connection: Option<Reusable>,
-    broken: bool,
-}
-
-impl InstanceBody {
-    pub(crate) fn new(incoming: Incoming, exchange: Rc<Exchange>, connection: Reusable) -> Self {
-        let pieces = Pieces { incoming, timer: None };
-        Self { pieces, exchange, connection: Some(connection), broken: false }
-    }
-
-    fn end(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
-        if self.exchange.is_request_sent() {
-            connection.give_back();
-        }
-    }
-}
-
-impl Drop for InstanceBody {
-    fn drop(&mut self) {
-        if self.connection.is_none() || self.broken {
-            return;
-        }
-        if self.pieces.incoming.is_end_stream() {
-            self.end();
-        } else {
-            self.exchange.failed(Failure::ClientGone);
-        }
-    }
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.get_mut() {
-            Self::Own(words) => Poll::Ready(words.take().map(|words| Ok(Frame::data(words)))),
-            Self::Instance(body) => {
-                let limit = body.exchange.idle_timeout();
-                let frame = ready!(body.pieces.poll(cx, limit));
-                match &frame {
-                    None => body.end(),
-                    Some(Err(_)) => {
-                        body.broken = true;
-                        body.exchange.failed(Failure::Truncated);
-                    }
-                    Some(Ok(_)) => {}
+/// Moves a body from its source to its sink, to its end; tells `moved` of each piece.
+///
+/// What waits in the sink is sent before anything is waited for: whoever streams is never held up here.
+pub(crate) async fn relay<S: BodySource, K: BodySink>(
+    source: &mut S,
+    sink: &mut K,
+    alarm: &Alarm,
+    pace: &Pace,
+    mut moved: impl FnMut(usize),
+) -> Result<(), Broken> {
+    let mut total = 0u64;
+    let mut client = Slowness::default();
+    let idle = |_| if pace.client == Client::Sends { Broken::SourceIdle } else { Broken::SinkIdle };
+    let trailers = loop {
+        let piece = match once(source.piece()).await {
+            Some(piece) => piece,
+            None => {
+                if sink.waits() {
+                    client.begin(pace.client == Client::Takes, alarm);
+                    let flushed = alarm.within(pace.sink_idle, sink.flush()).await;
+                    flushed.map_err(|_| Broken::SinkIdle)?.map_err(|_| Broken::Sink)?;
+                    client.end(alarm);
                 }
-                Poll::Ready(frame)
+                client.begin(pace.client == Client::Sends, alarm);
+                let mut coming = pin!(source.piece());
+                let piece = alarm.within(
+                    pace.source_idle,
+                    poll_fn(|cx| match coming.as_mut().poll(cx) {
+                        Poll::Ready(piece) => Poll::Ready(Some(piece)),
+                        Poll::Pending => sink.poll_gone(cx).map(|()| None),
+                    }),
+                );
+                let piece = piece.await.map_err(|_| Broken::SourceIdle)?.ok_or(Broken::Sink)?;
+                client.end(alarm);
+                piece
             }
+        };
+        let piece = match piece.map_err(Broken::Source)? {
+            None => break None,
+            Some(Piece::Trailers(trailers)) => break Some(trailers),
+            Some(piece) => piece,
+        };
+        let length = piece.len();
+        moved(length);
+        total += length as u64;
+        if pace.most != 0 && total > pace.most {
+            return Err(Broken::TooLarge);
+        }
+        let mut taking = pin!(sink.data(piece));
+        if let Some(taken) = once(taking.as_mut()).await {
+            taken.map_err(|_| Broken::Sink)?;
+        } else {
+            client.begin(pace.client == Client::Takes, alarm);
+            alarm
+                .within(pace.sink_idle, taking)
+                .await
+                .map_err(|_| Broken::SinkIdle)?
+                .map_err(|_| Broken::Sink)?;
+            client.end(alarm);
+        }
+        if client.is_beyond(total, pace) {
+            return Err(idle(()));
+        }
+    };
+    let mut ending = pin!(sink.end(trailers));
+    match once(ending.as_mut()).await {
+        Some(ended) => ended.map_err(|_| Broken::Sink),
+        None => alarm
+            .within(pace.sink_idle, ending)
+            .await
+            .map_err(|_| Broken::SinkIdle)?
+            .map_err(|_| Broken::Sink),
+    }
+}
+
+/// How long was waited for the client, in ticks: what an instance takes is not the client's slowness.
+#[derive(Debug, Default)]
+struct Slowness {
+    waited: u64,
+    since: Option<u64>,
+}
+
+impl Slowness {
+    fn begin(&mut self, is_client: bool, alarm: &Alarm) {
+        if is_client {
+            self.since = Some(alarm.now());
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Own(words) => words.is_none(),
-            Self::Instance(body) => body.pieces.incoming.is_end_stream(),
+    fn end(&mut self, alarm: &Alarm) {
+        if let Some(since) = self.since.take() {
+            self.waited += alarm.now() - since;
         }
     }
 
-    fn size_hint(&self) -> SizeHint {
+    fn is_beyond(&self, bytes: u64, pace: &Pace) -> bool {
+        let waited = self.waited.saturating_sub(ticks_in(pace.grace));
+        pace.rate != 0 && waited > 0 && bytes < waited * pace.rate / ticks_in(Duration::from_secs(1))
+    }
+}
+
+/// What `future` answers if it need not wait.
+async fn once<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        Poll::Ready(match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+impl Piece<'_> {
+    pub(crate) fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// The data.
+    pub(crate) fn bytes(&self) -> &[u8] {
         match self {
-            Self::Own(words) => SizeHint::with_exact(words.as_ref().map_or(0, |words| words.len() as u64)),
-            Self::Instance(body) => body.pieces.incoming.size_hint(),
+            Self::Borrowed(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+            Self::Trailers(_) => &[],
+        }
+    }
+
+    /// The data, to be kept.
+    pub(crate) fn into_shared(self) -> Bytes {
+        match self {
+            Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            Self::Shared(bytes) => bytes,
+            Self::Trailers(_) => Bytes::new(),
         }
     }
 }

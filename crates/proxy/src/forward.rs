@@ -1,217 +1,245 @@
-//! One request: match, pick, claim, send, and again elsewhere if not one byte of it was lost.
+//! One request: pick, claim, send, and again elsewhere if not one byte of it was lost.
 
-use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use cutover_core::routing::{InstanceState, Lease, NoTarget, RequestRoute, claim};
+use cutover_core::routing::{InstanceState, Lease, NoTarget, Protocol, RequestRoute, claim};
 use cutover_core::statistics::Failure;
-use http::header::{self, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Uri, Version};
-use http_body::Body;
 
-use crate::body::{AnswerBody, InstanceBody, RequestBody};
-use crate::cell::Cell;
+use crate::answering::AnswerSink;
+use crate::carry::{Carried, Fault, RequestSource, Terms, carry};
 use crate::exchange::Exchange;
-use crate::headers::{remove_hop_by_hop, set_forwarded};
-use crate::upstream::{Pool, Reuse, Sent, send};
+use crate::head::request::Upgrade;
+use crate::head::{Framing, Peer, Prepared, Refusal};
+use crate::own_answer;
+use crate::upstream::{H1Connection, Key, Reuse, connect, speaks_h2};
+use crate::watchdog::Alarm;
+use crate::worker::Worker;
 
 /// Instances that one request is offered to at most, and connections tried on one of them.
 const ATTEMPTS: usize = 3;
 
-/// What one worker forwards with.
-pub(crate) struct Forwarder {
-    pub(crate) cell: Cell,
-    pub(crate) pool: Rc<Pool>,
+/// The deadlines of a client's request and of its answer.
+pub(crate) struct Alarms<'a> {
+    pub(crate) sending: &'a Alarm,
+    pub(crate) receiving: &'a Alarm,
 }
 
-impl Forwarder {
-    /// Carries one request of a client and answers what an instance, or else the proxy, says.
-    pub(crate) async fn forward(
+/// What one try came to.
+struct Tried {
+    carried: Carried,
+    /// The connection had carried a request before: its end may have crossed this one.
+    reused: bool,
+}
+
+impl Worker {
+    /// Carries one request of a client, and answers what an instance, or else the proxy, says.
+    pub(crate) async fn forward<S: RequestSource, K: AnswerSink>(
         &self,
-        mut request: Request<RequestBody>,
-        client: &HeaderValue,
-    ) -> Response<AnswerBody> {
-        let began = Instant::now();
-        if let Err((status, reason)) = prepare(&mut request, client) {
-            return own_answer(status, reason);
+        request: &Prepared,
+        peer: &Peer,
+        source: &mut S,
+        sink: &mut K,
+        alarms: &Alarms<'_>,
+    ) {
+        match request.deadline {
+            None => self.offer(request, peer, source, sink, alarms).await,
+            Some(deadline) => {
+                let patience = alarms.sending.another();
+                if patience.within(deadline, self.offer(request, peer, source, sink, alarms)).await.is_err() {
+                    let late = Refusal::with(504, "the deadline of the request is over");
+                    self.refuse(request, late, None, sink, alarms.receiving).await;
+                }
+            }
         }
+    }
+
+    /// Answers in the proxy's own words, or cuts an answer that has begun.
+    pub(crate) async fn refuse<K: AnswerSink>(
+        &self,
+        request: &Prepared,
+        refusal: Refusal,
+        service: Option<&str>,
+        sink: &mut K,
+        alarm: &Alarm,
+    ) {
+        if sink.has_begun() {
+            sink.cut();
+        } else {
+            own_answer::give(sink, request, refusal, service, &self.pages, alarm).await;
+        }
+    }
+
+    async fn offer<S: RequestSource, K: AnswerSink>(
+        &self,
+        request: &Prepared,
+        peer: &Peer,
+        source: &mut S,
+        sink: &mut K,
+        alarms: &Alarms<'_>,
+    ) {
+        let began = Instant::now();
         let mut avoid = Vec::new();
         // No await from a claim to its send.
-        let mut lease = match self.claim(&request, &avoid) {
+        let mut lease = match self.claim(request, &avoid) {
             Ok(lease) => lease,
-            Err(nowhere) => return own_answer(nowhere_status(nowhere), &nowhere.to_string()),
-        };
-        // Only what has no body can be sent twice; a body is gone once it was taken.
-        let repeatable = request.method().is_idempotent() && request.body().is_empty();
-        let mut reuse = if repeatable { Reuse::Any } else { Reuse::Fresh };
-        for attempt in 1.. {
-            let exchange = Exchange::new(lease, began);
-            let copy = repeatable.then(|| copy_of(&request));
-            let failed = match send(&self.pool, &exchange, request, reuse).await {
-                // Nobody asked for another protocol: upgrades end at this hop.
-                Ok(sent) if sent.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                    exchange.unanswered(Failure::Malformed);
-                    return own_answer(StatusCode::BAD_GATEWAY, failure_reason(Failure::Malformed));
+            Err(nowhere) => {
+                if request.framing != Framing::Empty {
+                    sink.end_with_this();
                 }
-                Ok(sent) => return answer(sent, exchange),
-                Err(failed) => failed,
+                return self.refuse(request, nowhere.into(), None, sink, alarms.receiving).await;
+            }
+        };
+        // A body is gone once it was taken.
+        let repeatable = request.is_idempotent && request.framing == Framing::Empty;
+        let mut reuse = if repeatable { Reuse::Any } else { Reuse::Fresh };
+        for attempt in 1..=ATTEMPTS {
+            let exchange = Exchange::new(lease, began);
+            let Tried { carried, reused } =
+                self.attempt(request, peer, &exchange, reuse, source, sink, alarms).await;
+            let fault = match carried {
+                Carried::Whole { .. } => return,
+                Carried::Failed(fault) => fault,
             };
-            if matches!(failed.failure, Failure::Connect | Failure::ConnectTimeout) {
+            if sink.has_begun() {
+                exchange.failed(fault.failure);
+                return sink.cut();
+            }
+            if matches!(fault.failure, Failure::Connect | Failure::ConnectTimeout) {
                 avoid.push(Arc::clone(exchange.lease().target().instance()));
             }
-            let again = match failed.unsent {
-                Some(unsent) => Some(unsent),
-                // The end of a connection that was idle crossed a request that may be sent twice.
-                None if failed.reused && failed.failure == Failure::Reset => copy,
-                None => None,
-            };
+            // The end of a connection that was idle crossed a request that may be sent twice.
+            let crossed = reused && fault.failure == Failure::Reset && repeatable;
             // What waited in the pool with the one that failed may have ended with it.
             reuse = Reuse::None;
-            let next = again.filter(|_| attempt < ATTEMPTS);
-            match next.and_then(|next| Some((self.claim(&next, &avoid).ok()?, next))) {
-                Some((next_lease, next)) => {
+            let again =
+                attempt < ATTEMPTS && fault.refusal.is_none() && (fault.unsent || crossed && fault.untouched);
+            match again.then(|| self.claim(request, &avoid)) {
+                Some(Ok(next)) => {
                     exchange.retried();
-                    (lease, request) = (next_lease, next);
+                    lease = next;
                 }
-                None => {
-                    exchange.unanswered(failed.failure);
-                    return own_answer(failure_status(failed.failure), failure_reason(failed.failure));
+                _ => {
+                    exchange.failed(fault.failure);
+                    let refusal = fault.refusal.unwrap_or(fault.failure.into());
+                    if !source.has_ended() {
+                        sink.end_with_this();
+                    }
+                    return self
+                        .refuse(request, refusal, Some(exchange.service()), sink, alarms.receiving)
+                        .await;
                 }
             }
         }
-        unreachable!("the last attempt answers")
     }
 
-    fn claim(&self, request: &Request<RequestBody>, avoid: &[Arc<InstanceState>]) -> Result<Lease, NoTarget> {
-        let route = RequestRoute { host: host_of(request.headers()), path: request.uri().path(), avoid };
-        claim(&self.cell, route)
+    fn claim(&self, request: &Prepared, avoid: &[Arc<InstanceState>]) -> Result<Lease, NoTarget> {
+        claim(&self.cell, RequestRoute { host: request.host(), path: request.path(), avoid })
     }
-}
 
-/// Makes a client's head into the one that an instance gets.
-fn prepare(
-    request: &mut Request<RequestBody>,
-    client: &HeaderValue,
-) -> Result<(), (StatusCode, &'static str)> {
-    if request.method() == Method::CONNECT {
-        return Err((StatusCode::NOT_IMPLEMENTED, "CONNECT is not for a reverse proxy"));
-    }
-    // RFC 9112, section 3.2.2: the authority of an absolute-form target replaces the Host field.
-    if let Some(authority) = request.uri().authority() {
-        if authority.as_str().contains('@') {
-            return Err((StatusCode::BAD_REQUEST, "the target must not hold user information"));
-        }
-        let host = HeaderValue::from_str(authority.as_str())
-            .map_err(|_| (StatusCode::BAD_REQUEST, "the target's host is malformed"))?;
-        request.headers_mut().insert(header::HOST, host);
-        let target = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let target: Uri = target.parse().map_err(|_| (StatusCode::BAD_REQUEST, "the target is malformed"))?;
-        *request.uri_mut() = target;
-    }
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next(), request.version()) {
-        (Some(_), None, _) | (None, None, Version::HTTP_10) => {}
-        _ => return Err((StatusCode::BAD_REQUEST, "exactly one Host field is needed")),
-    }
-    let host = request.headers().get(header::HOST).cloned();
-    let headers = request.headers_mut();
-    remove_hop_by_hop(headers);
-    // The server side has answered 100 Continue already if the client wanted it.
-    headers.remove(header::EXPECT);
-    headers.entry(header::HOST).or_insert(HeaderValue::from_static(""));
-    set_forwarded(headers, client, host);
-    *request.version_mut() = Version::HTTP_11;
-    Ok(())
-}
-
-/// The host that routing looks at: without port.
-fn host_of(headers: &http::HeaderMap) -> &str {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    match (host.rfind(':'), host.ends_with(']')) {
-        (Some(colon), false) => &host[..colon],
-        _ => host,
-    }
-}
-
-fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
-}
-
-fn answer(sent: Sent, exchange: Rc<Exchange>) -> Response<AnswerBody> {
-    let (mut head, incoming) = sent.response.into_parts();
-    exchange.answered(head.status.as_u16());
-    remove_hop_by_hop(&mut head.headers);
-    head.version = Version::HTTP_11;
-    if incoming.is_end_stream() {
-        if exchange.is_request_sent() {
-            sent.connection.give_back();
-        }
-        return Response::from_parts(head, AnswerBody::Own(None));
-    }
-    let body = InstanceBody::new(incoming, exchange, sent.connection);
-    Response::from_parts(head, AnswerBody::Instance(body))
-}
-
-fn nowhere_status(nowhere: NoTarget) -> StatusCode {
-    match nowhere {
-        NoTarget::NoService => StatusCode::NOT_FOUND,
-        NoTarget::NoInstance => StatusCode::SERVICE_UNAVAILABLE,
-    }
-}
-
-fn failure_status(failure: Failure) -> StatusCode {
-    match failure {
-        Failure::ConnectTimeout | Failure::FirstByteTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Failure::Connect | Failure::Reset | Failure::Malformed | Failure::Truncated => {
-            StatusCode::BAD_GATEWAY
-        }
-        Failure::ClientGone => StatusCode::REQUEST_TIMEOUT,
-    }
-}
-
-fn failure_reason(failure: Failure) -> &'static str {
-    match failure {
-        Failure::Connect => "the instance could not be reached",
-        Failure::ConnectTimeout => "the instance did not accept the connection in time",
-        Failure::Reset => "the instance closed the connection without an answer",
-        Failure::FirstByteTimeout => "the instance did not answer in time",
-        Failure::Malformed => "the instance's answer could not be understood",
-        Failure::Truncated => "the instance's answer ended in the middle",
-        Failure::ClientGone => "the request did not arrive in time",
-    }
-}
-
-/// An answer in the proxy's own words: the status and one short line.
-pub(crate) fn own_answer(status: StatusCode, reason: &str) -> Response<AnswerBody> {
-    let words = Bytes::from(format!("{status}: {reason}\n"));
-    let mut response = Response::new(AnswerBody::Own(Some(words)));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn routing_sees_the_host_without_its_port() {
-        let check = |host: &'static str, expected: &str| {
-            let mut headers = http::HeaderMap::new();
-            headers.insert(header::HOST, HeaderValue::from_static(host));
-            assert_eq!(host_of(&headers), expected);
+    /// Tries one instance on one connection.
+    #[allow(clippy::too_many_arguments, reason = "the two sides of an exchange, and what it is about")]
+    async fn attempt<S: RequestSource, K: AnswerSink>(
+        &self,
+        request: &Prepared,
+        peer: &Peer,
+        exchange: &Exchange,
+        reuse: Reuse,
+        source: &mut S,
+        sink: &mut K,
+        alarms: &Alarms<'_>,
+    ) -> Tried {
+        let instance = exchange.lease().target().instance();
+        let upstream = exchange.upstream();
+        let introduce = upstream.proxy_protocol.map(|version| (version, Some((peer.address, peer.local))));
+        let key = Key { address: instance.address(), client: introduce.map(|_| peer.address) };
+        let limit = exchange.timeouts().connect;
+        let unreached = |failure| Tried {
+            carried: Carried::Failed(Fault { failure, refusal: None, unsent: true, untouched: true }),
+            reused: false,
         };
-        check("shop.example.com", "shop.example.com");
-        check("shop.example.com:8080", "shop.example.com");
-        check("[::1]:8080", "[::1]");
-        check("[::1]", "[::1]");
+        let is_h2 = match (upstream.protocol, instance.speaks_h2()) {
+            (Protocol::H1, _) | (Protocol::Auto, Some(false)) => false,
+            (Protocol::H2c, _) | (Protocol::Auto, Some(true)) => true,
+            (Protocol::Auto, None) => {
+                match speaks_h2(key.address, introduce, alarms.receiving, limit).await {
+                    Ok(speaks) => {
+                        instance.note_speaks_h2(speaks);
+                        speaks
+                    }
+                    Err(failure) => return unreached(failure),
+                }
+            }
+        };
+        let terms = Terms {
+            exchange,
+            limits: &self.clients.limits,
+            sending: alarms.sending,
+            receiving: alarms.receiving,
+        };
+        if is_h2 {
+            return match self.h2_connection(key, introduce, alarms.receiving, limit).await {
+                Ok(mut connection) => {
+                    let address = key.address.to_string();
+                    match connection.begin(request, &address) {
+                        Ok((mut up, mut down)) => {
+                            let carried =
+                                Box::pin(carry(request, &terms, source, sink, &mut up, &mut down)).await;
+                            if let Carried::Failed(Fault { failure: Failure::FirstByteTimeout, .. }) = carried
+                            {
+                                connection.spend();
+                            }
+                            Tried { carried, reused: true }
+                        }
+                        Err(Failure::Malformed) if request.upgrade.is_some() => {
+                            let no_upgrade = match request.upgrade {
+                                Some(Upgrade::WebSocket) => "the instance takes no WebSockets over HTTP/2",
+                                _ => "the instance speaks HTTP/2, which has no upgrades",
+                            };
+                            let refusal = Some(Refusal::with(501, no_upgrade));
+                            let fault =
+                                Fault { failure: Failure::Malformed, refusal, unsent: true, untouched: true };
+                            Tried { carried: Carried::Failed(fault), reused: false }
+                        }
+                        Err(failure) => unreached(failure),
+                    }
+                }
+                Err(failure) => unreached(failure),
+            };
+        }
+        let (stream, reused) = match self.pool.take(key, reuse) {
+            Some(stream) => (stream, true),
+            None => match connect(key.address, introduce, alarms.receiving, limit).await {
+                Ok(stream) => (stream, false),
+                Err(failure) => return unreached(failure),
+            },
+        };
+        let mut connection = H1Connection::new(stream, &self.buffers);
+        let (mut up, mut down) = connection.begin(request, &self.buffers);
+        let carried = carry(request, &terms, source, sink, &mut up, &mut down).await;
+        drop((up, down));
+        if let Carried::Whole { again: true, promised } = carried
+            && let Some(stream) = connection.into_idle()
+        {
+            self.pool.give_back(key, stream, promised);
+        }
+        Tried { carried, reused }
+    }
+
+    async fn h2_connection(
+        &self,
+        key: Key,
+        introduce: Option<(
+            cutover_core::routing::ProxyProtocol,
+            Option<(std::net::SocketAddr, std::net::SocketAddr)>,
+        )>,
+        alarm: &Alarm,
+        limit: Duration,
+    ) -> Result<crate::upstream::H2Connection, Failure> {
+        if let Some(connection) = self.h2_pool.take(key) {
+            return Ok(connection);
+        }
+        let stream = connect(key.address, introduce, alarm, limit).await?;
+        self.h2_pool.open(key, stream, alarm, limit).await
     }
 }

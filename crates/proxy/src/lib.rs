@@ -3,26 +3,38 @@
 //! Knows targets, weights, policies, epochs and opaque release tags. It has never heard of a deployment, a
 //! journal or a provider, and goes on alone when nobody speaks to it.
 //!
-//! Reading order: [`settings`] and [`run()`] put it together; `listen` and `worker` accept clients; `server` reads
-//! requests, `forward` carries one, `upstream` holds connections to instances; `plane` is the table with its one
-//! writer, `admin` lets others change it, `saved` keeps it, `live` tells instances of it, `probe` keeps them honest.
+//! Reading order: [`settings`] and [`run()`] put it together; `listen` and `worker` accept clients, `arrival` finds out
+//! what they speak; `head` is the rules for heads, without IO; `h1` and `http2` are the two sides' protocols, `body` moves
+//! what follows a head; `forward` finds an instance for a request and `carry` takes it there and back, over `upstream`;
+//! `own_answer` is what the proxy says itself. `plane` is the table with its one writer, `admin` lets others change it,
+//! `saved` keeps it, `live` tells instances of it, `probe` keeps them honest.
 
 pub mod settings;
 
 mod admin;
+mod answering;
+mod arrival;
 mod body;
+mod buffers;
+mod carry;
 mod cell;
 mod exchange;
 mod forward;
-mod headers;
+mod h1;
+mod head;
+mod http2;
 mod listen;
 mod live;
+mod own_answer;
+mod pages;
 mod plane;
 mod probe;
+mod proxy_protocol;
+mod request_ids;
 mod run;
 mod saved;
-mod server;
 mod upstream;
+mod watchdog;
 mod worker;
 
 pub use run::{ProxyError, run};

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 use cutover_core::Timestamp;
 use cutover_core::receipt::Receipt;
 use cutover_core::routing::table::ServiceEntry;
-use cutover_core::routing::{Change, Listen, Publication, Refused, ServiceRoute, TableCell, TableDocument};
+use cutover_core::routing::{
+    Change, Clients, Listen, Publication, Refused, ServiceRoute, TableCell, TableDocument,
+};
 use cutover_core::statistics::{InstanceReport, ServiceReport, Statistics};
 use tokio::sync::{Notify, watch};
 
@@ -18,6 +20,7 @@ pub(crate) struct Plane {
     pub(crate) cell: Cell,
     writer: Mutex<Writer>,
     listen: Listen,
+    clients: Clients,
     /// Told after each change, for whoever follows the table.
     pub(crate) changed: Notify,
     /// Somebody said that clients may come.
@@ -36,6 +39,7 @@ impl Plane {
     pub(crate) fn new(
         boot_id: String,
         listen: Listen,
+        clients: Clients,
         candidates: Vec<Candidate>,
         saved: SavedTable,
     ) -> Result<Arc<Self>, Refused> {
@@ -46,6 +50,7 @@ impl Plane {
             cell,
             writer,
             listen,
+            clients,
             changed: Notify::new(),
             clients_may_come: Notify::new(),
             listening: watch::Sender::new(false),
@@ -67,6 +72,11 @@ impl Plane {
     /// Where clients are accepted.
     pub(crate) fn listen(&self) -> &Listen {
         &self.listen
+    }
+
+    /// What clients are held to.
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.clients
     }
 
     /// Waits until somebody says that clients may come, or `limit` is over: never longer, whoever has died.
@@ -120,7 +130,7 @@ impl Plane {
             .iter()
             .map(|entry| ServiceRoute { epoch: Some(entry.epoch()), ..entry.desired().clone() })
             .collect();
-        TableDocument { listen: self.listen.clone(), services }
+        TableDocument { listen: self.listen.clone(), clients: self.clients.clone(), services }
     }
 
     /// What was seen so far.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cutover_core::health::{HealthPolicy, HealthTracker, is_healthy_status};
-use cutover_core::routing::{InstanceState, TableCell};
+use cutover_core::health::{HealthCheck, HealthTracker, is_healthy_status};
+use cutover_core::routing::{InstanceState, Protocol, TableCell, Upstream};
 use cutover_core::{Environment, InstanceId};
 use http::Request;
 use http::header::{CONNECTION, HOST, USER_AGENT};
@@ -21,10 +21,11 @@ use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::plane::Plane;
+use crate::upstream::open;
 
 struct Probe {
     instance: Arc<InstanceState>,
-    policy: HealthPolicy,
+    check: HealthCheck,
     task: AbortHandle,
 }
 
@@ -44,46 +45,51 @@ pub(crate) async fn follow(plane: Arc<Plane>) {
         changed.as_mut().enable();
         let wanted = wanted(&plane);
         probes.retain(|key, probe| {
-            let Some((_, policy)) = wanted.get(key) else {
-                // Nobody speaks against it any more. Another policy would go on from what is known.
+            let Some((_, check)) = wanted.get(key) else {
+                // Nobody speaks against it any more. Another check would go on from what is known.
                 probe.instance.set_in_rotation(true);
                 return false;
             };
-            *policy == probe.policy
+            *check == probe.check
         });
-        for (key, (instance, policy)) in wanted {
+        for (key, (instance, check)) in wanted {
             probes.entry(key).or_insert_with(|| {
-                let task = tokio::spawn(probe(Arc::clone(&instance), policy.clone())).abort_handle();
-                Probe { instance, policy, task }
+                let task = tokio::spawn(probe(Arc::clone(&instance), check.clone())).abort_handle();
+                Probe { instance, check, task }
             });
         }
         changed.await;
     }
 }
 
-type Wanted = HashMap<(InstanceId, SocketAddr), (Arc<InstanceState>, HealthPolicy)>;
+type Wanted = HashMap<(InstanceId, SocketAddr), (Arc<InstanceState>, HealthCheck)>;
 
 fn wanted(plane: &Plane) -> Wanted {
     let table = plane.cell.load();
     let mut wanted = Wanted::new();
     for entry in table.services() {
         let Some(policy) = &entry.desired().health else { continue };
-        for target in Environment::ALL.into_iter().flat_map(|environment| entry.targets(environment)) {
-            let instance = target.instance();
-            let key = (instance.id().clone(), instance.address());
-            wanted.insert(key, (Arc::clone(instance), policy.clone()));
+        for environment in Environment::ALL {
+            let check =
+                HealthCheck { policy: policy.clone(), upstream: entry.desired().upstream[environment] };
+            for target in entry.targets(environment) {
+                let instance = target.instance();
+                let key = (instance.id().clone(), instance.address());
+                wanted.insert(key, (Arc::clone(instance), check.clone()));
+            }
         }
     }
     wanted
 }
 
-async fn probe(instance: Arc<InstanceState>, policy: HealthPolicy) {
+async fn probe(instance: Arc<InstanceState>, check: HealthCheck) {
+    let HealthCheck { policy, upstream } = check;
     let mut tracker = HealthTracker::new(policy.rise, policy.fall, instance.is_in_rotation());
     let mut ticks = tokio::time::interval(policy.interval.max(Duration::from_millis(10)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let checked = tokio::time::timeout(policy.timeout, check(instance.address(), &policy.path)).await;
+        let checked = tokio::time::timeout(policy.timeout, ask(&instance, &policy.path, upstream)).await;
         let result = checked.unwrap_or_else(|_| Err(format!("no answer within {:?}", policy.timeout)));
         if result.is_ok() {
             instance.note_passed_probe();
@@ -100,8 +106,23 @@ async fn probe(instance: Arc<InstanceState>, policy: HealthPolicy) {
     }
 }
 
-async fn check(address: SocketAddr, path: &str) -> Result<(), String> {
-    let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+async fn ask(instance: &InstanceState, path: &str, upstream: Upstream) -> Result<(), String> {
+    let address = instance.address();
+    let introduce = upstream.proxy_protocol.map(|version| (version, None));
+    let connect = || async { open(address, introduce).await.map_err(|error| error.to_string()) };
+    let status = match (upstream.protocol, instance.speaks_h2()) {
+        (Protocol::H1, _) | (Protocol::Auto, Some(false)) => ask_h1(connect().await?, address, path).await,
+        (Protocol::H2c, _) | (Protocol::Auto, Some(true)) => ask_h2(connect().await?, address, path).await,
+        // No request has found out yet.
+        (Protocol::Auto, None) => match ask_h1(connect().await?, address, path).await {
+            Err(reason) => ask_h2(connect().await?, address, path).await.map_err(|_| reason),
+            answered => answered,
+        },
+    }?;
+    if is_healthy_status(status) { Ok(()) } else { Err(format!("answered {status}")) }
+}
+
+async fn ask_h1(stream: TcpStream, address: SocketAddr, path: &str) -> Result<u16, String> {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let request = Request::get(path)
@@ -112,11 +133,32 @@ async fn check(address: SocketAddr, path: &str) -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     let exchange = async {
         let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-        let status = response.status().as_u16();
-        if is_healthy_status(status) { Ok(()) } else { Err(format!("answered {status}")) }
+        Ok(response.status().as_u16())
     };
     // The connection is driven for as long as the answer's head needs; its end, good or bad, reaches the
     // exchange through the connection's own channel.
+    let driven = async {
+        let _ = connection.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        result = exchange => result,
+        () = driven => unreachable!("it never ends"),
+    }
+}
+
+async fn ask_h2(stream: TcpStream, address: SocketAddr, path: &str) -> Result<u16, String> {
+    let words = |error: h2::Error| error.to_string();
+    let (sender, connection) = h2::client::handshake(stream).await.map_err(words)?;
+    let request = Request::get(format!("http://{address}{path}"))
+        .header(USER_AGENT, "cutover-probe")
+        .body(())
+        .map_err(|error| error.to_string())?;
+    let exchange = async {
+        let mut sender = sender.ready().await.map_err(words)?;
+        let (answer, _) = sender.send_request(request, true).map_err(words)?;
+        Ok(answer.await.map_err(words)?.status().as_u16())
+    };
     let driven = async {
         let _ = connection.await;
         std::future::pending::<()>().await;

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::listen::{Bound, ListenError, bind_all};
 use crate::plane::Plane;
+use crate::request_ids::RequestIds;
 use crate::saved::{SavedTable, Seed, SeedError};
 use crate::settings::ProxySettings;
 use crate::worker::{self, Phase};
@@ -75,8 +76,9 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
     let bound = bind_all(&seed.document.listen.http, settings.workers.max(1))?;
     let addresses = bound.addresses.clone();
     let listen = Listen { http: addresses.clone() };
+    let clients = seed.document.clients.clone();
     let boot_id = boot_id().map_err(ProxyError::Start)?;
-    let plane = Plane::new(boot_id, listen, candidates, saved)
+    let plane = Plane::new(boot_id, listen, clients, candidates, saved)
         .map_err(|refused| ProxyError::Table { path: settings.table.clone(), refused })?;
     // Before any client is accepted: what fails from here on would cut them.
     let socket = bind_admin(&settings.admin).map_err(file(&settings.admin))?;
@@ -157,7 +159,9 @@ fn start_workers(
     phases: &watch::Receiver<Phase>,
 ) -> Result<(), ProxyError> {
     for (number, listeners) in bound.listen()?.into_iter().enumerate() {
-        let worker = worker::start(number, listeners, plane.cell.clone(), phases.clone());
+        let ids = RequestIds::new(random().map_err(ProxyError::Start)?);
+        let clients = plane.clients().clone();
+        let worker = worker::start(number, listeners, plane.cell.clone(), clients, ids, phases.clone());
         let worker = worker.map_err(ProxyError::Start)?;
         workers.spawn_blocking(move || worker.join());
     }
@@ -220,9 +224,13 @@ fn bind_admin(admin: &Path) -> io::Result<UnixListener> {
 
 /// Random, so that two runs never share it.
 fn boot_id() -> io::Result<String> {
-    let mut bytes = [0u8; 8];
+    random::<8>().map(hex::encode)
+}
+
+fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0u8; N];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(hex::encode(bytes))
+    Ok(bytes)
 }
 
 /// Every client and every upstream connection is a descriptor; the soft limit is often 1024.

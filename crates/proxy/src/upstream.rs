@@ -4,8 +4,12 @@
 //! for at most 4 s or what the instance promised; a request that cannot be sent twice takes only one that was idle
 //! for less than 1 s and whose socket holds no FIN, else a fresh one. After a failure every request takes a fresh one.
 
-mod connection;
+mod connect;
+mod h1;
+mod h2;
 mod pool;
 
-pub(crate) use connection::{Sent, send};
-pub(crate) use pool::{Pool, Reusable, Reuse};
+pub(crate) use connect::{connect, open, speaks_h2};
+pub(crate) use h1::H1Connection;
+pub(crate) use h2::{H2Connection, H2Pool};
+pub(crate) use pool::{Key, Pool, Reuse};

@@ -3,18 +3,24 @@
 
 use std::cell::Cell as Flag;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use cutover_core::routing::Clients;
+use tokio::net::TcpStream;
+use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 
+use crate::arrival::arrive;
+use crate::buffers::Buffers;
 use crate::cell::Cell;
-use crate::forward::Forwarder;
-use crate::server::Server;
-use crate::upstream::Pool;
+use crate::pages::Pages;
+use crate::request_ids::RequestIds;
+use crate::upstream::{H2Pool, Pool};
+use crate::watchdog::Watchdog;
 
 /// How far the end of the process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,39 +33,73 @@ pub(crate) enum Phase {
     Ended,
 }
 
+/// What all connections of a worker share.
+pub(crate) struct Worker {
+    pub(crate) cell: Cell,
+    pub(crate) clients: Clients,
+    pub(crate) pool: Pool,
+    pub(crate) h2_pool: H2Pool,
+    pub(crate) buffers: Rc<Buffers>,
+    pub(crate) watchdog: Rc<Watchdog>,
+    pub(crate) ids: RequestIds,
+    pub(crate) pages: Pages,
+    /// Set when the process is about to end: clients are told with their next answer, never cut.
+    pub(crate) closing: Flag<bool>,
+    pub(crate) phase: watch::Receiver<Phase>,
+    /// Clients that are connected.
+    connections: Flag<usize>,
+    /// Clients that were refused for want of room, since that was last said.
+    refused: Flag<u64>,
+}
+
 /// Starts a worker; it ends with the phase.
 pub(crate) fn start(
     number: usize,
     listeners: Vec<TcpListener>,
     cell: Cell,
+    clients: Clients,
+    ids: RequestIds,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let name = format!("worker-{number}");
     std::thread::Builder::new().name(name).spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        LocalSet::new().block_on(&runtime, work(listeners, cell, phase))
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+        runtime.block_on(work(listeners, cell, clients, ids, phase))
     })
 }
 
-async fn work(listeners: Vec<TcpListener>, cell: Cell, mut phase: watch::Receiver<Phase>) -> io::Result<()> {
-    let pool = Rc::<Pool>::default();
-    let forwarder = Forwarder { cell, pool: Rc::clone(&pool) };
-    let server = Rc::new(Server { forwarder, closing: Flag::new(false) });
+async fn work(
+    listeners: Vec<TcpListener>,
+    cell: Cell,
+    clients: Clients,
+    ids: RequestIds,
+    mut phase: watch::Receiver<Phase>,
+) -> io::Result<()> {
+    let worker = Rc::new(Worker {
+        cell,
+        pages: Pages::new(clients.pages.clone()),
+        clients,
+        pool: Pool::default(),
+        h2_pool: H2Pool::default(),
+        buffers: Rc::default(),
+        watchdog: Rc::default(),
+        ids,
+        closing: Flag::new(false),
+        phase: phase.clone(),
+        connections: Flag::new(0),
+        refused: Flag::new(0),
+    });
+    spawn_local(Rc::clone(&worker.watchdog).watch());
     let mut acceptors = Vec::new();
     for listener in listeners {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        acceptors.push(spawn_local(accept(listener, Rc::clone(&server))));
+        acceptors.push(spawn_local(accept(listener, Rc::clone(&worker))));
     }
-    spawn_local(async move {
-        let mut second = tokio::time::interval(Duration::from_secs(1));
-        loop {
-            second.tick().await;
-            pool.close_expired();
-        }
-    });
+    spawn_local(tidy(Rc::clone(&worker)));
     // The sender's end counts as the end of the process.
     let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
-    server.closing.set(true);
+    worker.closing.set(true);
     for acceptor in acceptors {
         acceptor.abort();
     }
@@ -67,18 +107,67 @@ async fn work(listeners: Vec<TcpListener>, cell: Cell, mut phase: watch::Receive
     Ok(())
 }
 
-async fn accept(listener: tokio::net::TcpListener, server: Rc<Server>) {
+async fn tidy(worker: Rc<Worker>) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        second.tick().await;
+        worker.pool.close_expired();
+        worker.h2_pool.close_expired();
+        let refused = worker.refused.take();
+        if refused > 0 {
+            let most = worker.clients.limits.connections;
+            tracing::warn!(
+                refused,
+                most,
+                "clients were refused: as many are connected as may be, and none is idle"
+            );
+        }
+    }
+}
+
+async fn accept(listener: tokio::net::TcpListener, worker: Rc<Worker>) {
     loop {
         match listener.accept().await {
-            Ok((stream, client)) => {
-                let _ = stream.set_nodelay(true);
-                spawn_local(Rc::clone(&server).serve(stream, client));
-            }
+            Ok((stream, client)) => worker.admit(stream, client),
             Err(error) => {
-                // Out of descriptors, most likely: those that are connected need time to end.
+                // Out of descriptors, most likely: those that are connected need time to end, and idle ones need not
+                // stay.
+                worker.watchdog.expire_longest_idle();
                 tracing::warn!(%error, "cannot accept a client");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
+    }
+}
+
+impl Worker {
+    /// Serves a client if there is room for it, or if an idle one can go instead.
+    fn admit(self: &Rc<Self>, stream: TcpStream, client: SocketAddr) {
+        if self.connections.get() >= self.clients.limits.connections && !self.watchdog.expire_longest_idle() {
+            self.refused.set(self.refused.get() + 1);
+            return;
+        }
+        let _ = stream.set_nodelay(true);
+        let Ok(local) = stream.local_addr() else { return };
+        let counted = Counted::new(self);
+        spawn_local(async move {
+            arrive(Rc::clone(&counted.0), stream, client, local).await;
+        });
+    }
+}
+
+/// A client that is connected.
+struct Counted(Rc<Worker>);
+
+impl Counted {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.connections.set(worker.connections.get() + 1);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
     }
 }

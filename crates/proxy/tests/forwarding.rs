@@ -29,6 +29,10 @@ fn ok_instance() -> std::net::SocketAddr {
     })
 }
 
+fn first_line(body: &str) -> &str {
+    body.lines().next().unwrap_or_default()
+}
+
 fn failures(proxy: &Proxy, failure: Failure) -> u64 {
     let statistics = proxy.statistics();
     statistics.services[0].tags[0].counts.failures.get(&failure).copied().unwrap_or_default()
@@ -52,15 +56,20 @@ fn the_head_that_an_instance_gets_is_the_clients_without_what_ends_at_a_hop() {
     assert!(!answer.contains("keep-alive"), "{answer}");
     let mut lines: Vec<String> = head.recv().unwrap().trim_end().lines().map(str::to_owned).collect();
     lines[1..].sort();
+    let id = lines.pop().unwrap();
+    assert!(id.strip_prefix("X-Request-Id: ").is_some_and(|id| id.len() == 32), "{id}");
     assert_eq!(
         lines,
         [
             "GET /a%2Fb/../c?x=%20&y=/ HTTP/1.1",
-            "host: shop.example:81",
-            "x-end: 2",
-            "x-forwarded-for: 127.0.0.1",
-            "x-forwarded-host: shop.example:81",
-            "x-forwarded-proto: http",
+            "Connection: te",
+            "Forwarded: for=127.0.0.1;host=\"shop.example:81\";proto=http",
+            "Host: shop.example:81",
+            "TE: trailers",
+            "X-End: 2",
+            "X-Forwarded-For: 127.0.0.1",
+            "X-Forwarded-Host: shop.example:81",
+            "X-Forwarded-Proto: http",
         ]
     );
 }
@@ -76,10 +85,10 @@ fn an_absolute_target_names_the_host_and_http_1_0_needs_none() {
     });
     let proxy = Proxy::start(&shop(&[address], "hosts = [\"a.example\"]"));
     let (status, _) =
-        proxy.ask("GET http://a.example/x HTTP/1.1\r\nHost: b.example\r\nConnection: close\r\n\r\n");
+        proxy.ask("GET http://a.example/x HTTP/1.1\r\nHost: A.example:80\r\nConnection: close\r\n\r\n");
     assert_eq!(status, 200);
     let sent = head.recv().unwrap();
-    assert!(sent.starts_with("GET /x HTTP/1.1\r\n") && sent.contains("host: a.example\r\n"), "{sent}");
+    assert!(sent.starts_with("GET /x HTTP/1.1\r\n") && sent.contains("Host: A.example:80\r\n"), "{sent}");
     assert_eq!(proxy.ask("GET / HTTP/1.0\r\n\r\n").0, 404, "no host is not a.example");
     assert_eq!(proxy.ask("GET / HTTP/1.0\r\nhost: a.example\r\n\r\n").0, 200);
 }
@@ -100,7 +109,7 @@ fn what_cannot_be_routed_is_answered_with_a_short_reason() {
     check(
         "CONNECT shop.example:80 HTTP/1.1\r\nhost: shop.example\r\nconnection: close\r\n\r\n",
         501,
-        "CONNECT",
+        "not for a reverse proxy",
     );
 }
 
@@ -116,7 +125,7 @@ fn an_instance_that_refuses_is_passed_over_and_alone_it_makes_a_502() {
     assert!(proxy.statistics().services[0].tags[0].counts.retries > 0);
     let alone = Proxy::start(&shop(&[refusing()], ""));
     let (status, body) = alone.get("/");
-    assert_eq!((status, body.as_str()), (502, "502 Bad Gateway: the instance could not be reached\n"));
+    assert_eq!((status, first_line(&body)), (502, "502 Bad Gateway: the instance could not be reached"));
     assert_eq!(failures(&alone, Failure::Connect), 1);
 }
 
@@ -168,7 +177,10 @@ fn an_instance_that_does_not_answer_makes_a_504_and_one_that_stops_in_the_middle
     });
     let proxy = Proxy::start(&shop(&[address], "timeouts = { first_byte = \"100ms\", idle = \"100ms\" }"));
     let (status, body) = proxy.get("/silent");
-    assert_eq!((status, body.as_str()), (504, "504 Gateway Timeout: the instance did not answer in time\n"));
+    assert_eq!(
+        (status, first_line(&body)),
+        (504, "504 Gateway Timeout: the instance did not answer in time")
+    );
     assert!(proxy.raw("GET /half HTTP/1.1\r\nhost: a\r\n\r\n").ends_with("\r\n\r\nhalf"));
     assert_eq!(failures(&proxy, Failure::FirstByteTimeout), 1);
     assert_eq!(failures(&proxy, Failure::Truncated), 1);
@@ -185,7 +197,7 @@ fn a_client_that_stands_still_in_its_body_is_told_so_and_the_instance_is_not_bla
     });
     let proxy = Proxy::start(&shop(&[address], "timeouts = { idle = \"100ms\" }"));
     let (status, body) = proxy.ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf");
-    assert_eq!((status, body.as_str()), (408, "408 Request Timeout: the request did not arrive in time\n"));
+    assert_eq!((status, first_line(&body)), (408, "408 Request Timeout: the request did not arrive in time"));
     assert_eq!((failures(&proxy, Failure::ClientGone), failures(&proxy, Failure::Reset)), (1, 0));
 }
 
@@ -207,7 +219,7 @@ fn an_answer_that_is_not_http_makes_a_502() {
 fn bodies_stream_in_both_directions_before_they_are_complete() {
     let address = instance(|mut stream, _| {
         let Some(head) = read_head(&mut stream) else { return };
-        assert!(head.contains("transfer-encoding: chunked"), "{head}");
+        assert!(head.contains("Transfer-Encoding: chunked"), "{head}");
         // Answers while the request is still coming, piece by piece.
         stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").unwrap();
         let mut byte = [0];

@@ -13,6 +13,7 @@ use cutover_adapters::process::{ProcessExecutor, ProcessSettings};
 use cutover_controller::ports::{DeploymentExecutor, Mandate, PortError, Provision};
 use cutover_core::health::HealthPolicy;
 use cutover_core::release::{Configuration, Release, Route, RunPolicy};
+use cutover_core::routing::{Timeouts, Upstream};
 use cutover_core::service::{EffectId, Instance};
 use cutover_core::{Environment, InstanceId};
 use rustix::process::{Pid, Signal, kill_process};
@@ -60,6 +61,8 @@ impl Host {
                 },
                 health: HealthPolicy::default(),
                 health_deadline: Duration::from_secs(10),
+                upstream: Upstream::default(),
+                timeouts: Timeouts::default(),
                 workers: BTreeMap::new(),
             },
             secrets: Vec::new(),

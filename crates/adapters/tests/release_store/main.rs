@@ -22,6 +22,7 @@ use cutover_core::health::HealthPolicy;
 use cutover_core::release::{
     Configuration, DeploymentSpec, Release, RolloutPolicy, Route, RunPolicy, SecretSource, SecretValue,
 };
+use cutover_core::routing::{Timeouts, Upstream};
 use tempfile::TempDir;
 
 struct Fixture {
@@ -90,6 +91,8 @@ impl Fixture {
                 },
                 health: HealthPolicy::default(),
                 health_deadline: Duration::from_secs(10),
+                upstream: Upstream::default(),
+                timeouts: Timeouts::default(),
                 workers: BTreeMap::new(),
             },
             secrets: BTreeMap::from([(

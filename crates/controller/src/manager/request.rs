@@ -261,10 +261,10 @@ impl DeploymentManager {
     ) -> Result<(), RequestError> {
         let idle = state.watched().into_iter().find(|watched| watched.environment == state.idle());
         let Some(idle) = idle else { return Ok(()) };
-        let policy = &idle.release.configuration.health;
+        let check = idle.release.configuration.health_check();
         for instance in idle.instances {
             let checked =
-                tokio::time::timeout(LOOK_LIMIT, self.common.ports.check_health(instance, policy)).await;
+                tokio::time::timeout(LOOK_LIMIT, self.common.ports.check_health(instance, &check)).await;
             let reason = match checked {
                 Ok(Ok(())) => continue,
                 Ok(Err(reason)) => reason,

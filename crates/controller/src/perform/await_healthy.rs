@@ -69,7 +69,8 @@ impl AwaitHealthy<'_> {
         waiting_for: &mpsc::UnboundedSender<String>,
     ) -> Result<(), PortError> {
         let configuration = &self.release.configuration;
-        let (policy, limit) = (&configuration.health, configuration.health_deadline);
+        let (check, limit) = (configuration.health_check(), configuration.health_deadline);
+        let policy = &check.policy;
         let mut tracker = HealthTracker::new(policy.rise, policy.fall, false);
         let began = Instant::now();
         let mut last_reason;
@@ -78,7 +79,7 @@ impl AwaitHealthy<'_> {
         loop {
             let asked = Instant::now();
             let left = (began + limit).saturating_duration_since(asked).max(STARTING_INTERVAL);
-            let checked = tokio::time::timeout(left, self.ports.check_health(instance, policy)).await;
+            let checked = tokio::time::timeout(left, self.ports.check_health(instance, &check)).await;
             match checked.unwrap_or_else(|_| Err("its last check had no answer".to_owned())) {
                 Ok(()) => {
                     if tracker.record(true) == Some(true) {

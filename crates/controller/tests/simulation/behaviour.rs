@@ -9,6 +9,7 @@ use cutover_core::health::HealthPolicy;
 use cutover_core::release::{
     Configuration, DeploymentSpec, Release, RolloutPolicy, Route, RunPolicy, Worker,
 };
+use cutover_core::routing::{Timeouts, Upstream};
 use cutover_core::{ServiceName, Timestamp, Version, WorkerName};
 
 /// Milliseconds until a good instance answers well.
@@ -106,6 +107,8 @@ pub(crate) fn spec(service: &ServiceName, version: &str, bake: u64, auto_rollbac
                 ..HealthPolicy::default()
             },
             health_deadline: Duration::from_secs(30),
+            upstream: Upstream::default(),
+            timeouts: Timeouts::default(),
             workers: workers(version),
         },
         secrets: BTreeMap::new(),

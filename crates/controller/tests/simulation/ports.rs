@@ -9,7 +9,7 @@ use cutover_controller::ports::{
     PrepareError, Provision, ReleaseStore, Routed, RouterError, Running, StartWorkers, TrafficRouter,
 };
 use cutover_controller::{Clock, Ports};
-use cutover_core::health::HealthPolicy;
+use cutover_core::health::HealthCheck;
 use cutover_core::release::{DeploymentSpec, Release};
 use cutover_core::routing::ServiceRoute;
 use cutover_core::service::{EffectId, Instance};
@@ -299,8 +299,9 @@ impl TrafficRouter for Outside {
 
 #[async_trait]
 impl HealthValidator for Outside {
-    async fn check(&self, instance: &Instance, policy: &HealthPolicy) -> Result<(), String> {
-        let check = |world: &mut World, now| world.check(instance, policy.rise, now);
+    async fn check(&self, instance: &Instance, check: &HealthCheck) -> Result<(), String> {
+        let rise = check.policy.rise;
+        let check = |world: &mut World, now| world.check(instance, rise, now);
         self.ask(Port::Check, || "the connection broke".to_owned(), check).await
     }
 }

@@ -9,6 +9,8 @@ use crate::environment::{Environment, PerEnvironment, Weights};
 use crate::epoch::Epoch;
 use crate::health::HealthPolicy;
 use crate::names::{InstanceId, ServiceName};
+use crate::routing::listen::{Clients, Listen};
+use crate::routing::upstream::{self, Upstream};
 
 /// A whole table: listeners and services. `[listen]` and `[[service]]` in TOML, the same keys in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,17 +18,12 @@ use crate::names::{InstanceId, ServiceName};
 pub struct TableDocument {
     /// Where clients are accepted; fixed for the life of a data plane.
     pub listen: Listen,
+    /// What clients are held to, and believed; fixed as well.
+    #[serde(default, skip_serializing_if = "Clients::is_default")]
+    pub clients: Clients,
     /// What is routed.
     #[serde(default, rename = "service")]
     pub services: Vec<ServiceRoute>,
-}
-
-/// Where clients are accepted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Listen {
-    /// Addresses for plain HTTP.
-    pub http: Vec<SocketAddr>,
 }
 
 /// One service as it should be routed.
@@ -64,6 +61,9 @@ pub struct ServiceRoute {
     /// How long the upstream may take.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// What the instances speak.
+    #[serde(default, deserialize_with = "upstream::deserialize", skip_serializing_if = "upstream::is_plain")]
+    pub upstream: PerEnvironment<Upstream>,
 }
 
 fn root_path() -> String {
@@ -138,6 +138,17 @@ pub struct Timeouts {
     /// Between two pieces of a body, in either direction.
     #[serde(with = "humantime_serde")]
     pub idle: Duration,
+    /// The same where silence is ordinary: WebSockets and other upgrades, event streams, gRPC.
+    #[serde(with = "humantime_serde")]
+    pub stream: Duration,
+}
+
+impl Timeouts {
+    /// Whether they are those that hold where nothing is said.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Default for Timeouts {
@@ -146,6 +157,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(5),
             first_byte: Duration::from_secs(60),
             idle: Duration::from_secs(60),
+            stream: Duration::from_secs(3600),
         }
     }
 }

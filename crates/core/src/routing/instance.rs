@@ -16,6 +16,8 @@ pub struct InstanceState {
     in_rotation: AtomicU64,
     /// Non-zero once a probe has passed: an instance that nobody asked yet is in rotation and still unproved.
     probed_well: AtomicU64,
+    /// What was found out about the protocol it speaks: 0 nothing, 1 HTTP/1.1, 2 HTTP/2.
+    spoken: AtomicU64,
 }
 
 impl InstanceState {
@@ -28,6 +30,7 @@ impl InstanceState {
             in_flight: AtomicU64::new(0),
             in_rotation: AtomicU64::new(1),
             probed_well: AtomicU64::new(0),
+            spoken: AtomicU64::new(0),
         }
     }
 
@@ -72,6 +75,20 @@ impl InstanceState {
     /// Remembers that a probe has passed.
     pub fn note_passed_probe(&self) {
         self.probed_well.store(1, Ordering::Relaxed);
+    }
+
+    /// Whether it speaks HTTP/2, if that was found out.
+    #[must_use]
+    pub fn speaks_h2(&self) -> Option<bool> {
+        match self.spoken.load(Ordering::Relaxed) {
+            0 => None,
+            found => Some(found == 2),
+        }
+    }
+
+    /// Remembers whether it speaks HTTP/2: an instance never changes that.
+    pub fn note_speaks_h2(&self, speaks: bool) {
+        self.spoken.store(if speaks { 2 } else { 1 }, Ordering::Relaxed);
     }
 
     pub(crate) fn begin(&self) {

@@ -1,5 +1,6 @@
 //! The one immutable value by which the data plane routes.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
@@ -183,8 +184,14 @@ impl RouteTable {
             list.iter().position(|service| has_prefix(path, &service.desired.path))
         };
         if !self.exact.is_empty() || !self.wildcards.is_empty() {
-            let host = host.trim_end_matches('.').to_ascii_lowercase();
-            if let Some(list) = self.exact.get(&host)
+            let host = host.trim_end_matches('.');
+            // Nearly every client writes it so already, and then nothing is allocated.
+            let host = if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                Cow::Owned(host.to_ascii_lowercase())
+            } else {
+                Cow::Borrowed(host)
+            };
+            if let Some(list) = self.exact.get(&*host)
                 && let Some(index) = longest(list)
             {
                 return Some(&list[index]);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use cutover_core::health::HealthPolicy;
 use cutover_core::receipt::Receipt;
 use cutover_core::release::{Configuration, Release, RolloutPolicy, Route, RunPolicy, Worker};
-use cutover_core::routing::ServiceRoute;
+use cutover_core::routing::{ServiceRoute, Timeouts, Upstream};
 use cutover_core::service::{
     Answer, Deployment, Effect, Event, Health, Instance, ObservedRoute, PendingEffect, Refusal, ServiceState,
     Slot, StopScope, Way, WhenOpen, step,
@@ -45,6 +45,8 @@ pub(crate) fn release(version: &str) -> Release {
             },
             health: HealthPolicy::default(),
             health_deadline: Duration::from_secs(300),
+            upstream: Upstream::default(),
+            timeouts: Timeouts::default(),
             workers: workers(version),
         },
         secrets: Vec::new(),

@@ -43,6 +43,12 @@ pub(super) const FILE: &[Key] = &[
         Kind::TextOrTable(ARTIFACT),
         "the path of a directory or an archive, such as \"dist/\" or \"build/shop.tar.gz\", or a table such as { url = \"https://…\", sha256 = \"…\" }",
     ),
+    key(
+        "upstream",
+        Kind::TextOrTable(UPSTREAM),
+        "what instances speak, \"h1\", \"h2c\" or \"auto\", or a table such as { protocol = \"h2c\", proxy_protocol = \"v2\" }",
+    ),
+    key("timeouts", Kind::Table(TIMEOUTS), "a table `[timeouts]` with lines such as `first_byte = \"60s\"`"),
     key("exclude", Kind::Texts, "a list of patterns as in .gitignore, such as [\"uploads/\", \"*.log\"]"),
     key(
         "command",
@@ -80,6 +86,18 @@ const ARTIFACT: &[Key] = &[
     key("path", Kind::Text, "the path of a tar archive, such as \"build/shop.tar.gz\""),
     key("url", Kind::Text, "the address of a tar archive, such as \"https://example.com/shop.tar.gz\""),
     key("sha256", Kind::Text, "the SHA-256 checksum of the archive, as `sha256sum` prints it"),
+];
+
+const UPSTREAM: &[Key] = &[
+    key("protocol", Kind::Text, "what instances speak: \"h1\", \"h2c\" or \"auto\""),
+    key("proxy_protocol", Kind::Text, "a version of the PROXY protocol: \"v1\" or \"v2\""),
+];
+
+const TIMEOUTS: &[Key] = &[
+    key("connect", Kind::Duration, "a duration, such as \"5s\""),
+    key("first_byte", Kind::Duration, "a duration, such as \"60s\""),
+    key("idle", Kind::Duration, "a duration, such as \"60s\""),
+    key("stream", Kind::Duration, "a duration, such as \"1h\""),
 ];
 
 const VARIABLE: Key = key("", Kind::Text, "text, such as \"info\"");

@@ -16,6 +16,8 @@ pub(super) struct RawFile {
     pub(super) hosts: Option<Spanned<Vec<Text>>>,
     pub(super) path: Option<Text>,
     pub(super) artifact: Option<Spanned<RawArtifactOrPath>>,
+    pub(super) upstream: Option<Spanned<RawUpstreamOrProtocol>>,
+    pub(super) timeouts: RawTimeouts,
     pub(super) exclude: Option<Spanned<Vec<Text>>>,
     pub(super) command: Option<Spanned<RawCommand>>,
     pub(super) env: BTreeMap<Text, Text>,
@@ -96,6 +98,32 @@ pub(super) struct RawHealth {
     pub(super) rise: Option<Spanned<i64>>,
     pub(super) fall: Option<Spanned<i64>>,
     pub(super) deadline: Option<Text>,
+}
+
+/// What instances speak by one word, or with more to say.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RawUpstreamOrProtocol {
+    Protocol(String),
+    More(RawUpstream),
+}
+
+/// `upstream = { … }`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawUpstream {
+    pub(super) protocol: Option<String>,
+    pub(super) proxy_protocol: Option<String>,
+}
+
+/// `[timeouts]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTimeouts {
+    pub(super) connect: Option<Text>,
+    pub(super) first_byte: Option<Text>,
+    pub(super) idle: Option<Text>,
+    pub(super) stream: Option<Text>,
 }
 
 /// `[rollout]`

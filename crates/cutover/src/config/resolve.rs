@@ -12,7 +12,7 @@ use super::error::ConfigError;
 use super::source::Source;
 use super::{
     Loaded, artifact, command, deploy, exclude, health, notify, origin, program, rollout, route, run,
-    secrets, variables, version, windows, worker,
+    secrets, upstream, variables, version, windows, worker,
 };
 
 /// What the command line says in place of the file.
@@ -63,6 +63,8 @@ pub(super) fn resolve_with(
     let artifact = artifact::resolve(source, raw.artifact.as_ref(), directory)?;
     let run = run::resolve(source, &raw.run, &artifact)?;
     let (health, health_deadline) = health::resolve(source, &raw.health)?;
+    let timeouts = upstream::timeouts(source, &raw.timeouts)?;
+    let upstream = upstream::resolve(source, raw.upstream.as_ref())?;
     let rollout = rollout::resolve(source, &raw.rollout)?;
     let env = variables::resolve(source, &raw.env)?;
     let base = if overrides.elsewhere { None } else { Some(directory.as_path()) };
@@ -90,8 +92,17 @@ pub(super) fn resolve_with(
     let exclude = exclude::resolve(source, raw.exclude.as_ref(), &artifact, &place, &command, &mut warnings)?;
     let workers = worker::resolve(source, &raw.worker, &run, &place, &mut warnings)?;
 
-    let configuration =
-        Configuration { route, command: command.words, env, run, health, health_deadline, workers };
+    let configuration = Configuration {
+        route,
+        command: command.words,
+        env,
+        run,
+        health,
+        health_deadline,
+        upstream,
+        timeouts,
+        workers,
+    };
     let spec = DeploymentSpec {
         service: service.clone(),
         version,
@@ -143,6 +154,7 @@ mod tests {
 
     use cutover_core::health::HealthPolicy;
     use cutover_core::release::{RolloutPolicy, Route, RunPolicy, SecretSource};
+    use cutover_core::routing::{Timeouts, Upstream};
 
     use super::*;
     use crate::config::fixture::Fixture;
@@ -171,6 +183,8 @@ mod tests {
                 },
                 health: HealthPolicy::default(),
                 health_deadline: Duration::from_secs(300),
+                upstream: Upstream::default(),
+                timeouts: Timeouts::default(),
                 workers: BTreeMap::new(),
             },
             secrets: BTreeMap::new(),

@@ -1,23 +1,19 @@
-//! Idle connections of one worker.
+//! Idle HTTP/1.1 connections of one worker.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http1::SendRequest;
 use rustix::net::{RecvFlags, recv};
 use tokio::net::TcpStream;
-
-use crate::body::RequestBody;
 
 /// Node.js closes idle connections after 5 s: ours must be gone before.
 const IDLE_LIMIT: Duration = Duration::from_secs(4);
 /// A request that cannot be repeated takes no connection that was idle for longer.
 const FRESH_LIMIT: Duration = Duration::from_secs(1);
-/// Per instance and worker.
-const IDLE_PER_INSTANCE: usize = 256;
+/// Per key and worker.
+const IDLE_PER_KEY: usize = 256;
 
 /// Which idle connections suit a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,95 +26,87 @@ pub(crate) enum Reuse {
     None,
 }
 
+/// Whose connections may be shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    /// The instance.
+    pub(crate) address: SocketAddr,
+    /// The client that the connection's PROXY protocol header names, if it has one.
+    pub(crate) client: Option<SocketAddr>,
+}
+
 /// Idle connections, the one used last first.
 #[derive(Default)]
 pub(crate) struct Pool {
-    idle: RefCell<HashMap<SocketAddr, Vec<Idle>>>,
+    idle: RefCell<HashMap<Key, Vec<Idle>>>,
 }
 
 struct Idle {
-    connection: Pooled,
+    stream: TcpStream,
     since: Instant,
     until: Instant,
 }
 
-/// A connection that can carry a request.
-pub(crate) struct Pooled {
-    pub(super) sender: SendRequest<RequestBody>,
-    /// The socket under it, to look for a FIN without taking bytes from the HTTP library.
-    pub(super) socket: Rc<TcpStream>,
-}
-
-/// A connection in use, with its way back.
-pub(crate) struct Reusable {
-    connection: Pooled,
-    address: SocketAddr,
-    pool: Rc<Pool>,
-    idle_limit: Duration,
-}
-
-impl Reusable {
-    pub(super) fn new(
-        connection: Pooled,
-        address: SocketAddr,
-        pool: Rc<Pool>,
-        promised_seconds: Option<u64>,
-    ) -> Self {
+impl Pool {
+    /// Puts a connection back; both its directions must have ended.
+    pub(crate) fn give_back(&self, key: Key, stream: TcpStream, promised_seconds: Option<u64>) {
         // The promise counts from the answer; one second for its way here and the next request's way there.
         let promised = promised_seconds.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
-        let idle_limit = promised.map_or(IDLE_LIMIT, |promised| promised.min(IDLE_LIMIT));
-        Self { connection, address, pool, idle_limit }
-    }
-
-    /// Puts the connection back; both its directions must have ended.
-    pub(crate) fn give_back(self) {
-        if self.connection.sender.is_closed() || self.idle_limit.is_zero() {
+        let limit = promised.map_or(IDLE_LIMIT, |promised| promised.min(IDLE_LIMIT));
+        if limit.is_zero() {
             return;
         }
-        let mut idle = self.pool.idle.borrow_mut();
-        let list = idle.entry(self.address).or_default();
-        if list.len() < IDLE_PER_INSTANCE {
+        let mut idle = self.idle.borrow_mut();
+        let list = idle.entry(key).or_default();
+        if list.len() < IDLE_PER_KEY {
             let since = Instant::now();
-            list.push(Idle { connection: self.connection, since, until: since + self.idle_limit });
+            list.push(Idle { stream, since, until: since + limit });
         }
     }
-}
 
-impl Pool {
     /// An idle connection that suits the request, if there is one.
-    pub(super) fn take(&self, address: SocketAddr, reuse: Reuse) -> Option<Pooled> {
+    pub(crate) fn take(&self, key: Key, reuse: Reuse) -> Option<TcpStream> {
         if reuse == Reuse::None {
+            return None;
+        }
+        let mut idle = self.idle.borrow_mut();
+        let list = idle.get_mut(&key)?;
+        if list.is_empty() {
             return None;
         }
         let any = reuse == Reuse::Any;
         let now = Instant::now();
-        let mut idle = self.idle.borrow_mut();
-        let list = idle.get_mut(&address)?;
         while let Some(last) = list.last() {
             if !any && now.duration_since(last.since) >= FRESH_LIMIT {
                 // The others were idle for longer; they may serve requests that can be repeated.
                 return None;
             }
-            let Idle { connection, until, .. } = list.pop()?;
-            if now < until && !connection.sender.is_closed() && (any || is_quiet(&connection.socket)) {
-                return Some(connection);
+            let Idle { stream, until, .. } = list.pop()?;
+            if now < until && (if any { seems_quiet(&stream) } else { is_quiet(&stream) }) {
+                return Some(stream);
             }
         }
         None
     }
 
-    /// Closes what was idle for too long; called about once a second.
+    /// Closes what was idle for too long, or was closed by the instance; called about once a second.
     pub(crate) fn close_expired(&self) {
         let now = Instant::now();
         self.idle.borrow_mut().retain(|_, list| {
-            list.retain(|idle| now < idle.until && !idle.connection.sender.is_closed());
+            list.retain(|idle| now < idle.until && seems_quiet(&idle.stream));
             !list.is_empty()
         });
     }
 }
 
-/// Whether neither bytes nor a FIN have arrived on an idle connection.
-fn is_quiet(socket: &TcpStream) -> bool {
-    let peeked = recv(socket, &mut [0u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+/// Whether nothing has arrived on an idle connection, neither bytes nor a FIN, as far as the runtime has been told: costs
+/// no system call.
+fn seems_quiet(stream: &TcpStream) -> bool {
+    matches!(stream.try_read(&mut [0u8; 1]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+/// The same, asked of the kernel.
+fn is_quiet(stream: &TcpStream) -> bool {
+    let peeked = recv(stream, &mut [0u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
     matches!(peeked, Err(rustix::io::Errno::WOULDBLOCK))
 }

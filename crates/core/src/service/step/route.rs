@@ -3,7 +3,7 @@
 use crate::environment::{Environment, PerEnvironment, Weights};
 use crate::epoch::Epoch;
 use crate::release::Release;
-use crate::routing::{DesiredInstance, ServiceRoute, Timeouts};
+use crate::routing::{DesiredInstance, ServiceRoute};
 use crate::service::deployment::{Stage, Status};
 use crate::service::effect::{Effect, Purpose};
 use crate::service::state::{Clearing, Instance, ServiceState, Slot};
@@ -99,7 +99,10 @@ impl ServiceState {
                 release(environment).map(|release| release.id.to_string()).unwrap_or_default()
             }),
             health: Some(configuration.health.clone()),
-            timeouts: Timeouts::default(),
+            timeouts: configuration.timeouts,
+            upstream: PerEnvironment::from_fn(|environment| {
+                release(environment).map(|release| release.configuration.upstream).unwrap_or_default()
+            }),
         })
     }
 }

@@ -1,0 +1,133 @@
+//! What the instances of an environment speak: part of their release, so blue and green may differ.
+
+use serde::{Deserialize, Serialize};
+
+use crate::environment::PerEnvironment;
+
+/// How a proxy speaks to instances.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upstream {
+    /// The protocol of requests.
+    pub protocol: Protocol,
+    /// What tells an instance at the start of each connection who the client is; `None` tells it in header fields
+    /// alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// The protocol of requests to an instance.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    H1,
+    /// HTTP/2 without TLS, by prior knowledge (RFC 9113, section 3.3).
+    H2c,
+    /// Each instance is asked once: HTTP/2 if it answers its preface, else HTTP/1.1.
+    Auto,
+}
+
+/// A version of the PROXY protocol (HAProxy's `proxy-protocol.txt`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocol {
+    /// One line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+impl ProxyProtocol {
+    /// The 12 bytes that begin a header of version 2.
+    pub const V2_SIGNATURE: &'static [u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+
+    /// The header of a connection that speaks for nobody but itself, such as a probe: `UNKNOWN`, or the command LOCAL.
+    #[must_use]
+    pub fn header_of_nobody(self) -> &'static [u8] {
+        match self {
+            Self::V1 => b"PROXY UNKNOWN\r\n",
+            Self::V2 => b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+        }
+    }
+}
+
+impl Upstream {
+    /// Whether it is what is meant where nothing is said: HTTP/1.1, and nothing before it.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Whether both environments are plain: then a table does not mention it.
+pub(super) fn is_plain(upstream: &PerEnvironment<Upstream>) -> bool {
+    upstream.blue.is_plain() && upstream.green.is_plain()
+}
+
+/// In files: one word or one table for both environments, or a table for each.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum UpstreamText {
+    Word(Protocol),
+    Both(Upstream),
+    Each(Each),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(Default)]
+pub(super) struct Each {
+    blue: Upstream,
+    green: Upstream,
+}
+
+impl From<UpstreamText> for PerEnvironment<Upstream> {
+    fn from(text: UpstreamText) -> Self {
+        let both = |upstream| PerEnvironment::from_fn(|_| upstream);
+        match text {
+            UpstreamText::Word(protocol) => both(Upstream { protocol, proxy_protocol: None }),
+            UpstreamText::Both(upstream) => both(upstream),
+            UpstreamText::Each(Each { blue, green }) => PerEnvironment { blue, green },
+        }
+    }
+}
+
+pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<PerEnvironment<Upstream>, D::Error> {
+    UpstreamText::deserialize(deserializer).map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Holder {
+        #[serde(deserialize_with = "deserialize")]
+        upstream: PerEnvironment<Upstream>,
+    }
+
+    fn check(json: &str, blue: Upstream, green: Upstream) {
+        let held: Holder = serde_json::from_str(&format!("{{\"upstream\":{json}}}")).unwrap();
+        assert_eq!((held.upstream.blue, held.upstream.green), (blue, green), "{json}");
+    }
+
+    #[test]
+    fn it_is_one_word_or_one_table_for_both_or_a_table_for_each() {
+        let h2c = Upstream { protocol: Protocol::H2c, proxy_protocol: None };
+        let v2 = Upstream { protocol: Protocol::H1, proxy_protocol: Some(ProxyProtocol::V2) };
+        check("\"h2c\"", h2c, h2c);
+        check("{\"proxy_protocol\":\"v2\"}", v2, v2);
+        check("{\"blue\":{\"protocol\":\"h2c\"}}", h2c, Upstream::default());
+        check(&serde_json::to_string(&PerEnvironment { blue: v2, green: h2c }).unwrap(), v2, h2c);
+    }
+
+    #[test]
+    fn a_word_that_is_no_protocol_is_an_error() {
+        assert!(serde_json::from_str::<Holder>("{\"upstream\":\"h3\"}").is_err());
+        assert!(serde_json::from_str::<Holder>("{\"upstream\":{\"protocl\":\"h1\"}}").is_err());
+    }
+}

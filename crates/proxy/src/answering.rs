@@ -1,0 +1,18 @@
+//! The way back to a client, whichever protocol it speaks, and what the proxy says itself.
+
+use crate::body::BodySink;
+use crate::head::AnswerHead;
+
+/// The way back to a client: interim heads, one head, a body.
+pub(crate) trait AnswerSink: BodySink {
+    /// Begins the answer. It waits until it is flushed.
+    fn head(&mut self, head: &AnswerHead<'_>);
+    /// Passes on a head before the answer, such as 100 or 103.
+    fn interim(&mut self, head: &AnswerHead<'_>);
+    /// The connection shall end with this answer; only before its head does the client learn of it.
+    fn end_with_this(&mut self);
+    /// Whether a head was taken.
+    fn has_begun(&self) -> bool;
+    /// Ends an answer in its middle so that the client notices.
+    fn cut(&mut self);
+}

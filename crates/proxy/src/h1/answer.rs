@@ -1,0 +1,165 @@
+//! An answer on its way to a client over HTTP/1.1.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use http::HeaderMap;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use tokio::net::TcpStream;
+use tokio::net::tcp::WriteHalf;
+
+use crate::answering::AnswerSink;
+use crate::body::{BodySink, Piece};
+use crate::h1::writer::Writer;
+use crate::head::answer::write_framing;
+use crate::head::request::Version;
+use crate::head::{AnswerHead, Framing, Prepared};
+use crate::watchdog::Alarm;
+use crate::worker::Worker;
+
+/// How often it is looked whether a client that waits is still there.
+const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// The answer to one request.
+pub(crate) struct ClientAnswer<'c> {
+    writer: Writer<WriteHalf<'c>>,
+    version: Version,
+    is_head: bool,
+    keep_alive: bool,
+    /// Whether the process is about to end.
+    closing: &'c Cell<bool>,
+    has_begun: bool,
+    looking: &'c Alarm,
+    looks: bool,
+}
+
+impl<'c> ClientAnswer<'c> {
+    /// To this request.
+    pub(crate) fn new(io: WriteHalf<'c>, worker: &'c Worker, request: &Prepared, looking: &'c Alarm) -> Self {
+        Self {
+            writer: Writer::new(io, Rc::clone(&worker.buffers)),
+            closing: &worker.closing,
+            version: request.version,
+            is_head: request.is_head,
+            keep_alive: request.keep_alive,
+            has_begun: false,
+            looking,
+            looks: false,
+        }
+    }
+
+    /// Whether the connection may carry another request, as the client was told.
+    pub(crate) fn keep_alive(&self) -> bool {
+        self.keep_alive
+    }
+
+    /// The framing that the client understands.
+    fn framing(&self, head: &AnswerHead<'_>) -> Framing {
+        match head.facts.framing {
+            Framing::Chunked | Framing::UntilClose if head.status == 101 => Framing::UntilClose,
+            Framing::Chunked | Framing::UntilClose if self.version == Version::Http10 => Framing::UntilClose,
+            Framing::Chunked | Framing::UntilClose => Framing::Chunked,
+            framing => framing,
+        }
+    }
+}
+
+impl AnswerSink for ClientAnswer<'_> {
+    fn head(&mut self, head: &AnswerHead<'_>) {
+        self.has_begun = true;
+        let framing = self.framing(head);
+        let upgrades = head.status == 101;
+        self.keep_alive &= framing != Framing::UntilClose && !self.closing.get();
+        let (version, keep_alive, is_head) = (self.version, self.keep_alive, self.is_head);
+        let out = self.writer.out();
+        head.write(out);
+        match framing {
+            Framing::Chunked => write_framing(framing, out),
+            Framing::Length(_) if !head.facts.has_length => write_framing(framing, out),
+            Framing::Empty
+                if !head.facts.has_length
+                    && !is_head
+                    && head.status >= 200
+                    && !matches!(head.status, 204 | 304) =>
+            {
+                out.extend_from_slice(b"Content-Length: 0\r\n");
+            }
+            _ => {}
+        }
+        if upgrades {
+            out.extend_from_slice(b"Connection: upgrade\r\n");
+        } else if !keep_alive {
+            out.extend_from_slice(b"Connection: close\r\n");
+        } else if version == Version::Http10 {
+            out.extend_from_slice(b"Connection: keep-alive\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+        self.writer.frame(framing);
+    }
+
+    fn interim(&mut self, head: &AnswerHead<'_>) {
+        // HTTP/1.0 has none (RFC 9110, section 15.2).
+        if self.version != Version::Http10 {
+            let out = self.writer.out();
+            head.write(out);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    fn end_with_this(&mut self) {
+        self.keep_alive = false;
+    }
+
+    fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// Cuts the connection, so that no client takes what it has for the whole.
+    fn cut(&mut self) {
+        self.keep_alive = false;
+        if !self.writer.ends_by_closing() {
+            // The length or the last chunk that never comes tells; a reset could take away what was sent.
+            return;
+        }
+        let stream: &TcpStream = self.writer.io().as_ref();
+        let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+    }
+}
+
+impl BodySink for ClientAnswer<'_> {
+    async fn data(&mut self, piece: Piece<'_>) -> io::Result<()> {
+        self.writer.data(piece).await
+    }
+
+    async fn end(&mut self, trailers: Option<HeaderMap>) -> io::Result<()> {
+        self.writer.end(trailers).await
+    }
+
+    fn waits(&self) -> bool {
+        self.writer.waits()
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush().await
+    }
+
+    /// Looks at the socket once a second: what lasts less need not be cut short. A client that has only ended its own
+    /// direction still waits for its answer, but hardly goes on to listen to a stream.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !std::mem::replace(&mut self.looks, true) {
+            self.looking.set(LOOK);
+        }
+        while self.looking.poll_due(cx).is_ready() {
+            let stream: &TcpStream = self.writer.io().as_ref();
+            match recv(stream, &mut [0u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+                Ok((0, _)) if self.has_begun => return Poll::Ready(()),
+                Ok(_) | Err(Errno::WOULDBLOCK | Errno::INTR) => self.looking.set(LOOK),
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,172 @@
+//! A client's connection: requests one after the other, each answered before the next is looked at.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+
+use tokio::net::TcpStream;
+
+use crate::body::BodySource;
+use crate::buffers::{Expect, Inbox};
+use crate::carry::RequestSource;
+use crate::forward::Alarms;
+use crate::h1::answer::ClientAnswer;
+use crate::h1::linger::linger;
+use crate::h1::reader::BodyReader;
+use crate::head::parse::{self, Read};
+use crate::head::request::{Version, prepare};
+use crate::head::{Framing, Peer, Prepared, Refusal};
+use crate::watchdog::Alarm;
+use crate::worker::Worker;
+
+/// A connection of a client that speaks HTTP/1.
+pub(crate) struct ClientConnection {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: Peer,
+    /// What was read already.
+    pub(crate) inbox: Inbox,
+    pub(crate) alarm: Alarm,
+    pub(crate) receiving: Alarm,
+    pub(crate) looking: Alarm,
+}
+
+/// What comes next on a connection.
+enum Next {
+    Request(Prepared),
+    Refused(Refusal),
+    /// The client has gone, or was silent for as long as it may be.
+    End,
+}
+
+impl ClientConnection {
+    /// Serves the client until it goes away.
+    pub(crate) async fn serve(mut self) {
+        loop {
+            let request = match self.next().await {
+                Next::Request(request) => request,
+                Next::Refused(refusal) => {
+                    self.refuse(refusal).await;
+                    return self.linger().await;
+                }
+                Next::End => return,
+            };
+            let may_go_on = self.answer(&request).await;
+            self.worker.buffers.give_back(request.head);
+            if !may_go_on {
+                return self.linger().await;
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Next {
+        if self.inbox.unread().is_empty() {
+            let limit = self.worker.clients.limits.keep_alive;
+            self.alarm.begin_idle();
+            let filled = self.alarm.within(limit, fill(&mut self.inbox, &mut self.stream)).await;
+            self.alarm.end_idle();
+            if !matches!(filled, Ok(Ok(1..))) {
+                return Next::End;
+            }
+        }
+        match self.parse() {
+            Ok(Some(request)) => return Next::Request(request),
+            Ok(None) => {}
+            Err(refusal) => return Next::Refused(refusal),
+        }
+        let limit = self.worker.clients.limits.head_time;
+        let whole = self.alarm.another();
+        match whole.within(limit, self.rest_of_head()).await {
+            Ok(next) => next,
+            Err(_) => Next::Refused(Refusal::with(408, "the request did not arrive in time")),
+        }
+    }
+
+    /// Reads on. A head that comes byte by byte is not parsed anew for each: only with a
+    /// line, of which it may have as many as fields, or when it has doubled.
+    async fn rest_of_head(&mut self) -> Next {
+        let mut parsed = self.inbox.unread().len();
+        loop {
+            let before = self.inbox.unread().len();
+            match fill(&mut self.inbox, &mut self.stream).await {
+                Ok(1..) => {}
+                Ok(_) | Err(_) => return Next::End,
+            }
+            let unread = self.inbox.unread();
+            let has_line = memchr::memchr(b'\n', &unread[before..]).is_some();
+            if !has_line && unread.len() < parsed * 2 && unread.len() < self.worker.clients.limits.head_bytes
+            {
+                continue;
+            }
+            parsed = unread.len();
+            match self.parse() {
+                Ok(Some(request)) => return Next::Request(request),
+                Ok(None) => {}
+                Err(refusal) => return Next::Refused(refusal),
+            }
+        }
+    }
+
+    fn parse(&mut self) -> Result<Option<Prepared>, Refusal> {
+        let unread = self.inbox.unread();
+        if !parse::can_begin(unread) {
+            return Err(Refusal::bad("this is not HTTP"));
+        }
+        let Worker { clients, ids, buffers, .. } = &*self.worker;
+        let read = parse::request(unread, &clients.limits, |incoming| {
+            prepare(incoming, &self.peer, &clients.limits, ids, buffers.small()).map_err(|(refusal, head)| {
+                buffers.give_back(head);
+                refusal
+            })
+        });
+        match read? {
+            Read::Partial => Ok(None),
+            Read::Whole(request, length) => {
+                self.inbox.consume(length);
+                Ok(Some(request))
+            }
+        }
+    }
+
+    /// Carries a request; whether another one may follow.
+    async fn answer(&mut self, request: &Prepared) -> bool {
+        let worker = &self.worker;
+        let (read, write) = self.stream.split();
+        let mut source = BodyReader::new(read, &mut self.inbox, request.framing);
+        let mut sink = ClientAnswer::new(write, worker, request, &self.looking);
+        let alarms = Alarms { sending: &self.alarm, receiving: &self.receiving };
+        worker.forward(request, &self.peer, &mut source, &mut sink, &alarms).await;
+        sink.keep_alive() && source.has_ended()
+    }
+
+    async fn refuse(&mut self, refusal: Refusal) {
+        let mut head = self.worker.buffers.small();
+        let id = self.worker.ids.write(&mut head);
+        let request = Prepared::unread(Version::Http11, head, id);
+        let (_, write) = self.stream.split();
+        let mut sink = ClientAnswer::new(write, &self.worker, &request, &self.looking);
+        self.worker.refuse(&request, refusal, None, &mut sink, &self.alarm).await;
+    }
+
+    async fn linger(self) {
+        let Self { worker, stream, mut inbox, alarm, .. } = self;
+        inbox.clear();
+        linger(stream, &worker.buffers, &alarm).await;
+    }
+}
+
+async fn fill(inbox: &mut Inbox, stream: &mut TcpStream) -> std::io::Result<usize> {
+    poll_fn(|cx| inbox.poll_fill(cx, stream, Expect::Head)).await
+}
+
+impl<R: tokio::io::AsyncRead + Unpin> RequestSource for BodyReader<'_, R>
+where
+    Self: BodySource,
+{
+    fn tunnel(&mut self) {
+        self.begin(Framing::UntilClose);
+    }
+
+    fn has_ended(&self) -> bool {
+        Self::has_ended(self)
+    }
+}

@@ -1,0 +1,124 @@
+//! Who the client is, as instances are told: `X-Forwarded-*` and `Forwarded` (RFC 7239).
+//!
+//! What a client says of itself is replaced. Only what a trusted proxy in front says is passed on, and this hop added
+//! to it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::head::is_token_byte;
+
+/// The other end of a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    /// Its address, as the socket or a PROXY protocol header tells.
+    pub(crate) address: SocketAddr,
+    /// The address that it connected to, by the same source.
+    pub(crate) local: SocketAddr,
+    /// Whether it is a proxy that is believed.
+    pub(crate) trusted: bool,
+    /// The address as text, which every request needs.
+    text: Box<str>,
+    scheme: &'static str,
+}
+
+/// What was said about the way of a request so far, by fields that are collected before any is passed on.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    /// All `X-Forwarded-For`, joined.
+    pub(crate) forwarded_for: Vec<u8>,
+    /// All `Forwarded`, joined.
+    pub(crate) forwarded: Vec<u8>,
+    pub(crate) has_proto: bool,
+    pub(crate) has_host: bool,
+}
+
+impl Peer {
+    pub(crate) fn new(address: SocketAddr, local: SocketAddr, trusted: bool) -> Self {
+        let text = address.ip().to_canonical().to_string().into();
+        Self { address, local, trusted, text, scheme: "http" }
+    }
+
+    /// Writes the fields that tell an instance of this client; what it claims counts only if it is trusted.
+    pub(crate) fn write(&self, claims: &Claims, host: &[u8], out: &mut Vec<u8>) {
+        list(out, b"X-Forwarded-For: ", &claims.forwarded_for);
+        out.extend_from_slice(self.text.as_bytes());
+        if !claims.has_proto {
+            out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
+            out.extend_from_slice(self.scheme.as_bytes());
+        }
+        if !claims.has_host && !host.is_empty() {
+            out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
+            out.extend_from_slice(host);
+        }
+        out.extend_from_slice(b"\r\n");
+        list(out, b"Forwarded: ", &claims.forwarded);
+        out.extend_from_slice(b"for=");
+        match self.address.ip().to_canonical() {
+            IpAddr::V4(_) => out.extend_from_slice(self.text.as_bytes()),
+            IpAddr::V6(_) => {
+                out.extend_from_slice(b"\"[");
+                out.extend_from_slice(self.text.as_bytes());
+                out.extend_from_slice(b"]\"");
+            }
+        }
+        if !host.is_empty() {
+            // A port makes it no token, and it cannot hold what would have to be escaped.
+            let quote: &[u8] = if host.iter().all(|byte| is_token_byte(*byte)) { b"" } else { b"\"" };
+            out.extend_from_slice(b";host=");
+            out.extend_from_slice(quote);
+            out.extend_from_slice(host);
+            out.extend_from_slice(quote);
+        }
+        out.extend_from_slice(b";proto=");
+        out.extend_from_slice(self.scheme.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn list(out: &mut Vec<u8>, name: &[u8], before: &[u8]) {
+    out.extend_from_slice(name);
+    if !before.is_empty() {
+        out.extend_from_slice(before);
+        out.extend_from_slice(b", ");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(address: &str, claims: &Claims, host: &str) -> String {
+        let peer = Peer::new(address.parse().unwrap(), "127.0.0.1:80".parse().unwrap(), true);
+        let mut out = Vec::new();
+        peer.write(claims, host.as_bytes(), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_instance_is_told_address_host_and_protocol() {
+        assert_eq!(
+            written("192.0.2.1:5", &Claims::default(), "a.example:81"),
+            "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a.example:81\r\n\
+             Forwarded: for=192.0.2.1;host=\"a.example:81\";proto=http\r\n"
+        );
+        assert_eq!(
+            written("[2001:db8::1]:5", &Claims::default(), ""),
+            "X-Forwarded-For: 2001:db8::1\r\nX-Forwarded-Proto: http\r\nForwarded: for=\"[2001:db8::1]\";proto=http\r\n"
+        );
+        assert!(written("[::ffff:192.0.2.1]:5", &Claims::default(), "").contains("for=192.0.2.1;"));
+    }
+
+    #[test]
+    fn what_a_trusted_proxy_said_stands_before() {
+        let claims = Claims {
+            forwarded_for: b"198.51.100.1".to_vec(),
+            forwarded: b"for=198.51.100.1".to_vec(),
+            has_proto: true,
+            has_host: true,
+        };
+        assert_eq!(
+            written("192.0.2.1:5", &claims, "a"),
+            "X-Forwarded-For: 198.51.100.1, 192.0.2.1\r\nForwarded: for=198.51.100.1, for=192.0.2.1;host=a;proto=http\r\n"
+        );
+    }
+}

@@ -1,0 +1,537 @@
+//! The head of a request, as it came and as an instance gets it.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use cutover_core::routing::Limits;
+
+use crate::head::framing::{Framing, Said};
+use crate::head::identity::{Claims, Peer};
+use crate::head::name::Name;
+use crate::head::target::Target;
+use crate::head::{Fields, Refusal, elements, host};
+use crate::request_ids::RequestIds;
+
+/// A request as a client sent it, whichever protocol it speaks.
+pub(crate) struct Incoming<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) target: Target<'a>,
+    pub(crate) fields: Fields<'a>,
+    pub(crate) version: Version,
+}
+
+/// What a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    Http10,
+    Http11,
+    /// With whether the stream ended with its head, and whether it is an extended CONNECT (RFC 8441).
+    Http2 {
+        ended: bool,
+        connect: bool,
+    },
+}
+
+/// What the client wants the connection to become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Upgrade {
+    WebSocket,
+    Other,
+}
+
+/// What a client would like to read when the proxy itself answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Accept {
+    Text,
+    Html,
+    Json,
+    Grpc,
+}
+
+/// A request as an instance gets it, and what its way depends on.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// In the form of HTTP/1.1, whatever the instance speaks.
+    pub(crate) head: Vec<u8>,
+    pub(crate) framing: Framing,
+    pub(crate) version: Version,
+    /// Whether the client's connection may carry another request.
+    pub(crate) keep_alive: bool,
+    pub(crate) upgrade: Option<Upgrade>,
+    pub(crate) accept: Accept,
+    /// `grpc-timeout`: when the client gives up.
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) is_head: bool,
+    pub(crate) is_idempotent: bool,
+    path: Range<usize>,
+    host: Range<usize>,
+    id: Range<usize>,
+}
+
+impl Prepared {
+    /// Of a request that could not be read: enough to answer it.
+    pub(crate) fn unread(version: Version, head: Vec<u8>, id: Range<usize>) -> Self {
+        Self {
+            head,
+            framing: Framing::Empty,
+            version,
+            keep_alive: false,
+            upgrade: None,
+            accept: Accept::Text,
+            deadline: None,
+            is_head: false,
+            is_idempotent: false,
+            path: 0..0,
+            host: 0..0,
+            id,
+        }
+    }
+
+    /// Without query.
+    pub(crate) fn path(&self) -> &str {
+        self.text(&self.path)
+    }
+
+    /// With port.
+    pub(crate) fn authority(&self) -> &str {
+        self.text(&self.host)
+    }
+
+    /// Without port, as routing sees it.
+    pub(crate) fn host(&self) -> &str {
+        std::str::from_utf8(host::without_port(&self.head[self.host.clone()])).unwrap_or_default()
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        self.text(&self.id)
+    }
+
+    fn text(&self, range: &Range<usize>) -> &str {
+        // Checked when it was read: these are ASCII.
+        std::str::from_utf8(&self.head[range.clone()]).unwrap_or_default()
+    }
+}
+
+/// What the first look at all fields finds.
+struct Seen<'a> {
+    kinds: [Name; Limits::MOST_FIELDS],
+    host: Option<&'a [u8]>,
+    said: Said<'a>,
+    connection: Connection,
+    upgrade: Option<&'a [u8]>,
+    accept: Accept,
+    grpc: bool,
+    claims: Claims,
+    has_id: bool,
+    deadline: Option<Duration>,
+    cookies: usize,
+}
+
+/// What `Connection`, `TE` and `Expect` say.
+#[derive(Debug, Default)]
+struct Connection {
+    close: bool,
+    keep_alive: bool,
+    upgrade: bool,
+    /// It names fields besides.
+    nominates: bool,
+    trailers: bool,
+    expects_continue: bool,
+    has_websocket_key: bool,
+}
+
+/// Makes a client's head into the one that an instance gets, in `head`, which is empty.
+pub(crate) fn prepare(
+    incoming: &Incoming<'_>,
+    peer: &Peer,
+    limits: &Limits,
+    ids: &RequestIds,
+    mut head: Vec<u8>,
+) -> Result<Prepared, (Refusal, Vec<u8>)> {
+    match write(incoming, peer, limits, ids, &mut head) {
+        Ok(facts) => Ok(Prepared { head, ..facts }),
+        Err(refusal) => {
+            head.clear();
+            Err((refusal, head))
+        }
+    }
+}
+
+fn write(
+    incoming: &Incoming<'_>,
+    peer: &Peer,
+    limits: &Limits,
+    ids: &RequestIds,
+    head: &mut Vec<u8>,
+) -> Result<Prepared, Refusal> {
+    let Incoming { method, target, fields, version } = *incoming;
+    let is_connect = matches!(version, Version::Http2 { connect: true, .. });
+    if (method == "CONNECT" && !is_connect) || method == "TRACE" {
+        return Err(Refusal::with(501, "the method is not for a reverse proxy"));
+    }
+    if fields.count() > limits.head_fields.min(Limits::MOST_FIELDS) {
+        return Err(Refusal::with(431, "the head has too many fields"));
+    }
+    if target.path_and_query.len() > limits.target_bytes {
+        return Err(Refusal::with(414, "the target is too long"));
+    }
+    let seen = look(fields, version, peer)?;
+    let authority = authority(target.authority, seen.host, version)?;
+    let framing = match version {
+        Version::Http10 => seen.said.of_request(0)?,
+        Version::Http11 => seen.said.of_request(1)?,
+        Version::Http2 { ended: true, .. } => Framing::Empty,
+        Version::Http2 { connect: true, .. } => Framing::UntilClose,
+        Version::Http2 { .. } => seen.said.length().map_or(Framing::Chunked, Framing::Length),
+    };
+    if let Framing::Length(length) = framing
+        && limits.body_bytes != 0
+        && length > limits.body_bytes
+    {
+        return Err(Refusal::with(413, "the body is too large"));
+    }
+    let upgrade = if is_connect {
+        Some(Upgrade::WebSocket)
+    } else {
+        seen.upgrade
+            .filter(|_| seen.connection.upgrade && version == Version::Http11 && framing == Framing::Empty)
+            .map(
+                |wanted| {
+                    if wanted.eq_ignore_ascii_case(b"websocket") {
+                        Upgrade::WebSocket
+                    } else {
+                        Upgrade::Other
+                    }
+                },
+            )
+    };
+    let expects_continue =
+        seen.connection.expects_continue && version != Version::Http10 && framing != Framing::Empty;
+
+    // The start line; an absolute target without a path means the root.
+    let method_out = if is_connect { "GET" } else { method };
+    head.extend_from_slice(method_out.as_bytes());
+    head.push(b' ');
+    let begin = head.len();
+    if !target.path_and_query.starts_with(b"/") && target.path_and_query != b"*" {
+        head.push(b'/');
+    }
+    let path_end =
+        target.path_and_query.iter().position(|byte| *byte == b'?').unwrap_or(target.path_and_query.len());
+    let path = begin..head.len() + path_end;
+    head.extend_from_slice(target.path_and_query);
+    head.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    let host = head.len()..head.len() + authority.len();
+    head.extend_from_slice(authority);
+    head.extend_from_slice(b"\r\n");
+
+    let mut id = 0..0;
+    let mut index = 0;
+    fields.each(|(name, value)| {
+        let kind = seen.kinds[index];
+        index += 1;
+        let passes = match kind {
+            Name::Other => !(seen.connection.nominates && is_nominated(fields, name)),
+            Name::Kept if seen.cookies > 1 && name.eq_ignore_ascii_case(b"cookie") => false,
+            Name::Kept | Name::Accept | Name::ContentType | Name::Trailer | Name::GrpcTimeout => true,
+            Name::RequestId if seen.has_id => {
+                let begin = head.len() + name.len() + 2;
+                id = begin..begin + value.len();
+                true
+            }
+            Name::WebSocketKey => !is_connect,
+            Name::ForwardedProto | Name::ForwardedHost | Name::Claimed => peer.trusted,
+            _ => false,
+        };
+        if passes {
+            field(head, name, value);
+        }
+    });
+    if seen.cookies > 1 {
+        join_cookies(fields, head);
+    }
+    match framing {
+        Framing::Length(length) => number(head, b"Content-Length: ", length),
+        Framing::Chunked => head.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        // Said by the client, or what HTTP/1.1 says where HTTP/2 needs no word.
+        Framing::Empty
+            if seen.said.length() == Some(0)
+                || matches!(version, Version::Http2 { .. }) && matches!(method, "POST" | "PUT" | "PATCH") =>
+        {
+            head.extend_from_slice(b"Content-Length: 0\r\n");
+        }
+        Framing::Empty | Framing::UntilClose => {}
+    }
+    if expects_continue {
+        head.extend_from_slice(b"Expect: 100-continue\r\n");
+    }
+    peer.write(&seen.claims, authority, head);
+    if !seen.has_id {
+        head.extend_from_slice(b"X-Request-Id: ");
+        id = ids.write(head);
+        head.extend_from_slice(b"\r\n");
+    }
+    if seen.connection.trailers {
+        head.extend_from_slice(b"TE: trailers\r\n");
+    }
+    match (upgrade, seen.connection.trailers) {
+        (None, false) => {}
+        (None, true) => head.extend_from_slice(b"Connection: te\r\n"),
+        (Some(_), trailers) => {
+            head.extend_from_slice(b"Upgrade: ");
+            head.extend_from_slice(if is_connect { b"websocket" } else { seen.upgrade.unwrap_or_default() });
+            head.extend_from_slice(if trailers {
+                b"\r\nConnection: te, upgrade\r\n"
+            } else {
+                b"\r\nConnection: upgrade\r\n"
+            });
+            if is_connect && !seen.connection.has_websocket_key {
+                head.extend_from_slice(b"Sec-WebSocket-Key: ");
+                ids.write_websocket_key(head);
+                head.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+    head.extend_from_slice(b"\r\n");
+    Ok(Prepared {
+        head: Vec::new(),
+        framing,
+        version,
+        keep_alive: match version {
+            Version::Http10 => seen.connection.keep_alive && !seen.connection.close,
+            Version::Http11 => !seen.connection.close,
+            Version::Http2 { .. } => true,
+        },
+        upgrade,
+        accept: if seen.grpc { Accept::Grpc } else { seen.accept },
+        deadline: seen.deadline.filter(|_| seen.grpc),
+        is_head: method == "HEAD",
+        is_idempotent: matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE") && upgrade.is_none(),
+        path,
+        host,
+        id,
+    })
+}
+
+/// Looks at every field once, and at the rules that need no more than one.
+fn look<'a>(fields: Fields<'a>, version: Version, peer: &Peer) -> Result<Seen<'a>, Refusal> {
+    let mut seen = Seen {
+        kinds: [Name::Other; Limits::MOST_FIELDS],
+        host: None,
+        said: Said::default(),
+        connection: Connection::default(),
+        upgrade: None,
+        accept: Accept::Text,
+        grpc: false,
+        claims: Claims::default(),
+        has_id: false,
+        deadline: None,
+        cookies: 0,
+    };
+    let mut outcome = Ok(());
+    let mut index = 0;
+    fields.each(|(name, value)| {
+        let kind = Name::of(name);
+        seen.kinds[index] = kind;
+        index += 1;
+        if outcome.is_ok() {
+            outcome = seen.take(kind, name, value, version, peer);
+        }
+    });
+    outcome.map(|()| seen)
+}
+
+impl<'a> Seen<'a> {
+    fn take(
+        &mut self,
+        kind: Name,
+        name: &[u8],
+        value: &'a [u8],
+        version: Version,
+        peer: &Peer,
+    ) -> Result<(), Refusal> {
+        match kind {
+            Name::Host => {
+                if self.host.replace(value).is_some() {
+                    return Err(Refusal::bad("there is more than one Host"));
+                }
+            }
+            Name::ContentLength => self.said.content_length(value)?,
+            Name::TransferEncoding => self.said.transfer_encoding(value)?,
+            Name::Connection => self.connection.take(value),
+            Name::Te => {
+                let coding = |element: &[u8]| {
+                    let end = element.iter().position(|byte| *byte == b';').unwrap_or(element.len());
+                    element[..end].trim_ascii().eq_ignore_ascii_case(b"trailers")
+                };
+                self.connection.trailers |= elements(value).any(coding);
+            }
+            Name::Upgrade => self.upgrade = self.upgrade.or_else(|| acceptable_upgrade(value)),
+            Name::Expect => {
+                if !value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(Refusal::with(417, "the only expectation that is known is `100-continue`"));
+                }
+                self.connection.expects_continue = true;
+            }
+            Name::Accept => {
+                if self.accept == Accept::Text {
+                    self.accept = accept(value);
+                }
+            }
+            Name::ContentType => self.grpc |= is_grpc(value),
+            Name::RequestId => {
+                // Of two, neither is believed.
+                self.has_id = !std::mem::replace(&mut self.has_id, true) && is_sound_id(value);
+            }
+            Name::GrpcTimeout => self.deadline = grpc_timeout(value),
+            Name::ForwardedFor if peer.trusted => join(&mut self.claims.forwarded_for, b", ", value),
+            Name::Forwarded if peer.trusted => join(&mut self.claims.forwarded, b", ", value),
+            Name::ForwardedProto => self.claims.has_proto |= peer.trusted,
+            Name::ForwardedHost => self.claims.has_host |= peer.trusted,
+            Name::WebSocketKey => {
+                self.connection.has_websocket_key = !matches!(version, Version::Http2 { .. });
+            }
+            Name::Kept if matches!(version, Version::Http2 { .. }) && name == b"cookie" => self.cookies += 1,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Connection {
+    fn take(&mut self, value: &[u8]) {
+        for option in elements(value) {
+            if option.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else if option.eq_ignore_ascii_case(b"upgrade") {
+                self.upgrade = true;
+            } else {
+                self.nominates = true;
+            }
+        }
+    }
+}
+
+/// The host that the request is for: the authority that stands in the target, which a `Host` beside it must not contradict
+/// (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1), or else that `Host`.
+fn authority<'a>(
+    target: Option<&'a [u8]>,
+    field: Option<&'a [u8]>,
+    version: Version,
+) -> Result<&'a [u8], Refusal> {
+    if let Some(host) = field {
+        host::check(host)?;
+    }
+    match (target, field) {
+        (Some(authority), Some(host)) if !host::same(authority, host) => {
+            Err(Refusal::bad("the target names another host than the Host field"))
+        }
+        (_, Some(host)) => Ok(host),
+        (Some(authority), None) if version != Version::Http11 => Ok(authority),
+        (None, None) if version == Version::Http10 => Ok(b""),
+        (_, None) => Err(Refusal::bad("exactly one Host field is needed")),
+    }
+}
+
+/// Whether a `Connection` names the field, so that it ends at this hop.
+fn is_nominated(fields: Fields<'_>, name: &[u8]) -> bool {
+    let mut nominated = false;
+    fields.each(|(other, value)| {
+        if other.eq_ignore_ascii_case(b"connection") {
+            nominated |= elements(value).any(|option| option.eq_ignore_ascii_case(name));
+        }
+    });
+    nominated
+}
+
+/// The first protocol that may be upgraded to: another version of HTTP behind this proxy's back is how requests are
+/// smuggled past it.
+fn acceptable_upgrade(value: &[u8]) -> Option<&[u8]> {
+    elements(value).find(|protocol| {
+        let end = protocol.iter().position(|byte| *byte == b'/').unwrap_or(protocol.len());
+        let name = &protocol[..end];
+        ![&b"h2c"[..], b"h2", b"h3", b"http", b"tls"].iter().any(|refused| name.eq_ignore_ascii_case(refused))
+    })
+}
+
+fn accept(value: &[u8]) -> Accept {
+    for range in elements(value) {
+        let end = range.iter().position(|byte| *byte == b';').unwrap_or(range.len());
+        let range = range[..end].trim_ascii();
+        if range.eq_ignore_ascii_case(b"text/html") {
+            return Accept::Html;
+        }
+        if range.eq_ignore_ascii_case(b"application/json") || range.ends_with(b"+json") {
+            return Accept::Json;
+        }
+    }
+    Accept::Text
+}
+
+/// `application/grpc`, alone or with a codec or parameters.
+fn is_grpc(value: &[u8]) -> bool {
+    let kind = b"application/grpc";
+    value.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
+        && matches!(value.get(kind.len()), None | Some(b'+' | b';'))
+}
+
+/// 1 to 8 digits and a unit (gRPC over HTTP/2, "Timeout").
+fn grpc_timeout(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let count: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(count * 3600),
+        b'M' => Duration::from_secs(count * 60),
+        b'S' => Duration::from_secs(count),
+        b'm' => Duration::from_millis(count),
+        b'u' => Duration::from_micros(count),
+        b'n' => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+/// What may stand in logs and pages as it is.
+fn is_sound_id(value: &[u8]) -> bool {
+    let inner = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.+/=:".contains(byte);
+    (1..=128).contains(&value.len()) && value.iter().all(inner)
+}
+
+/// HTTP/2 lets cookies come one by one; HTTP/1.1 knows one field (RFC 9113, section 8.2.3).
+fn join_cookies(fields: Fields<'_>, head: &mut Vec<u8>) {
+    let mut before: &[u8] = b"Cookie: ";
+    fields.each(|(name, value)| {
+        if name.eq_ignore_ascii_case(b"cookie") {
+            head.extend_from_slice(before);
+            head.extend_from_slice(value);
+            before = b"; ";
+        }
+    });
+    head.extend_from_slice(b"\r\n");
+}
+
+fn join(list: &mut Vec<u8>, separator: &[u8], value: &[u8]) {
+    if !list.is_empty() {
+        list.extend_from_slice(separator);
+    }
+    list.extend_from_slice(value);
+}
+
+pub(crate) fn field(head: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    head.extend_from_slice(name);
+    head.extend_from_slice(b": ");
+    head.extend_from_slice(value);
+    head.extend_from_slice(b"\r\n");
+}
+
+/// Writes a field whose value is a number.
+pub(crate) fn number(head: &mut Vec<u8>, name: &[u8], value: u64) {
+    use std::io::Write as _;
+    head.extend_from_slice(name);
+    // Writing to a vector never fails.
+    let _ = write!(head, "{value}\r\n");
+}

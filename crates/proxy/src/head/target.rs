@@ -1,0 +1,145 @@
+//! The target of a request (RFC 9112, section 3.2): what of it an instance gets, and whether it may.
+
+use crate::head::Refusal;
+use crate::head::host;
+
+/// What a target names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target<'a> {
+    /// Path and query as the instance gets them; `*` for a server as a whole. May be empty or begin with `?` in
+    /// absolute form, where `/` is meant in front.
+    pub(crate) path_and_query: &'a [u8],
+    /// Of an absolute form.
+    pub(crate) authority: Option<&'a [u8]>,
+}
+
+/// Unreserved, sub-delims, `:`, `@`, `/` and `%` (RFC 3986, section 3.3), besides `[`, `]` and `|`, which browsers leave
+/// as they are in a path.
+const PATH: [bool; 256] = allowed(b"-._~!$&'()*+,;=:@/%[]|");
+/// The same and `?`, with what browsers leave as it is in a query.
+const QUERY: [bool; 256] = allowed(b"-._~!$&'()*+,;=:@/%?[]|{}^`");
+
+const fn allowed(punctuation: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut index = 0;
+    while index < punctuation.len() {
+        table[punctuation[index] as usize] = true;
+        index += 1;
+    }
+    table
+}
+
+const MALFORMED: Refusal = Refusal::bad("the target is malformed");
+
+/// Reads the target of a request that is not `CONNECT`.
+pub(crate) fn read<'a>(method: &str, target: &'a [u8]) -> Result<Target<'a>, Refusal> {
+    let (authority, rest) = match target {
+        [b'/', ..] => (None, target),
+        b"*" if method == "OPTIONS" => return Ok(Target { path_and_query: target, authority: None }),
+        _ => {
+            let rest = strip_scheme(target).ok_or(MALFORMED)?;
+            let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+            let (authority, rest) = rest.split_at(end);
+            host::check(authority)?;
+            if authority.is_empty() {
+                return Err(MALFORMED);
+            }
+            (Some(authority), rest)
+        }
+    };
+    check(rest)?;
+    // RFC 9112, section 3.2.4: without path and query the server as a whole is meant.
+    let whole = method == "OPTIONS" && authority.is_some() && rest.is_empty();
+    Ok(Target { path_and_query: if whole { b"*" } else { rest }, authority })
+}
+
+/// Checks path and query.
+pub(crate) fn check(path_and_query: &[u8]) -> Result<(), Refusal> {
+    let mut table = &PATH;
+    let mut bytes = path_and_query.iter().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        if !table[usize::from(*byte)] {
+            if *byte == b'?' {
+                table = &QUERY;
+                continue;
+            }
+            return Err(MALFORMED);
+        }
+        if *byte == b'%' {
+            let digits = path_and_query.get(at + 1..at + 3).unwrap_or_default();
+            if digits.len() < 2 || !digits.iter().all(u8::is_ascii_hexdigit) {
+                return Err(MALFORMED);
+            }
+            // No file and no route has it in its name, and languages that end strings with it see another path.
+            if digits == b"00" && std::ptr::eq(table, &PATH) {
+                return Err(MALFORMED);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
+    [&b"http://"[..], b"https://"].into_iter().find_map(|scheme| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_taken_apart() {
+        let check = |method: &str, target: &str, path: &str, authority: Option<&str>| {
+            let expected =
+                Target { path_and_query: path.as_bytes(), authority: authority.map(str::as_bytes) };
+            assert_eq!(read(method, target.as_bytes()), Ok(expected), "{target}");
+        };
+        check("GET", "/a//b/../c;x=%2F?q=[1]|{}^`", "/a//b/../c;x=%2F?q=[1]|{}^`", None);
+        check("OPTIONS", "*", "*", None);
+        check("GET", "http://a.example", "", Some("a.example"));
+        check("OPTIONS", "http://a.example", "*", Some("a.example"));
+        check("GET", "HTTP://a:80?x", "?x", Some("a:80"));
+        check("GET", "https://[::1]:8/x?http://b", "/x?http://b", Some("[::1]:8"));
+        check("GET", "/?%00", "/?%00", None);
+    }
+
+    #[test]
+    fn what_is_no_target_is_refused() {
+        for target in [
+            "",
+            "a",
+            "*",
+            "/a#b",
+            "/a b",
+            "/%",
+            "/%1",
+            "/%zz",
+            "/%00",
+            "/\\",
+            "/\"",
+            "/<",
+            "/{",
+            "/\u{e9}",
+            "/\u{7f}",
+            "ftp://a/",
+            "http:/a",
+            "http://",
+            "http:///a",
+            "http://u@a/",
+            "http://a b/",
+            "http://a/#",
+            "a:80",
+            "/a?#",
+        ] {
+            assert!(read("GET", target.as_bytes()).is_err(), "{target}");
+        }
+    }
+}

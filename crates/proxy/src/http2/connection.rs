@@ -1,0 +1,217 @@
+//! A client's connection: many requests at once, each a task of its own.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use h2::ext::Protocol;
+use h2::server::{Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::{Method, Request};
+use tokio::sync::watch;
+use tokio::task::spawn_local;
+
+use crate::carry::RequestSource;
+use crate::forward::Alarms;
+use crate::head::request::{Incoming, Version, prepare};
+use crate::head::target::{self, Target};
+use crate::head::{Fields, Peer, Prepared, Refusal};
+use crate::http2::answer::StreamAnswer;
+use crate::http2::meter::{Meter, Metered};
+use crate::http2::stream::Frames;
+use crate::watchdog::Alarm;
+use crate::worker::{Phase, Worker};
+
+/// What a client may send of one body before it was passed on.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// The same of all bodies of a connection.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What waits to be sent to a client, of each body.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// Serves a client until it goes away.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    mut io: Metered,
+    peer: Peer,
+    alarm: Alarm,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let limits = worker.clients.limits;
+    let exceeded = Rc::clone(&io.exceeded);
+    io.meter = Meter::new(limits, (io.clock)());
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(usize::try_from(limits.resets_at_least).unwrap_or(usize::MAX))
+        .enable_connect_protocol();
+    let Ok(Ok(mut connection)) = alarm.within(limits.head_time, builder.handshake::<_, Bytes>(io)).await
+    else {
+        return;
+    };
+    let peer = Rc::new(peer);
+    let open = Rc::new(Cell::new(0usize));
+    let mut is_idle = false;
+    let mut is_going = false;
+    loop {
+        let mut closing = std::pin::pin!(phase.wait_for(|phase| *phase != Phase::Serving));
+        let step = poll_fn(|cx| {
+            let accepted = poll_accept(&mut connection, cx);
+            if exceeded.get() {
+                return Poll::Ready(Step::TooMuch);
+            }
+            if let Poll::Ready(accepted) = accepted {
+                return Poll::Ready(accepted);
+            }
+            if !is_going && closing.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Step::Go);
+            }
+            if open.get() > 0 {
+                if std::mem::replace(&mut is_idle, false) {
+                    alarm.end_idle();
+                    alarm.clear();
+                }
+                return Poll::Pending;
+            }
+            if !std::mem::replace(&mut is_idle, true) {
+                alarm.begin_idle();
+                alarm.set(limits.keep_alive);
+            }
+            alarm.poll_due(cx).map(|()| Step::Idle)
+        })
+        .await;
+        match step {
+            Step::Request(request, respond) => {
+                let stream =
+                    StreamTask { worker: Rc::clone(&worker), peer: Rc::clone(&peer), open: Open::new(&open) };
+                spawn_local(stream.serve(request, respond));
+            }
+            Step::Go => {
+                is_going = true;
+                connection.graceful_shutdown();
+            }
+            Step::Idle if !is_going => {
+                is_going = true;
+                // What the client has sent meanwhile is still answered; one that says nothing at all is cut by the end of
+                // its patience.
+                alarm.end_idle();
+                alarm.set(limits.head_time);
+                connection.graceful_shutdown();
+            }
+            Step::Idle => return,
+            Step::TooMuch => {
+                tracing::debug!(client = %peer.address, "a client sends frames that are of no use; its connection is closed");
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                exceeded.set(false);
+                let _ = alarm.within(limits.head_time, poll_fn(|cx| connection.poll_closed(cx))).await;
+                return;
+            }
+            Step::End => return,
+        }
+    }
+}
+
+enum Step {
+    Request(Request<RecvStream>, SendResponse<Bytes>),
+    /// The process is about to end.
+    Go,
+    Idle,
+    TooMuch,
+    End,
+}
+
+fn poll_accept(connection: &mut Connection<Metered, Bytes>, cx: &mut std::task::Context<'_>) -> Poll<Step> {
+    connection.poll_accept(cx).map(|accepted| match accepted {
+        Some(Ok((request, respond))) => Step::Request(request, respond),
+        Some(Err(_)) | None => Step::End,
+    })
+}
+
+/// Counts the open requests of a connection.
+struct Open(Rc<Cell<usize>>);
+
+impl Open {
+    fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+struct StreamTask {
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    #[allow(dead_code, reason = "it counts for as long as the task lives")]
+    open: Open,
+}
+
+impl StreamTask {
+    async fn serve(self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+        let Self { worker, peer, .. } = &self;
+        let (sending, receiving) = (worker.watchdog.alarm(), worker.watchdog.alarm());
+        let alarms = Alarms { sending: &sending, receiving: &receiving };
+        let mut sink = StreamAnswer::new(respond);
+        let (head, body) = request.into_parts();
+        match self.prepare(&head, body.is_end_stream()) {
+            Ok(request) => {
+                let mut source = Frames::new(body);
+                worker.forward(&request, peer, &mut source, &mut sink, &alarms).await;
+                worker.buffers.give_back(request.head);
+            }
+            Err(refusal) => {
+                let mut head = worker.buffers.small();
+                let id = worker.ids.write(&mut head);
+                let version = Version::Http2 { ended: true, connect: false };
+                let request = Prepared::unread(version, head, id);
+                worker.refuse(&request, refusal, None, &mut sink, &receiving).await;
+            }
+        }
+    }
+
+    fn prepare(&self, head: &http::request::Parts, ended: bool) -> Result<Prepared, Refusal> {
+        let Worker { clients, ids, buffers, .. } = &*self.worker;
+        let protocol = head.extensions.get::<Protocol>();
+        let connect = head.method == Method::CONNECT && protocol.is_some();
+        if connect && protocol.is_some_and(|protocol| protocol.as_str() != "websocket") {
+            return Err(Refusal::with(501, "the only extended CONNECT that is known is for WebSockets"));
+        }
+        let path_and_query = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).as_bytes();
+        if path_and_query != b"*" || head.method != Method::OPTIONS {
+            target::check(path_and_query)?;
+        }
+        let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+        if let Some(authority) = authority {
+            crate::head::host::check(authority)?;
+        }
+        let incoming = Incoming {
+            method: head.method.as_str(),
+            target: Target { path_and_query, authority },
+            fields: Fields::Map(&head.headers),
+            version: Version::Http2 { ended, connect },
+        };
+        prepare(&incoming, &self.peer, &clients.limits, ids, buffers.small()).map_err(|(refusal, head)| {
+            buffers.give_back(head);
+            refusal
+        })
+    }
+}
+
+impl RequestSource for Frames {
+    // A stream is as raw as its frames.
+    fn tunnel(&mut self) {}
+
+    fn has_ended(&self) -> bool {
+        Self::has_ended(self)
+    }
+}

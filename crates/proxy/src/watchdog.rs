@@ -1,0 +1,201 @@
+//! Deadlines by the hundred thousand for nearly nothing: each is a number in a list that one timer goes through ten
+//! times a second. A request sets several and reaches none of them.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use slab::Slab;
+
+/// How exact deadlines are: one is reached this much late at most.
+pub(crate) const TICK: Duration = Duration::from_millis(50);
+
+/// No deadline.
+const NEVER: u64 = u64::MAX;
+
+/// The deadlines of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Watchdog {
+    /// Ticks since the start.
+    now: Cell<u64>,
+    slots: RefCell<Slab<Slot>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    due: Cell<u64>,
+    /// Since when its connection has no request.
+    idle: Cell<u64>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// One deadline, which can be set again and again.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    watchdog: Rc<Watchdog>,
+    key: usize,
+}
+
+/// The time was over first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Elapsed;
+
+impl Watchdog {
+    /// Wakes whoever waited too long, for as long as it is polled.
+    pub(crate) async fn watch(self: Rc<Self>) {
+        let began = tokio::time::Instant::now();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            let at = ticks.tick().await;
+            self.turn_to(ticks_in(at.duration_since(began)));
+        }
+    }
+
+    fn turn_to(&self, now: u64) {
+        self.now.set(now);
+        for (_, slot) in self.slots.borrow().iter() {
+            if slot.due.get() <= now
+                && let Some(waker) = slot.waker.borrow_mut().take()
+            {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Ticks since the start.
+    pub(crate) fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    /// Has the one that has been idle for longest reach its deadline now; `false` if none is idle.
+    pub(crate) fn expire_longest_idle(&self) -> bool {
+        let slots = self.slots.borrow();
+        let longest = slots.iter().map(|(_, slot)| slot).min_by_key(|slot| slot.idle.get());
+        let Some(slot) = longest.filter(|slot| slot.idle.get() != NEVER) else { return false };
+        slot.idle.set(NEVER);
+        slot.due.set(0);
+        if let Some(waker) = slot.waker.borrow_mut().take() {
+            waker.wake();
+        }
+        true
+    }
+
+    pub(crate) fn alarm(self: &Rc<Self>) -> Alarm {
+        let slot = Slot { due: Cell::new(NEVER), idle: Cell::new(NEVER), waker: RefCell::new(None) };
+        let key = self.slots.borrow_mut().insert(slot);
+        Alarm { watchdog: Rc::clone(self), key }
+    }
+}
+
+pub(crate) fn ticks_in(time: Duration) -> u64 {
+    u64::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(NEVER)
+}
+
+impl Alarm {
+    /// Sets it to `after` from now.
+    pub(crate) fn set(&self, after: Duration) {
+        // The present tick is partly over.
+        let due = self.watchdog.now.get().saturating_add(ticks_in(after)).saturating_add(1);
+        self.watchdog.slots.borrow()[self.key].due.set(due);
+    }
+
+    /// What waits for it from now on has no request, and may have to go for one that has.
+    pub(crate) fn begin_idle(&self) {
+        self.watchdog.slots.borrow()[self.key].idle.set(self.watchdog.now.get());
+    }
+
+    pub(crate) fn end_idle(&self) {
+        self.watchdog.slots.borrow()[self.key].idle.set(NEVER);
+    }
+
+    pub(crate) fn clear(&self) {
+        self.watchdog.slots.borrow()[self.key].due.set(NEVER);
+    }
+
+    /// One more of the same worker.
+    pub(crate) fn another(&self) -> Self {
+        self.watchdog.alarm()
+    }
+
+    /// Ticks since the start of the worker.
+    pub(crate) fn now(&self) -> u64 {
+        self.watchdog.now()
+    }
+
+    /// Whether the time is over; whoever polls is woken then.
+    pub(crate) fn poll_due(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let slots = self.watchdog.slots.borrow();
+        let slot = &slots[self.key];
+        if slot.due.get() <= self.watchdog.now.get() {
+            return Poll::Ready(());
+        }
+        let mut waker = slot.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// What `future` answers within `limit`.
+    pub(crate) async fn within<F: Future>(&self, limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+        let mut future = pin!(future);
+        let mut is_set = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                if is_set {
+                    self.clear();
+                }
+                return Poll::Ready(Ok(output));
+            }
+            if !is_set {
+                self.set(limit);
+                is_set = true;
+            }
+            self.poll_due(cx).map(|()| Err(Elapsed))
+        })
+        .await
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.watchdog.slots.borrow_mut().remove(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_is_reached_once_its_time_is_over_and_not_before() {
+        let watchdog = Rc::<Watchdog>::default();
+        let alarm = watchdog.alarm();
+        let waited = async {
+            let began = tokio::time::Instant::now();
+            let never = alarm.within(Duration::from_secs(1), std::future::pending::<()>()).await;
+            (never, began.elapsed())
+        };
+        let (outcome, elapsed) = tokio::select! {
+            waited = waited => waited,
+            () = Rc::clone(&watchdog).watch() => unreachable!("it never ends"),
+        };
+        assert_eq!(outcome, Err(Elapsed));
+        assert!(
+            elapsed >= Duration::from_secs(1) && elapsed <= Duration::from_secs(1) + 2 * TICK,
+            "{elapsed:?}"
+        );
+        assert_eq!(alarm.within(Duration::from_secs(1), async { 5 }).await, Ok(5));
+    }
+
+    #[tokio::test]
+    async fn an_alarm_that_is_gone_leaves_nothing() {
+        let watchdog = Rc::<Watchdog>::default();
+        drop(watchdog.alarm());
+        assert!(watchdog.slots.borrow().is_empty());
+    }
+}
