@@ -61,3 +61,36 @@ fn value_in_form(name: &[u8], value: &[u8]) -> Vec<u8> {
     let no_case = matches!(name, b"transfer-encoding" | b"connection" | b"te");
     if no_case { value.to_ascii_lowercase() } else { value.to_vec() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hostile::request::{self, Reading};
+
+    fn check(wire: &str, expected: &str) {
+        let Ok(Reading::Whole(request, _)) = request::read(wire.as_bytes()) else { panic!("{wire:?}") };
+        assert_eq!(String::from_utf8(canonical(&request)).unwrap(), expected, "{wire:?}");
+    }
+
+    #[test]
+    fn only_what_has_no_meaning_is_brought_into_form() {
+        check(
+            "PUT /A HTTP/1.1\r\nX-B: 1\r\nX-Real-IP: c\r\nContent-Length: 002\r\nx-a:\t2 \r\nHost: A\r\n\r\nhi",
+            "PUT /A HTTP/1.1\nhost: A\nx-b: 1\nx-a: 2\ncontent-length: 2\n\nhi",
+        );
+        check(
+            "PUT / HTTP/1.1\r\nUpgrade: x\r\nTransfer-Encoding: Chunked\r\nHost: a\r\n\r\n2\r\nhi\r\n0\r\nT: 1\r\n\r\n",
+            "PUT / HTTP/1.1\nhost: a\ntransfer-encoding: chunked\nupgrade: x\n(trailer) t: 1\n\nhi",
+        );
+    }
+
+    #[test]
+    fn order_and_framing_are_no_meaning_and_everything_else_is() {
+        let form = |text: &str| meaning(text.as_bytes());
+        let one = form("GET / HTTP/1.1\nhost: a\nx-a: 1\nx-b: 2\ncontent-length: 1\n\nb");
+        assert_eq!(one, form("GET / HTTP/1.0\nhost: a\nx-b: 2\nx-a: 1\ntransfer-encoding: chunked\n\nb"));
+        assert_ne!(one, form("GET / HTTP/1.1\nhost: a\nx-a: 1\nx-b: 2\ncontent-length: 1\n\nc"));
+        assert_ne!(one, form("GET /x HTTP/1.1\nhost: a\nx-a: 1\nx-b: 2\ncontent-length: 1\n\nb"));
+        assert_ne!(form("GET / HTTP/1.1\nx: 1\nx: 2\n\n"), form("GET / HTTP/1.1\nx: 2\nx: 1\n\n"));
+    }
+}

@@ -128,7 +128,9 @@ impl<'a> Judge<'a> {
         conversation.go_on_until(deadline, is_settled).await;
         let right_so_far = may_go_on(&case.fate, &answers(&conversation).statuses());
         let mut kept = None;
-        if right_so_far && case.fate.closes() {
+        let refused = answers(&conversation).last.last().is_some_and(|answer| answer.status >= 400);
+        // Also after another refusal than was due, the end belongs to the story.
+        if case.fate.closes() && (right_so_far || refused) {
             conversation.go_on_until(deadline, |_| false).await;
         } else if right_so_far {
             conversation.go_on_until(deadline, Conversation::has_said_all).await;
@@ -291,13 +293,7 @@ fn happened(case: &Case, heard: &Heard, recording: &Recording) -> String {
         End::Closed if refusal.is_some() || nothing_said => "close",
         End::Reset => "reset",
         End::Open if nothing_said => "silence",
-        End::Open
-            if refusal.is_some()
-                && case.fate.closes()
-                && may_go_on(&case.fate, &heard.answers.statuses()) =>
-        {
-            "stays open"
-        }
+        End::Open if refusal.is_some() && case.fate.closes() => "stays open",
         End::Open | End::Closed => "",
     };
     if !text.is_empty() && !ending.is_empty() {
