@@ -27,8 +27,8 @@ pub(crate) fn canonical(request: &Request) -> Vec<u8> {
 }
 
 /// The same without what may differ and mean the same: the order of fields of different names (RFC 9110
-/// section 5.3), how the body was framed, and which version the proxy speaks. For the comparison with proxies
-/// that are not ours.
+/// section 5.3), how the body was framed, which version the proxy speaks, and whether it keeps its connection to
+/// the upstream. For the comparison with proxies that are not ours.
 pub(crate) fn meaning(canonical: &[u8]) -> Vec<u8> {
     let head_end = canonical.windows(2).position(|pair| pair == b"\n\n").unwrap_or(canonical.len());
     let (head, body) = canonical.split_at(head_end);
@@ -36,6 +36,7 @@ pub(crate) fn meaning(canonical: &[u8]) -> Vec<u8> {
     let start = if lines.is_empty() { b"".as_slice() } else { lines.remove(0) };
     let framing: [&[u8]; 2] = [b"content-length: ", b"transfer-encoding: "];
     lines.retain(|line| !framing.iter().any(|name| line.starts_with(name)));
+    lines.retain(|line| !matches!(*line, b"connection: close" | b"connection: keep-alive"));
     lines.sort_by_key(|line| line.split(|byte| *byte == b':').next().map(<[u8]>::to_vec));
     let version = start.iter().rposition(|byte| *byte == b' ').unwrap_or(start.len());
     [&start[..version], b"\n", &lines.join(&b'\n'), body].concat()
@@ -70,6 +71,42 @@ mod tests {
     fn check(wire: &str, expected: &str) {
         let Ok(Reading::Whole(request, _)) = request::read(wire.as_bytes()) else { panic!("{wire:?}") };
         assert_eq!(String::from_utf8(canonical(&request)).unwrap(), expected, "{wire:?}");
+    }
+
+    /// The request that a canonical text writes down.
+    fn request_of(text: &[u8]) -> Request {
+        let end = text.windows(2).position(|pair| pair == b"\n\n").expect("an empty line");
+        let mut lines = text[..end].split(|byte| *byte == b'\n');
+        let mut words = lines.next().unwrap().splitn(3, |byte| *byte == b' ').map(<[u8]>::to_vec);
+        let mut word = || words.next().expect("three words");
+        let (method, target, version) = (word(), word(), word());
+        let body = text[end + 2..].to_vec();
+        let mut request = Request { method, target, version, fields: vec![], body, trailers: vec![] };
+        for line in lines {
+            let (fields, line) = match line.strip_prefix(b"(trailer) ") {
+                Some(trailer) => (&mut request.trailers, trailer),
+                None => (&mut request.fields, line),
+            };
+            let colon = line.windows(2).position(|pair| pair == b": ").expect("a name and a value");
+            fields
+                .push(Field { name: line[..colon].to_ascii_lowercase(), value: line[colon + 2..].to_vec() });
+        }
+        request
+    }
+
+    #[test]
+    fn every_request_that_the_corpus_expects_is_in_form() {
+        for case in crate::hostile::corpus().unwrap() {
+            for request in case.fate.requests() {
+                let again = canonical(&request_of(request));
+                assert_eq!(
+                    again.escape_ascii().to_string(),
+                    request.escape_ascii().to_string(),
+                    "{}",
+                    case.name
+                );
+            }
+        }
     }
 
     #[test]
