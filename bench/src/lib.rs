@@ -22,5 +22,7 @@ pub mod journal;
 
 pub mod memory;
 
+pub mod hostile;
+
 /// Why a figure could not be taken.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -5,6 +5,8 @@
 //! purpose, because a library would fold "refused", "reset", "closed" and "cut short" into one error, or hide
 //! some of them by trying again.
 //!
+//! `hostile` is its other half: requests by which somebody wants to break in, and what must become of each.
+//!
 //! It must not know any other crate of ours: a proof by the product's own code would prove little.
 //!
 //! ```no_run
@@ -44,6 +46,8 @@ mod report;
 mod latency;
 
 pub mod backend;
+
+pub mod hostile;
 
 pub use backend::Backend;
 pub use failure::FailureClass;
