@@ -22,7 +22,7 @@ macro_rules! curl_scenarios {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $way() {
                 let site = $crate::site::Site::$way().await;
-                let curl = super::super::Curl { site: &site, version: $argument, directory: tempfile::tempdir().unwrap() };
+                let curl = super::super::Curl::new(&site, $argument);
                 super::super::$name(&curl).await;
             }
         )+}
@@ -38,13 +38,16 @@ curl_scenarios! {
     a_large_upload_arrives_byte_for_byte: directly, by_default, over_h2c, by_auto;
     a_large_download_arrives_byte_for_byte: directly, by_default, over_h2c, by_auto;
     a_large_download_without_a_length_arrives_byte_for_byte: directly, by_default, over_h2c;
-    a_body_that_is_refused_is_not_sent_to_the_end: directly, by_default, over_h2c;
     trailers_of_an_answer_are_shown: directly, by_default, over_h2c, by_auto;
-    one_connection_lives_through_a_switch: directly, by_default, over_h2c, by_auto;
-    many_at_once_live_through_a_switch: directly, by_default, over_h2c, by_auto;
 }
 
+// Over HTTP/1.1 alone: over HTTP/2 by prior knowledge the curl of Debian 12 breaks a connection that it uses again
+// (curl/curl#10634), and shows no answer that came before its upload was done.
 scenarios! {
+    bodies_on_one_connection_end: directly, by_default, over_h2c;
+    a_body_that_is_refused_is_not_sent: directly, by_default, over_h2c;
+    one_connection_lives_through_a_switch: directly, by_default, over_h2c, by_auto;
+    many_at_once_live_through_a_switch: directly, by_default, over_h2c, by_auto;
     a_client_of_http_1_0_is_served: directly, by_default, over_h2c;
 }
 
@@ -76,7 +79,11 @@ impl Answer {
     }
 }
 
-impl Curl<'_> {
+impl<'a> Curl<'a> {
+    fn new(site: &'a Site, version: &'static str) -> Self {
+        Self { site, version, directory: tempfile::tempdir().unwrap() }
+    }
+
     async fn ask(&self, path: &str, more: &[&str], input: &[u8]) -> Answer {
         let (head, body) = (self.directory.path().join("head"), self.directory.path().join("body"));
         std::fs::write(&body, "").unwrap();
@@ -96,11 +103,23 @@ impl Curl<'_> {
     /// The bodies of these pages, one after the other on as few connections as curl needs, and how many that were.
     async fn one_after_the_other(&self, paths: &[String], more: &[&str]) -> (Vec<String>, u64) {
         let urls: Vec<String> = paths.iter().map(|path| self.site.url(path)).collect();
-        let mut arguments = vec![self.version, "-sS", "--fail", "-w", "%{stderr}%{num_connects}\n"];
+        let mut arguments = vec![
+            self.version,
+            "-sS",
+            "--no-progress-meter",
+            "--fail",
+            "-w",
+            "%{stderr}connects %{num_connects}\n",
+        ];
         arguments.extend(more);
         arguments.extend(urls.iter().map(String::as_str));
         let said = program::run("curl", &arguments, b"").await.well();
-        let connections = said.err.lines().map(|line| line.parse::<u64>().unwrap()).sum();
+        let connections = said
+            .err
+            .split("connects ")
+            .skip(1)
+            .map(|told| told.lines().next().unwrap().parse::<u64>().unwrap())
+            .sum();
         (said.text().lines().map(str::to_owned).collect(), connections)
     }
 }
@@ -127,9 +146,12 @@ async fn answers_without_a_body_end(curl: &Curl<'_>) {
         let answer = curl.ask(&format!("/status/{status}"), &[], b"").await;
         assert_eq!((answer.status(), answer.text().as_str()), (status, ""));
     }
-    let paths = ["/status/204", "/", "/status/304", "/"].map(str::to_owned);
-    let (answers, connections) = curl.one_after_the_other(&paths, &[]).await;
-    assert_eq!((answers, connections), (vec!["blue".to_owned(), "blue".to_owned()], 1));
+}
+
+async fn bodies_on_one_connection_end(site: Site) {
+    let paths = ["/status/204", "/", "/status/304", "/", "/status/205", "/"].map(str::to_owned);
+    let (answers, connections) = Curl::new(&site, "--http1.1").one_after_the_other(&paths, &[]).await;
+    assert_eq!((answers, connections), (vec!["blue".to_owned(); 3], 1));
 }
 
 async fn a_body_of_a_known_length_arrives(curl: &Curl<'_>) {
@@ -184,19 +206,15 @@ async fn a_large_download_without_a_length_arrives_byte_for_byte(curl: &Curl<'_>
     comparison.is_whole(LARGE);
 }
 
-async fn a_body_that_is_refused_is_not_sent_to_the_end(curl: &Curl<'_>) {
+async fn a_body_that_is_refused_is_not_sent(site: Site) {
+    let curl = Curl::new(&site, "--http1.1");
     let file = curl.directory.path().join("upload");
     std::fs::write(&file, pattern::whole(LARGE)).unwrap();
     // So long that the body is not begun for want of patience.
     let arguments = ["-X", "POST", "--expect100-timeout", "50", "-T", file.to_str().unwrap()];
     let answer = curl.ask("/too-large", &arguments, b"").await;
     assert_eq!((answer.status(), answer.text().as_str()), (413, "too large\n"));
-    let sent = answer.told["size_upload"].as_u64().unwrap();
-    if curl.version == "--http1.1" {
-        assert_eq!(sent, 0, "it was told to expect 100 Continue, and got 413 instead");
-    } else {
-        assert!(sent < LARGE as u64, "everything was taken");
-    }
+    assert_eq!(answer.told["size_upload"], 0, "it expected 100 Continue, and got 413 instead");
 }
 
 async fn trailers_of_an_answer_are_shown(curl: &Curl<'_>) {
@@ -208,10 +226,10 @@ async fn trailers_of_an_answer_are_shown(curl: &Curl<'_>) {
 }
 
 /// Pages on one connection; in the middle one that is held while traffic is switched.
-async fn one_connection_lives_through_a_switch(curl: &Curl<'_>) {
+async fn one_connection_lives_through_a_switch(site: Site) {
+    let curl = Curl::new(&site, "--http1.1");
     let mut paths = vec!["/".to_owned(); 101];
     paths[50] = "/gate".to_owned();
-    let site = curl.site;
     let switch = async {
         eventually("the page is held", || site.blue.ledger.waiting() == 1).await;
         site.switch().await;
@@ -226,10 +244,10 @@ async fn one_connection_lives_through_a_switch(curl: &Curl<'_>) {
 }
 
 /// Several at once, of which some are held while traffic is switched: no answer is missing.
-async fn many_at_once_live_through_a_switch(curl: &Curl<'_>) {
+async fn many_at_once_live_through_a_switch(site: Site) {
+    let curl = Curl::new(&site, "--http1.1");
     let mut paths = vec!["/".to_owned(); 400];
     (100..110).for_each(|held| paths[held] = "/gate".to_owned());
-    let site = curl.site;
     let switch = async {
         eventually("pages are held", || site.blue.ledger.waiting() == 10).await;
         site.switch().await;
@@ -243,7 +261,7 @@ async fn many_at_once_live_through_a_switch(curl: &Curl<'_>) {
 }
 
 async fn a_client_of_http_1_0_is_served(site: Site) {
-    let curl = Curl { site: &site, version: "--http1.0", directory: tempfile::tempdir().unwrap() };
+    let curl = Curl::new(&site, "--http1.0");
     let answer = curl.ask("/", &[], b"").await;
     assert_eq!((answer.status(), answer.text().as_str()), (200, "blue\n"));
     // Without a length the end of the connection is the end of the body: chunks are unknown to it.

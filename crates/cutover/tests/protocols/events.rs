@@ -52,6 +52,9 @@ async fn a_stream_of_events_goes_on_after_a_switch(site: Site) {
     let mut later = h1_client::Connection::open(site.address()).await;
     let head = later.get("/events").await;
     assert_eq!(head.field("x-environment"), Some(site.live_name()));
+    // Without a proxy both are at one server, and would share the permission.
+    drop(reader);
+    eventually("the early one has gone", || site.blue.ledger.abandoned() == 1).await;
     site.live().ledger.permit(1);
     later.until(&format!("data: {}", site.live_name())).await;
 }

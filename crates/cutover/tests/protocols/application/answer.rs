@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, SET_COOKIE, TRAILER};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -21,7 +21,11 @@ pub async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Error> {
     ledger.requested();
+    let is_head = request.method() == Method::HEAD;
     let mut response = by_path(name, ledger, request).await?;
+    if is_head {
+        *response.body_mut() = body::text("");
+    }
     response.headers_mut().insert(ENVIRONMENT, HeaderValue::from_static(name));
     Ok(response)
 }
