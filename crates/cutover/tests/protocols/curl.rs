@@ -1,8 +1,10 @@
 //! curl, over HTTP/1.1 and over HTTP/2 by prior knowledge.
 
+use std::future::ready;
+
 use serde_json::Value;
 
-use crate::patience::{eventually, in_time};
+use crate::patience::eventually;
 use crate::pattern::{self, Comparison};
 use crate::program;
 use crate::site::Site;
@@ -44,6 +46,7 @@ curl_scenarios! {
 // Over HTTP/1.1 alone: over HTTP/2 by prior knowledge the curl of Debian 12 breaks a connection that it uses again
 // (curl/curl#10634), and shows no answer that came before its upload was done.
 scenarios! {
+    an_offer_to_change_to_http_2_does_no_harm: directly, by_default, over_h2c;
     bodies_on_one_connection_end: directly, by_default, over_h2c;
     a_body_that_is_refused_is_not_sent: directly, by_default, over_h2c;
     one_connection_lives_through_a_switch: directly, by_default, over_h2c, by_auto;
@@ -101,7 +104,13 @@ impl<'a> Curl<'a> {
     }
 
     /// The bodies of these pages, one after the other on as few connections as curl needs, and how many that were.
-    async fn one_after_the_other(&self, paths: &[String], more: &[&str]) -> (Vec<String>, u64) {
+    /// Something else is done meanwhile.
+    async fn one_after_the_other(
+        &self,
+        paths: &[String],
+        more: &[&str],
+        done: impl Future<Output = ()>,
+    ) -> (Vec<String>, u64) {
         let urls: Vec<String> = paths.iter().map(|path| self.site.url(path)).collect();
         let mut arguments = vec![
             self.version,
@@ -113,7 +122,7 @@ impl<'a> Curl<'a> {
         ];
         arguments.extend(more);
         arguments.extend(urls.iter().map(String::as_str));
-        let said = program::run("curl", &arguments, b"").await.well();
+        let said = program::run_beside("curl", &arguments, done).await.well();
         let connections = said
             .err
             .split("connects ")
@@ -148,9 +157,26 @@ async fn answers_without_a_body_end(curl: &Curl<'_>) {
     }
 }
 
+/// RFC 9113 has given up the upgrade from HTTP/1.1, which curl still offers: it may be left alone.
+async fn an_offer_to_change_to_http_2_does_no_harm(site: Site) {
+    let curl = Curl::new(&site, "--http2");
+    let answer = curl.ask("/seen", &[], b"").await;
+    assert_eq!((answer.status(), &answer.told["http_version"]), (200, &"1.1".into()));
+    if site.is_proxied() {
+        let seen = answer.json();
+        assert_eq!(
+            (&seen["headers"]["upgrade"], &seen["headers"]["http2-settings"]),
+            (&Value::Null, &Value::Null)
+        );
+    }
+    let body = pattern::whole(10_000);
+    assert_eq!(curl.ask("/sum", &["--data-binary", "@-"], &body).await.json()["body"]["bytes"], 10_000);
+}
+
 async fn bodies_on_one_connection_end(site: Site) {
     let paths = ["/status/204", "/", "/status/304", "/", "/status/205", "/"].map(str::to_owned);
-    let (answers, connections) = Curl::new(&site, "--http1.1").one_after_the_other(&paths, &[]).await;
+    let (answers, connections) =
+        Curl::new(&site, "--http1.1").one_after_the_other(&paths, &[], ready(())).await;
     assert_eq!((answers, connections), (vec!["blue".to_owned(); 3], 1));
 }
 
@@ -235,7 +261,7 @@ async fn one_connection_lives_through_a_switch(site: Site) {
         site.switch().await;
         site.blue.ledger.permit(1);
     };
-    let ((answers, connections), ()) = tokio::join!(curl.one_after_the_other(&paths, &[]), switch);
+    let (answers, connections) = curl.one_after_the_other(&paths, &[], switch).await;
     assert_eq!(connections, 1);
     assert_eq!(answers.len(), 101);
     // What was in flight ends where it was; what is new is new.
@@ -253,8 +279,8 @@ async fn many_at_once_live_through_a_switch(site: Site) {
         site.switch().await;
         site.blue.ledger.permit(10);
     };
-    let asked = curl.one_after_the_other(&paths, &["--parallel", "--parallel-max", "20"]);
-    let ((answers, _), ()) = in_time("all answers", async { tokio::join!(asked, switch) }).await;
+    let (answers, _) =
+        curl.one_after_the_other(&paths, &["--parallel", "--parallel-max", "20"], switch).await;
     assert_eq!(answers.len(), 400);
     assert!(answers.iter().all(|answer| answer == "blue" || answer == site.live_name()), "{answers:?}");
     assert_eq!(site.green.ledger.requests() > 0, site.is_proxied());

@@ -4,7 +4,7 @@ use tonic::{Code, Request, Status};
 
 use crate::grpc_client::Client;
 use crate::h2_client::{self, request};
-use crate::played::Front;
+use crate::played::{Front, h1_instance};
 use crate::proxy::Proxy;
 use crate::site::Site;
 
@@ -36,6 +36,19 @@ async fn an_instance_that_refuses_connections_is_unavailable() {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let front = Front::over_h2c(socket.local_addr().unwrap()).await;
+    let client = Client::open(front.address).await;
+    let status = client.unary("hello").await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_that_hangs_up_is_unavailable() {
+    // The preface of a client of HTTP/2 holds the end of a head.
+    let instance = h1_instance(|mut client| async move {
+        client.until("\r\n\r\n").await;
+    })
+    .await;
+    let front = Front::over_h2c(instance).await;
     let client = Client::open(front.address).await;
     let status = client.unary("hello").await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");

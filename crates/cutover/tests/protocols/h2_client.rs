@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
-use h2::{RecvStream, SendStream};
+use h2::{Ping, RecvStream, SendStream};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -65,8 +65,13 @@ impl Connection {
     pub async fn open_with(address: SocketAddr, builder: &Builder) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let (sender, connection) = in_time("a handshake", builder.handshake(stream)).await.unwrap();
-        Self { sender, driver: tokio::spawn(connection) }
+        let (sender, mut connection) = in_time("a handshake", builder.handshake(stream)).await.unwrap();
+        let mut pings = connection.ping_pong().unwrap();
+        let driver = tokio::spawn(connection);
+        // Whoever answers to it speaks HTTP/2, and has told its settings before.
+        let pong = in_time("an answer to a ping", pings.ping(Ping::opaque())).await;
+        assert!(pong.is_ok(), "there is no HTTP/2: {:?}", driver.await);
+        Self { sender, driver }
     }
 
     pub fn sender(&self) -> SendRequest<Bytes> {

@@ -7,6 +7,7 @@
 //!
 //! What is tested here is what arrives at the two ends. How the proxy does it is the business of its own tests.
 #![allow(unreachable_pub, reason = "one binary, many rooms")]
+#![allow(clippy::print_stderr, reason = "where the output of a failed test is looked at")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 /// `name: way, way;` makes a module of each scenario, and in it a test of each way to reach the site.
@@ -36,12 +37,15 @@ mod site;
 
 mod curl;
 mod events;
+mod first_bytes;
 mod grpc;
 mod grpc_own_answers;
 mod grpc_switch;
 mod interim;
 mod nghttp2;
+mod probes;
 mod python;
+mod shutdown;
 mod streams;
 mod trailers;
 mod translation;

@@ -14,12 +14,12 @@ use crate::proxy::Proxy;
 /// Where clients connect to reach one instance.
 pub struct Front {
     pub address: SocketAddr,
-    _proxy: Option<Proxy>,
+    pub proxy: Option<Proxy>,
 }
 
 impl Front {
     pub async fn directly(instance: SocketAddr) -> Self {
-        std::future::ready(Self { address: instance, _proxy: None }).await
+        std::future::ready(Self { address: instance, proxy: None }).await
     }
 
     pub async fn by_default(instance: SocketAddr) -> Self {
@@ -37,7 +37,7 @@ impl Front {
     pub async fn with(instance: SocketAddr, more: &str) -> Self {
         let service = "[[service]]\nname = \"shop\"\nweights = { blue = 100, green = 0 }\n";
         let proxy = Proxy::start(&format!("{service}blue = [\"{instance}\"]\n{more}")).await;
-        Self { address: proxy.address, _proxy: Some(proxy) }
+        Self { address: proxy.address, proxy: Some(proxy) }
     }
 }
 

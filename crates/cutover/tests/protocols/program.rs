@@ -56,3 +56,17 @@ pub async fn run(program: &str, arguments: &[impl AsRef<OsStr>], input: &[u8]) -
         err: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
+
+/// Runs a program while something else is done, which has to be done before the program ends.
+pub async fn run_beside(
+    program: &str,
+    arguments: &[impl AsRef<OsStr>],
+    done: impl Future<Output = ()>,
+) -> Said {
+    let mut run = std::pin::pin!(run(program, arguments, b""));
+    tokio::select! {
+        said = &mut run => panic!("`{program}` has ended too early: {said:?}"),
+        () = done => {}
+    }
+    run.await
+}

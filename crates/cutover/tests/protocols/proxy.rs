@@ -69,6 +69,25 @@ impl Proxy {
         assert_eq!(status, 200, "{answer}");
     }
 
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Waits for its end, which has to be well.
+    pub async fn ended(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert!(status.success(), "{status}: {}", self.log());
+                return;
+            }
+            assert!(Instant::now() < deadline, "the proxy never ended: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     async fn try_admin(&self, method: &str, path: &str, body: &str) -> std::io::Result<(u16, Value)> {
         let mut socket = UnixStream::connect(self.socket()).await?;
         let length = body.len();
@@ -90,7 +109,6 @@ impl Drop for Proxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            // Where the output of a failed test is looked at.
             eprintln!("the proxy's log:\n{}", self.log());
         }
     }

@@ -42,8 +42,7 @@ async fn a_loop_on_one_connection_lives_through_a_switch(site: Site) {
         site.blue.ledger.permit(1);
     };
     let arguments = ["-c", LOOP, &port];
-    let (said, ()) = tokio::join!(program::run("python3", &arguments, b""), switch);
-    let said = said.well().text();
+    let said = program::run_beside("python3", &arguments, switch).await.well().text();
     let answers: Vec<&str> = said.lines().collect();
     assert_eq!(answers.len(), 201);
     assert!(answers[..=100].iter().all(|answer| *answer == "blue"), "{answers:?}");

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::application::{Application, Speaks};
 use crate::proxy::Proxy;
 
+const PROBES: &str = "health = { path = \"/health\", interval = \"20ms\", timeout = \"10s\" }\n";
+
 /// Two application servers; blue is live at first.
 pub struct Site {
     pub blue: Application,
@@ -48,6 +50,15 @@ impl Site {
     pub async fn over_h2c_impatiently(first_byte: &str) -> Self {
         let timeouts = format!("timeouts = {{ first_byte = \"{first_byte}\" }}\n");
         Self::new(Some("h2c"), Speaks::H2c, Speaks::H2c, &timeouts).await
+    }
+
+    /// Instances that are asked for their health all the time.
+    pub async fn by_auto_with_probes() -> Self {
+        Self::new(Some("auto"), Speaks::H1, Speaks::H2c, PROBES).await
+    }
+
+    pub async fn over_h2c_with_probes() -> Self {
+        Self::new(Some("h2c"), Speaks::H2c, Speaks::H2c, PROBES).await
     }
 
     async fn new(upstream: Option<&str>, blue: Speaks, green: Speaks, more: &str) -> Self {

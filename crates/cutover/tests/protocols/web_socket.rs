@@ -1,4 +1,4 @@
-//! WebSockets over HTTP/1.1 with tungstenite as the client.
+//! Web sockets over HTTP/1.1 with tungstenite as the client.
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;

@@ -1,4 +1,4 @@
-//! WebSockets over HTTP/2 by extended CONNECT (RFC 8441): tungstenite's frames on a stream of the `h2` crate.
+//! Web sockets over HTTP/2 by extended CONNECT (RFC 8441): tungstenite's frames on a stream of the `h2` crate.
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};

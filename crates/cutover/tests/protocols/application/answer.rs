@@ -39,6 +39,10 @@ async fn by_path(
     let mut words = path.split('/').skip(1);
     let response = match (words.next().unwrap_or_default(), words.next().and_then(|n| n.parse().ok())) {
         ("", _) => Response::new(body::text(format!("{name}\n"))),
+        ("health", _) => {
+            ledger.probed();
+            Response::new(body::text("well\n"))
+        }
         ("seen", _) => json_answer(&seen(name, &request)),
         ("sum", _) => {
             let mut found_of_head = seen(name, &request);

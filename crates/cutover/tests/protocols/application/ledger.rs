@@ -18,6 +18,8 @@ pub struct Ledger {
     broken: AtomicUsize,
     /// Bytes of patterns that were taken from this server.
     given: AtomicUsize,
+    /// Requests for `/health`.
+    probes: AtomicUsize,
     permissions: Semaphore,
 }
 
@@ -30,6 +32,7 @@ impl Default for Ledger {
             abandoned: AtomicUsize::default(),
             broken: AtomicUsize::default(),
             given: AtomicUsize::default(),
+            probes: AtomicUsize::default(),
             permissions: Semaphore::new(0),
         }
     }
@@ -60,6 +63,10 @@ impl Ledger {
         self.given.load(Ordering::SeqCst)
     }
 
+    pub fn probes(&self) -> usize {
+        self.probes.load(Ordering::SeqCst)
+    }
+
     /// Lets so many requests, or events, go on.
     pub fn permit(&self, steps: usize) {
         self.permissions.add_permits(steps);
@@ -71,6 +78,10 @@ impl Ledger {
 
     pub(super) fn requested(&self) {
         self.requests.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn probed(&self) {
+        self.probes.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(super) fn gave(&self, bytes: usize) {
