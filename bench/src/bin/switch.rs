@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use cutover_bench::candidate::{Candidate, Setting, cutover_binary};
-use cutover_bench::conditions::{Conditions, version_of};
+use cutover_bench::conditions::Conditions;
 use cutover_bench::statistics::quantile;
 use cutover_bench::switching::{Environment, switch};
 use cutover_load::{Backend, FailureClass, Load, Plan, Report};
@@ -98,6 +98,8 @@ async fn measure(arguments: Arguments) -> Result<Findings, Box<dyn Error>> {
         workers: arguments.workers,
         cpu: None,
         cutover: cutover_binary(arguments.cutover)?,
+        tools: None,
+        services: 1,
     };
     let folder = tempfile::tempdir()?;
     let candidate = arguments.candidate;
@@ -130,7 +132,7 @@ async fn measure(arguments: Arguments) -> Result<Findings, Box<dyn Error>> {
     Ok(Findings {
         v: 1,
         candidate: candidate.name(),
-        version: version_of(&candidate.program(&setting)),
+        version: candidate.version(&setting),
         conditions: Conditions::now(),
         flips: arguments.flips,
         answer_ms: AnswerTimes {
