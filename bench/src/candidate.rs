@@ -52,8 +52,19 @@ pub struct Setting {
     pub cutover: PathBuf,
     /// A directory whose `bin` holds programs that no package of the system has.
     pub tools: Option<PathBuf>,
-    /// Services in the table of `cutover`, the one that is asked for in the middle; the others have no routes to spare.
+    /// Services in the table of `cutover`, with the one that is asked for in the middle.
     pub services: usize,
+    /// A program, with its arguments, that the candidate is run under; empty for none.
+    pub under: Vec<OsString>,
+}
+
+impl Setting {
+    /// One worker on any CPU, and everything where it usually is.
+    #[must_use]
+    pub fn new(blue: SocketAddr, green: SocketAddr) -> Self {
+        let cutover = Candidate::Cutover.name().into();
+        Self { blue, green, workers: 1, cpu: None, cutover, tools: None, services: 1, under: Vec::new() }
+    }
 }
 
 /// Where a candidate's files lie and where it shall listen.
@@ -112,12 +123,7 @@ impl Candidate {
         if self == Self::Cutover {
             return setting.cutover.clone();
         }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        // Debian keeps servers in a directory that an ordinary user's PATH lacks.
-        let system = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-        let mut folders = setting.tools.iter().map(|tools| tools.join("bin")).chain(system);
-        let found = folders.find_map(|folder| Some(folder.join(self.name())).filter(|file| file.is_file()));
-        found.unwrap_or_else(|| self.name().into())
+        installed(self.name(), setting.tools.as_deref())
     }
 
     /// What the program says of its version; `unknown` if it says nothing.
@@ -131,6 +137,8 @@ impl Candidate {
         let said = first_line_of(std::process::Command::new(self.program(setting)).arg(argument));
         match self {
             Self::Caddy => format!("Caddy {}", said.split(' ').next().unwrap_or_default()),
+            // Where HAProxy comes from is known.
+            Self::Haproxy => said.split(" - ").next().unwrap_or_default().to_owned(),
             // `PATH version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL`
             Self::Envoy => format!("Envoy {}", said.rsplit('/').nth(3).unwrap_or(&said)),
             _ => said,
@@ -161,10 +169,24 @@ impl Candidate {
         };
         let Prepared { file, configuration, arguments, h2c } = prepare(&place, setting);
         std::fs::write(&file, configuration).map_err(not_prepared)?;
-        let program = self.program(setting);
-        let address = place.listen;
-        Child::start(Invocation { name, program, arguments, address, h2c, cpu: setting.cpu }, folder).await
+        let mut command = setting.under.clone();
+        command.push(self.program(setting).into());
+        command.extend(arguments);
+        let program = command.remove(0).into();
+        let (arguments, address, cpu) = (command, place.listen, setting.cpu);
+        Child::start(Invocation { name, program, arguments, address, h2c, cpu }, folder).await
     }
+}
+
+/// Where a program is: in `bin` of `tools`, or in the system's places; a path that does not exist if in none.
+#[must_use]
+pub fn installed(program: &str, tools: Option<&Path>) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Debian keeps servers in a directory that an ordinary user's PATH lacks.
+    let system = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    let mut folders = tools.iter().map(|tools| tools.join("bin")).chain(system);
+    let found = folders.find_map(|folder| Some(folder.join(program)).filter(|file| file.is_file()));
+    found.unwrap_or_else(|| program.into())
 }
 
 /// The `cutover` that was built together with this program, unless another is named.

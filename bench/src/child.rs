@@ -150,6 +150,18 @@ impl Child {
         self.h2c
     }
 
+    /// Asks the program to end, and waits for that; killed if it takes longer than `within`.
+    ///
+    /// # Errors
+    ///
+    /// If it does not end by itself.
+    pub async fn end(mut self, within: Duration) -> io::Result<std::process::ExitStatus> {
+        let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = pid.ok_or_else(|| io::Error::other("it has no pid"))?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        tokio::time::timeout(within, self.process.wait()).await?
+    }
+
     async fn wait_until_it_answers(&mut self) -> Result<(), ChildError> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {

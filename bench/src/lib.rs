@@ -30,6 +30,8 @@ pub mod memory;
 
 pub mod plane;
 
+pub mod instructions;
+
 pub mod results;
 
 /// Why a figure could not be taken.

@@ -110,13 +110,10 @@ async fn measure(arguments: &Arguments) -> Result<bool, Failure> {
     allow_descriptors(DESCRIPTORS)?;
     let (blue, green) = (Origin::start().await?, Origin::start().await?);
     let setting = Setting {
-        blue: blue.address(),
-        green: green.address(),
-        workers: 1,
         cpu: Some(CANDIDATE_CPU),
         cutover: cutover_binary(arguments.cutover.clone())?,
         tools: arguments.tools.clone(),
-        services: 1,
+        ..Setting::new(blue.address(), green.address())
     };
     let effort = arguments.effort()?;
     let conditions = Conditions::now();

@@ -93,13 +93,9 @@ async fn measure(arguments: Arguments) -> Result<Findings, Box<dyn Error>> {
     let blue = Backend::start(anywhere, "blue", "v1")?;
     let green = Backend::start(anywhere, "green", "v2")?;
     let setting = Setting {
-        blue: blue.address(),
-        green: green.address(),
         workers: arguments.workers,
-        cpu: None,
         cutover: cutover_binary(arguments.cutover)?,
-        tools: None,
-        services: 1,
+        ..Setting::new(blue.address(), green.address())
     };
     let folder = tempfile::tempdir()?;
     let candidate = arguments.candidate;

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{CANDIDATE_CPU, Effort, Footprint, MANY, Many, Note, OWN_CPU, Scenario, Series};
+use super::{CANDIDATE_CPU, Effort, Footprint, MANY, Many, Note, OWN_CPU, Sample, Scenario, Series};
 use crate::candidate::Candidate;
 use crate::conditions::Conditions;
 use crate::memory::Resident;
@@ -78,7 +78,7 @@ pub fn section(findings: &Findings) -> Result<String, fmt::Error> {
     bars(&mut text, findings)?;
     for (scenario, series) in &findings.scenarios {
         writeln!(text, "### {}\n", scenario.title)?;
-        costs(&mut text, scenario.reference, series)?;
+        costs(&mut text, scenario.references, series)?;
     }
     if !findings.footprints.is_empty() {
         memory(&mut text, &findings.footprints)?;
@@ -92,39 +92,43 @@ pub fn section(findings: &Findings) -> Result<String, fmt::Error> {
 }
 
 /// CPU per request of all candidates in one scenario.
-fn costs(text: &mut String, reference: Candidate, all: &[Series]) -> fmt::Result {
-    let title = reference.title();
+fn costs(text: &mut String, references: &[Candidate], all: &[Series]) -> fmt::Result {
+    let of = |candidate: &Candidate| all.iter().find(|series| series.candidate == *candidate);
+    let references: Vec<&Series> = references.iter().filter_map(of).collect();
+    let titles: String = references
+        .iter()
+        .map(|reference| format!(" × {} | min to max |", reference.candidate.title()))
+        .collect();
+    let lines = "---:|---:|".repeat(references.len());
     writeln!(
         text,
-        "| | µs CPU/request | min to max | × {title} | min to max | requests/s | its CPU in use | CPU {OWN_CPU} in use |\n\
-         |---|---:|---:|---:|---:|---:|---:|---:|"
+        "| | µs CPU/request | min to max |{titles} requests/s | its CPU in use | CPU {OWN_CPU} in use |\n\
+         |---|---:|---:|{lines}---:|---:|---:|"
     )?;
-    let reference = all.iter().find(|series| series.candidate == reference);
     for series in all {
         let name = series.candidate.title();
-        let note = series.note.as_ref().map(ToString::to_string);
+        let note = series.note.as_ref().map(ToString::to_string).unwrap_or_default();
         let Some(cost) = series.spread(|sample| sample.micros_per_request) else {
-            writeln!(text, "| {name} | {} | | | | | | |", note.unwrap_or_default())?;
+            writeln!(text, "| {name} | {note} |{}", " |".repeat(4 + 2 * references.len()))?;
             continue;
         };
-        let ratio = reference.and_then(|reference| series.ratio_to(reference));
-        let (ratio, ratios) = ratio.map_or_else(Default::default, |ratio| {
-            (format!("{:.2}", ratio.median), format!("{:.2} to {:.2}", ratio.min, ratio.max))
-        });
-        let middle =
-            |figure: fn(&super::Sample) -> f64| series.spread(figure).map_or(0.0, |spread| spread.median);
+        write!(text, "| {name} | {:.2} | {:.2} to {:.2} |", cost.median, cost.min, cost.max)?;
+        for reference in &references {
+            match series.ratio_to(reference) {
+                None => write!(text, " | |")?,
+                Some(ratio) => write!(text, " {:.2} | {:.2} to {:.2} |", ratio.median, ratio.min, ratio.max)?,
+            }
+        }
+        let middle = |figure: fn(&Sample) -> f64| series.spread(figure).map_or(0.0, |spread| spread.median);
         let busy = middle(|sample| sample.busy);
         writeln!(
             text,
-            "| {name} | {:.2} | {:.2} to {:.2} | {ratio} | {ratios} | {:.0} | {:.0} %{} | {:.0} % |{}",
-            cost.median,
-            cost.min,
-            cost.max,
+            " {:.0} | {:.0} %{} | {:.0} % |{}{note}",
             middle(|sample| sample.requests_per_second),
             100.0 * busy,
             if busy < BUSY { " (not full)" } else { "" },
             100.0 * middle(|sample| sample.driver_busy),
-            note.map(|note| format!(" {note}")).unwrap_or_default(),
+            if note.is_empty() { "" } else { " " },
         )?;
     }
     writeln!(text)
@@ -184,10 +188,11 @@ fn services(text: &mut String, many: &Many) -> fmt::Result {
 
 /// What was wanted beside what there is, whatever it is.
 fn bars(text: &mut String, findings: &Findings) -> fmt::Result {
-    let h2c = findings.scenarios.iter().find(|(scenario, _)| scenario.is_h2c()).map(|(_, series)| {
+    let h2c = findings.scenarios.iter().find(|(scenario, _)| scenario.is_h2c()).and_then(|(_, series)| {
         let of = |candidate| series.iter().find(|series| series.candidate == candidate);
-        let (own, nginx) = (of(Candidate::Cutover), of(Candidate::Nginx));
-        own.zip(nginx).and_then(|(own, nginx)| own.ratio_to(nginx)).map(|ratio| ratio.median)
+        // Without one of both there is nothing to say; without an answer there is.
+        let (own, nginx) = (of(Candidate::Cutover)?, of(Candidate::Nginx)?);
+        Some(own.ratio_to(nginx).map(|ratio| ratio.median))
     });
     let cutover = findings.footprints.iter().find(|(candidate, _)| *candidate == Candidate::Cutover);
     let footprint = cutover.map(|(_, measured)| measured.as_ref().ok());

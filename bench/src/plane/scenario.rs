@@ -11,7 +11,7 @@ pub struct Scenario {
     /// How the load is made.
     pub driver: Driver,
     /// Whose figures the others' are divided by.
-    pub reference: Candidate,
+    pub references: &'static [Candidate],
 }
 
 /// What makes the load.
@@ -38,27 +38,27 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         title: "HTTP/1.1, body of 100 bytes, 64 connections",
         driver: Driver::Http1 { connections: 64, shape: Shape::Plain },
-        reference: Candidate::Haproxy,
+        references: &[Candidate::Haproxy],
     },
     Scenario {
         title: "HTTP/1.1, body of 100 bytes, 256 connections",
         driver: Driver::Http1 { connections: 256, shape: Shape::Plain },
-        reference: Candidate::Haproxy,
+        references: &[Candidate::Haproxy],
     },
     Scenario {
         title: "HTTP/1.1, body of 10 KiB, 64 connections",
         driver: Driver::Http1 { connections: 64, shape: Shape::Long },
-        reference: Candidate::Haproxy,
+        references: &[Candidate::Haproxy],
     },
     Scenario {
         title: "HTTP/1.1, a browser's 20 request fields, 64 connections",
         driver: Driver::Http1 { connections: 64, shape: Shape::Browser },
-        reference: Candidate::Haproxy,
+        references: &[Candidate::Haproxy],
     },
     Scenario {
         title: "HTTP/2 without TLS, 16 connections with 10 streams each",
         driver: Driver::H2c { connections: 16, streams: 10 },
-        reference: Candidate::Nginx,
+        references: &[Candidate::Nginx, Candidate::Haproxy],
     },
 ];
 
