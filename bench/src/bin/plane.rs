@@ -118,8 +118,11 @@ async fn measure(arguments: &Arguments) -> Result<bool, Failure> {
     let effort = arguments.effort()?;
     let conditions = Conditions::now();
     let command = arguments.called_as.clone().unwrap_or_else(|| conditions.command.clone());
-    let (here, missing): (Vec<Candidate>, Vec<Candidate>) =
-        arguments.candidates.iter().partition(|candidate| candidate.program(&setting).is_file());
+    // Without a peer there is a figure less; without cutover its start says what to do.
+    let (here, missing): (Vec<Candidate>, Vec<Candidate>) = arguments
+        .candidates
+        .iter()
+        .partition(|candidate| **candidate == Candidate::Cutover || candidate.program(&setting).is_file());
     let mut findings = Findings {
         conditions,
         command: command.trim().to_owned(),
@@ -178,7 +181,6 @@ async fn start(
     for &candidate in candidates {
         match candidate.start(setting, folder).await {
             Ok(child) => running.push((candidate, child)),
-            // Of a peer it is a figure less; without cutover there is nothing to say.
             Err(error) if candidate == Candidate::Cutover => return Err(error.into()),
             Err(error) => {
                 eprintln!("{}: {error}", candidate.title());
