@@ -6,9 +6,14 @@ use super::{CANDIDATE_CPU, Effort, Footprint, MANY, Many, Note, OWN_CPU, Sample,
 use crate::candidate::Candidate;
 use crate::conditions::Conditions;
 use crate::memory::Resident;
+use crate::statistics::Spread;
 
-/// A candidate that used less of its CPU was not what limited the load, and sleeps and wakes more often by request.
+/// A candidate that used less of its CPU waited for the driver or for other programs, and sleeps and wakes more often by
+/// request.
 const BUSY: f64 = 0.9;
+
+/// More of both CPUs for other programs than this, and the times say little.
+const QUIET: f64 = 0.05;
 
 /// What was wanted of `cutover`, as the text of each bar says it.
 const H2C_TIMES_NGINX: f64 = 1.05;
@@ -75,6 +80,7 @@ pub fn section(findings: &Findings) -> Result<String, fmt::Error> {
     for missing in &findings.missing {
         writeln!(text, "Not measured: {missing}.\n")?;
     }
+    quiet(&mut text, findings)?;
     bars(&mut text, findings)?;
     for (scenario, series) in &findings.scenarios {
         writeln!(text, "### {}\n", scenario.title)?;
@@ -89,6 +95,19 @@ pub fn section(findings: &Findings) -> Result<String, fmt::Error> {
         Some(Ok(many)) => services(&mut text, many)?,
     }
     Ok(text)
+}
+
+/// Whether the machine had other things to do.
+fn quiet(text: &mut String, findings: &Findings) -> fmt::Result {
+    let series = findings.scenarios.iter().flat_map(|(_, series)| series);
+    let others: Vec<f64> = series.flat_map(|series| &series.samples).map(|sample| sample.others).collect();
+    let Some(Spread { median, max, .. }) = Spread::of(&others) else { return Ok(()) };
+    let warning = if median > QUIET { "**The machine was not quiet.** " } else { "" };
+    let (median, max) = (100.0 * median, 100.0 * max);
+    writeln!(
+        text,
+        "{warning}Other programs used {median:.0} % of both CPUs in a window (median), at most {max:.0} %.\n"
+    )
 }
 
 /// CPU per request of all candidates in one scenario.

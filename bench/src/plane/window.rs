@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Driver;
+use super::{CANDIDATE_CPU, Driver, OWN_CPU};
 use crate::Failure;
 use crate::child::Child;
 use crate::closed_loop::ClosedLoop;
-use crate::cpu_time::nanoseconds_on_cpu;
+use crate::cpu_time::{nanoseconds_of_cpus, nanoseconds_on_cpu};
 use crate::h2load::H2load;
 use crate::origin::Origin;
 use crate::request::Shape;
 
 /// `h2load` starts as a process and must not end within the window.
 const H2LOAD_BESIDES: Duration = Duration::from_millis(300);
+
+const CPUS: [usize; 2] = [CANDIDATE_CPU, OWN_CPU];
 
 /// What one window has shown.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +29,8 @@ pub struct Sample {
     pub busy: f64,
     /// The same of driver and origin on theirs.
     pub driver_busy: f64,
+    /// What programs that do not belong to the measurement have used of both CPUs together.
+    pub others: f64,
 }
 
 /// Takes a sample of one candidate, after a time in which connections are opened and caches filled.
@@ -74,15 +78,15 @@ async fn over(
     own: &[u32],
     completed: impl Fn() -> u64,
 ) -> Result<Sample, Failure> {
-    let read = || -> std::io::Result<[u64; 3]> {
+    let read = || -> std::io::Result<[u64; 4]> {
         let own: std::io::Result<Vec<u64>> = own.iter().map(|&pid| nanoseconds_on_cpu(pid)).collect();
-        Ok([nanoseconds_on_cpu(candidate)?, own?.iter().sum(), completed()])
+        Ok([nanoseconds_on_cpu(candidate)?, own?.iter().sum(), completed(), nanoseconds_of_cpus(&CPUS)?])
     };
     let (started, before) = (Instant::now(), read()?);
     sleep(window).await;
     let (elapsed, after) = (started.elapsed(), read()?);
     // The account of a thread that has ended is gone, so that a sum can shrink.
-    let [candidate, own, requests] =
+    let [candidate, own, requests, everybody] =
         std::array::from_fn(|index| after[index].saturating_sub(before[index]) as f64);
     if requests == 0.0 {
         return Err("nothing was answered in a window".into());
@@ -92,5 +96,6 @@ async fn over(
         requests_per_second: requests / elapsed.as_secs_f64(),
         busy: candidate / elapsed.as_nanos() as f64,
         driver_busy: own / elapsed.as_nanos() as f64,
+        others: ((everybody - candidate - own) / elapsed.as_nanos() as f64 / CPUS.len() as f64).max(0.0),
     })
 }
