@@ -13,6 +13,8 @@ use cutover_load::{Client, Load, Plan};
 use tokio::process::Command;
 use tokio::time::Instant;
 
+use crate::request::HOST;
+
 const READY_WITHIN: Duration = Duration::from_secs(15);
 const GONE_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -26,6 +28,7 @@ pub struct Child {
     process: tokio::process::Child,
     pid: u32,
     address: SocketAddr,
+    h2c: SocketAddr,
     log: PathBuf,
 }
 
@@ -83,6 +86,8 @@ pub struct Invocation {
     pub arguments: Vec<OsString>,
     /// Where it will serve.
     pub address: SocketAddr,
+    /// Where it will serve HTTP/2 without TLS, if it can.
+    pub h2c: SocketAddr,
     /// The only CPU it may use, by `taskset`; `None` for all.
     pub cpu: Option<usize>,
 }
@@ -95,7 +100,7 @@ impl Child {
     ///
     /// [`ChildError`]; the program is dead then.
     pub async fn start(invocation: Invocation, folder: &Path) -> Result<Self, ChildError> {
-        let Invocation { name, program, arguments, address, cpu } = invocation;
+        let Invocation { name, program, arguments, address, h2c, cpu } = invocation;
         let log = folder.join(format!("{name}.log"));
         let not_prepared = |source| ChildError::NotPrepared { name: name.clone(), source };
         let output = File::create(&log).map_err(not_prepared)?;
@@ -116,7 +121,7 @@ impl Child {
         }
         let process = command.spawn().map_err(not_started)?;
         let pid = process.id().ok_or_else(|| not_started(io::Error::other("it has no pid")))?;
-        let mut child = Self { name, process, pid, address, log };
+        let mut child = Self { name, process, pid, address, h2c, log };
         child.wait_until_it_answers().await?;
         Ok(child)
     }
@@ -139,6 +144,24 @@ impl Child {
         self.address
     }
 
+    /// Where it serves HTTP/2 without TLS, if it can.
+    #[must_use]
+    pub fn h2c(&self) -> SocketAddr {
+        self.h2c
+    }
+
+    /// Asks the program to end, and waits for that; killed if it takes longer than `within`.
+    ///
+    /// # Errors
+    ///
+    /// If it does not end by itself.
+    pub async fn end(mut self, within: Duration) -> io::Result<std::process::ExitStatus> {
+        let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = pid.ok_or_else(|| io::Error::other("it has no pid"))?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        tokio::time::timeout(within, self.process.wait()).await?
+    }
+
     async fn wait_until_it_answers(&mut self) -> Result<(), ChildError> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
@@ -146,6 +169,7 @@ impl Child {
                 return Err(ChildError::Ended { name: self.name.clone(), status, log: self.log_tail() });
             }
             let mut plan = Plan::new(self.address).with(1, Client::fresh("/"));
+            plan = plan.host(HOST);
             plan.max_requests = Some(1);
             plan.timeout = Duration::from_secs(1);
             let report = Load::start(plan).finish().await;

@@ -2,7 +2,8 @@
 //! it.
 //!
 //! `cutover-load` counts and judges too much to share a CPU with the backend; here a request costs little
-//! more than its system calls. Every answer is still checked: status 200 and a whole body.
+//! more than its system calls. Every answer is still checked: status 200 and a whole body of the length that was
+//! asked for.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,9 +14,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: bench.example\r\n\r\n";
-/// Room for one answer; a longer one is an error.
-const MAX_ANSWER_BYTES: usize = 4096;
+use crate::request::Shape;
+
+/// Room for the head of one answer; a longer one is an error.
+const MAX_HEAD_BYTES: usize = 4096;
 const MAX_HEADERS: usize = 32;
 
 /// Connections that ask as fast as they are answered. Dropping it closes them.
@@ -42,13 +44,13 @@ pub enum DriveError {
 impl ClosedLoop {
     /// Opens `connections` and starts asking, on the present tokio runtime.
     #[must_use]
-    pub fn start(target: SocketAddr, connections: usize) -> Self {
+    pub fn start(target: SocketAddr, connections: usize, shape: Shape) -> Self {
         let completed = Arc::new(AtomicU64::new(0));
         let mut tasks = JoinSet::new();
         for _ in 0..connections {
             let completed = Arc::clone(&completed);
             tasks.spawn(async move {
-                match drive(target, &completed).await {
+                match drive(target, shape, &completed).await {
                     Ok(never) => match never {},
                     Err(error) => error,
                 }
@@ -76,34 +78,74 @@ impl ClosedLoop {
     }
 }
 
-async fn drive(target: SocketAddr, completed: &AtomicU64) -> Result<std::convert::Infallible, DriveError> {
-    let mut stream = TcpStream::connect(target).await?;
-    stream.set_nodelay(true)?;
-    let mut answer = [0; MAX_ANSWER_BYTES];
+async fn drive(
+    target: SocketAddr,
+    shape: Shape,
+    completed: &AtomicU64,
+) -> Result<std::convert::Infallible, DriveError> {
+    let mut client = Client::connect(target, shape).await?;
     loop {
-        stream.write_all(REQUEST).await?;
-        let mut filled = 0;
-        loop {
-            let count = stream.read(&mut answer[filled..]).await?;
-            if count == 0 {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-            }
-            filled += count;
-            match whole_length(&answer[..filled])? {
-                Some(length) if length == filled => break,
-                Some(length) if length < filled => {
-                    return Err(DriveError::WrongAnswer("bytes after its end".to_owned()));
-                }
-                _ if filled == answer.len() => return Err(DriveError::WrongAnswer("too long".to_owned())),
-                _ => {}
-            }
-        }
+        client.ask().await?;
         completed.fetch_add(1, Ordering::Relaxed);
     }
 }
 
+/// One kept-alive connection.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+    body_bytes: usize,
+}
+
+impl Client {
+    /// Opens a connection on which one kind of request is asked.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened.
+    pub async fn connect(target: SocketAddr, shape: Shape) -> Result<Self, DriveError> {
+        let stream = TcpStream::connect(target).await?;
+        stream.set_nodelay(true)?;
+        let body_bytes = shape.body_bytes();
+        Ok(Self { stream, request: shape.wire(), answer: vec![0; MAX_HEAD_BYTES + body_bytes], body_bytes })
+    }
+
+    /// Asks once and reads the whole answer.
+    ///
+    /// # Errors
+    ///
+    /// [`DriveError`] if it is not the one that was asked for.
+    pub async fn ask(&mut self) -> Result<(), DriveError> {
+        self.stream.write_all(&self.request).await?;
+        let (mut filled, mut whole) = (0, None);
+        loop {
+            let count = self.stream.read(&mut self.answer[filled..]).await?;
+            if count == 0 && filled == self.answer.len() {
+                return Err(DriveError::WrongAnswer("too long".to_owned()));
+            }
+            if count == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+            filled += count;
+            // The head is read once, however many pieces the body comes in.
+            if whole.is_none() {
+                whole = whole_length(&self.answer[..filled], self.body_bytes)?;
+            }
+            match whole {
+                Some(length) if length == filled => return Ok(()),
+                Some(length) if length < filled => {
+                    return Err(DriveError::WrongAnswer("bytes after its end".to_owned()));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 /// Head and body together in bytes, once the head is whole.
-fn whole_length(bytes: &[u8]) -> Result<Option<usize>, DriveError> {
+fn whole_length(bytes: &[u8], body_bytes: usize) -> Result<Option<usize>, DriveError> {
     let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut slots);
     let head = match parsed.parse(bytes) {
@@ -120,5 +162,8 @@ fn whole_length(bytes: &[u8]) -> Result<Option<usize>, DriveError> {
         .find(|header| header.name.eq_ignore_ascii_case("content-length"))
         .and_then(|header| std::str::from_utf8(header.value).ok()?.trim().parse::<usize>().ok())
         .ok_or_else(|| DriveError::WrongAnswer("no content-length".to_owned()))?;
+    if length != body_bytes {
+        return Err(DriveError::WrongAnswer(format!("a body of {length} bytes")));
+    }
     Ok(Some(head + length))
 }

@@ -1,7 +1,6 @@
 //! Under which conditions a figure was taken; without them it says nothing.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 /// The machine, the day and the command.
@@ -36,14 +35,12 @@ impl Conditions {
     }
 }
 
-/// The first line of a program's own statement of its version.
+/// The first line that a program says and that is not empty, on its output or else among its errors; `unknown` if there
+/// is none.
 #[must_use]
-pub fn version_of(program: &Path) -> String {
-    let argument = if program.ends_with("haproxy") { "-v" } else { "--version" };
-    first_line_of(Command::new(program).arg(argument))
-}
-
-fn first_line_of(command: &mut Command) -> String {
-    let output = command.output().map(|output| output.stdout).unwrap_or_default();
-    String::from_utf8_lossy(&output).lines().next().unwrap_or("unknown").trim().to_owned()
+pub fn first_line_of(command: &mut Command) -> String {
+    let Ok(output) = command.output() else { return "unknown".to_owned() };
+    let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    let mut lines = said.iter().flat_map(|said| said.lines()).map(str::trim);
+    lines.find(|line| !line.is_empty()).unwrap_or("unknown").to_owned()
 }

@@ -1,6 +1,9 @@
-//! CPU time of another process, and where this one may run.
+//! CPU time of another process and of everybody, and where this process may run.
 
 use std::{fs, io};
+
+/// `USER_HZ` is 100 wherever this runs.
+const NANOSECONDS_OF_A_TICK: u64 = 10_000_000;
 
 /// Nanoseconds that all threads of a process have spent on a CPU, in user space and in the kernel.
 ///
@@ -18,6 +21,25 @@ pub fn nanoseconds_on_cpu(pid: u32) -> io::Result<u64> {
         total += on_cpu.ok_or_else(|| io::Error::other(format!("schedstat says `{}`", account.trim())))?;
     }
     Ok(total)
+}
+
+/// Nanoseconds that some CPUs have worked for whomever, as `/proc/stat` counts it (Linux: proc(5)): to the hundredth of a
+/// second, so it says little about a short time.
+///
+/// # Errors
+///
+/// If there is no such CPU.
+pub fn nanoseconds_of_cpus(cpus: &[usize]) -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let mut total = 0;
+    for cpu in cpus {
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("cpu{cpu} ")));
+        let fields = line.ok_or_else(|| io::Error::other(format!("/proc/stat has no CPU {cpu}")))?;
+        let fields: Vec<u64> = fields.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+        // The fourth and the fifth are idleness, the ninth and the tenth are in the first two already.
+        total += fields.iter().take(8).sum::<u64>() - fields.iter().skip(3).take(2).sum::<u64>();
+    }
+    Ok(total * NANOSECONDS_OF_A_TICK)
 }
 
 /// Lets this process, with all its threads, use one CPU only.
@@ -49,5 +71,6 @@ mod tests {
         while nanoseconds_on_cpu(pid).unwrap() < before + 5_000_000 {
             assert!(started.elapsed().as_secs() < 10, "5 ms of work are seen within 10 s");
         }
+        assert!(nanoseconds_of_cpus(&[0]).unwrap() > 0);
     }
 }

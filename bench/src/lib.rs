@@ -1,4 +1,4 @@
-//! Figures for the README: switching under load, CPU per request beside HAProxy, and the journal when it is long.
+//! Figures for the README: switching under load, the data plane beside its peers, and the journal when it is long.
 //!
 //! What the binaries share: the programs that are measured, started as children on ports of their own, and
 //! what is needed to measure them. The product is used only as its users use it, by its binary and its admin
@@ -10,7 +10,13 @@ pub mod child;
 
 pub mod switching;
 
+pub mod request;
+
+pub mod origin;
+
 pub mod closed_loop;
+
+pub mod h2load;
 
 pub mod cpu_time;
 
@@ -23,6 +29,12 @@ pub mod journal;
 pub mod memory;
 
 pub mod hostile;
+
+pub mod plane;
+
+pub mod instructions;
+
+pub mod results;
 
 /// Why a figure could not be taken.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -64,7 +64,7 @@ pub enum SwitchError {
         /// The whole answer.
         answer: String,
     },
-    /// This candidate has no weights.
+    /// Its weights cannot be changed over a socket.
     #[error("`{0}` cannot move traffic")]
     Impossible(&'static str),
 }
@@ -82,7 +82,9 @@ pub async fn switch(
     let command = match candidate {
         Candidate::Cutover => patch_weights(environment),
         Candidate::Haproxy => haproxy_weights(environment),
-        Candidate::HaproxyTcp => return Err(SwitchError::Impossible(candidate.name())),
+        Candidate::Nginx | Candidate::Caddy | Candidate::Envoy => {
+            return Err(SwitchError::Impossible(candidate.name()));
+        }
     };
     let started = Instant::now();
     let answer = match tokio::time::timeout(ANSWER_WITHIN, ask(socket, &command)).await {
@@ -92,7 +94,7 @@ pub async fn switch(
     let took = started.elapsed();
     let done = match candidate {
         Candidate::Cutover => answer.starts_with("HTTP/1.1 200 ") || answer.starts_with("HTTP/1.1 204 "),
-        Candidate::Haproxy | Candidate::HaproxyTcp => answer.trim().is_empty(),
+        _ => answer.trim().is_empty(),
     };
     if done { Ok(took) } else { Err(SwitchError::Refused { answer }) }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use cutover_bench::candidate::{Candidate, Setting, cutover_binary};
-use cutover_bench::conditions::{Conditions, version_of};
+use cutover_bench::conditions::Conditions;
 use cutover_bench::statistics::quantile;
 use cutover_bench::switching::{Environment, switch};
 use cutover_load::{Backend, FailureClass, Load, Plan, Report};
@@ -93,11 +93,9 @@ async fn measure(arguments: Arguments) -> Result<Findings, Box<dyn Error>> {
     let blue = Backend::start(anywhere, "blue", "v1")?;
     let green = Backend::start(anywhere, "green", "v2")?;
     let setting = Setting {
-        blue: blue.address(),
-        green: green.address(),
         workers: arguments.workers,
-        cpu: None,
         cutover: cutover_binary(arguments.cutover)?,
+        ..Setting::new(blue.address(), green.address())
     };
     let folder = tempfile::tempdir()?;
     let candidate = arguments.candidate;
@@ -130,7 +128,7 @@ async fn measure(arguments: Arguments) -> Result<Findings, Box<dyn Error>> {
     Ok(Findings {
         v: 1,
         candidate: candidate.name(),
-        version: version_of(&candidate.program(&setting)),
+        version: candidate.version(&setting),
         conditions: Conditions::now(),
         flips: arguments.flips,
         answer_ms: AnswerTimes {
