@@ -14,7 +14,7 @@ use cutover_load::hostile::{Case, Delivery, Fate, Judge, Recorder, Verdict};
 
 use crate::Failure;
 use crate::child::{Child, ChildError, Invocation, free_address};
-use crate::conditions::version_of;
+use crate::conditions::first_line_of;
 
 /// A proxy that says nothing costs this for each such case; one that answers is never waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -57,7 +57,8 @@ impl Judged {
     pub fn version(self, cutover: &Path) -> String {
         let program = self.program(cutover);
         match self {
-            Self::Cutover | Self::Haproxy => version_of(&program),
+            Self::Cutover => first_line_of(Command::new(program).arg("--version")),
+            Self::Haproxy => first_line_of(Command::new(program).arg("-v")),
             // It says so on standard error.
             Self::Nginx => {
                 let said =
@@ -105,7 +106,7 @@ impl Judged {
         };
         std::fs::write(&file, configuration).map_err(not_prepared)?;
         let program = self.program(cutover);
-        Child::start(Invocation { name, program, arguments, address, cpu: None }, folder).await
+        Child::start(Invocation { name, program, arguments, address, h2c: address, cpu: None }, folder).await
     }
 
     /// Plays all cases against it.

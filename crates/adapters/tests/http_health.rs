@@ -128,7 +128,7 @@ async fn h2c_instance(introduced: bool, connections: usize) -> Instance {
 
 #[tokio::test]
 async fn an_instance_is_asked_in_what_it_speaks() {
-    let ask = async |protocol, proxy_protocol, path: &str| {
+    let ask = async |protocol, proxy_protocol: Option<ProxyProtocol>, path: &str| {
         let instance = h2c_instance(proxy_protocol.is_some(), 2).await;
         let policy = HealthPolicy { path: path.to_owned(), ..HealthPolicy::default() };
         let check = HealthCheck { policy, upstream: Upstream { protocol, proxy_protocol } };

@@ -396,7 +396,8 @@ fn refusal_for(broken: &Broken) -> Option<Refusal> {
         Broken::Source(SourceError::Malformed) => Some(Refusal::bad("the body is malformed")),
         Broken::SourceIdle => Some(Refusal::with(408, "the request did not arrive in time")),
         Broken::TooLarge => Some(Refusal::with(413, "the body is too large")),
-        Broken::Source(SourceError::Closed) | Broken::Sink | Broken::SinkIdle => None,
+        Broken::Source(SourceError::Closed) => Some(Refusal::bad("the body ended before its end")),
+        Broken::Sink | Broken::SinkIdle => None,
     }
 }
 

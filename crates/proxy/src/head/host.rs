@@ -12,11 +12,16 @@ pub(crate) fn check(host: &[u8]) -> Result<(), Refusal> {
         [b'[', inside @ .., b']'] => {
             std::str::from_utf8(inside).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok())
         }
-        name => name.iter().all(inner),
+        name => name.iter().all(inner) && name.split(|byte| *byte == b'%').skip(1).all(is_escape),
     };
     let good_port = port.is_none_or(|port| port.len() <= 5 && port.iter().all(u8::is_ascii_digit));
     // A port belongs to a name.
     if good_name && good_port && !(name.is_empty() && port.is_some()) { Ok(()) } else { Err(MALFORMED) }
+}
+
+/// Whether what follows a percent sign are two digits.
+fn is_escape(rest: &[u8]) -> bool {
+    rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_hexdigit)
 }
 
 /// The host that routing looks at: without port.
@@ -25,10 +30,10 @@ pub(crate) fn without_port(host: &[u8]) -> &[u8] {
 }
 
 /// Whether an absolute target and the `Host` beside it name the same place.
-pub(crate) fn same(authority: &[u8], host: &[u8]) -> bool {
+pub(crate) fn same(authority: &[u8], host: &[u8], default_port: &[u8]) -> bool {
     let normal = |host| {
         let (name, port): (&[u8], Option<&[u8]>) = split_port(host);
-        (name, port.filter(|port| !port.is_empty() && *port != b"80"))
+        (name, port.filter(|port| !port.is_empty() && *port != default_port))
     };
     let (authority, host) = (normal(authority), normal(host));
     authority.0.eq_ignore_ascii_case(host.0) && authority.1 == host.1
@@ -76,7 +81,7 @@ mod tests {
     #[test]
     fn an_absolute_target_and_its_host_are_compared_without_the_port_that_is_meant_anyway() {
         let check = |authority: &str, host: &str, expected: bool| {
-            assert_eq!(same(authority.as_bytes(), host.as_bytes()), expected, "{authority} {host}");
+            assert_eq!(same(authority.as_bytes(), host.as_bytes(), b"80"), expected, "{authority} {host}");
         };
         check("a", "A:80", true);
         check("a:", "a", true);

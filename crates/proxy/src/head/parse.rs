@@ -80,9 +80,9 @@ fn too_large(bytes: &[u8], limits: &Limits) -> Refusal {
 /// A version that exists and is not spoken here is 505, everything else is no request.
 fn version_refusal(bytes: &[u8]) -> Refusal {
     let end = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
-    let version = bytes[..end].rsplit(|byte| *byte == b' ').next().unwrap_or_default();
-    match version {
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+    let mut words = bytes[..end].split(|byte| *byte == b' ');
+    match (words.next(), words.next(), words.next().unwrap_or_default(), words.next()) {
+        (Some(_), Some([_, ..]), [b'H', b'T', b'T', b'P', b'/', major, b'.', minor], None)
             if major.is_ascii_digit() && minor.is_ascii_digit() && *major != b'0' =>
         {
             Refusal::with(505, "only HTTP/1.1, HTTP/1.0 and HTTP/2 are spoken here")

@@ -87,9 +87,12 @@ impl Prepared {
         }
     }
 
-    /// Without query.
+    /// Without query, as routing sees it: the server as a whole is whoever has its root.
     pub(crate) fn path(&self) -> &str {
-        self.text(&self.path)
+        match self.text(&self.path) {
+            "*" => "/",
+            path => path,
+        }
     }
 
     /// With port.
@@ -176,7 +179,7 @@ fn write(
         return Err(Refusal::with(414, "the target is too long"));
     }
     let seen = look(fields, version, peer)?;
-    let authority = authority(target.authority, seen.host, version)?;
+    let authority = authority(&target, seen.host, version)?;
     let framing = match version {
         Version::Http10 => seen.said.of_request(0)?,
         Version::Http11 => seen.said.of_request(1)?,
@@ -417,15 +420,15 @@ impl Connection {
 /// The host that the request is for: the authority that stands in the target, which a `Host` beside it must not contradict
 /// (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1), or else that `Host`.
 fn authority<'a>(
-    target: Option<&'a [u8]>,
+    target: &Target<'a>,
     field: Option<&'a [u8]>,
     version: Version,
 ) -> Result<&'a [u8], Refusal> {
     if let Some(host) = field {
         host::check(host)?;
     }
-    match (target, field) {
-        (Some(authority), Some(host)) if !host::same(authority, host) => {
+    match (target.authority, field) {
+        (Some(authority), Some(host)) if !host::same(authority, host, target.default_port) => {
             Err(Refusal::bad("the target names another host than the Host field"))
         }
         (_, Some(host)) => Ok(host),

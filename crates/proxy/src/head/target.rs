@@ -11,6 +11,8 @@ pub(crate) struct Target<'a> {
     pub(crate) path_and_query: &'a [u8],
     /// Of an absolute form.
     pub(crate) authority: Option<&'a [u8]>,
+    /// The port that is meant where the authority, or a `Host` beside it, names none.
+    pub(crate) default_port: &'static [u8],
 }
 
 /// Unreserved, sub-delims, `:`, `@`, `/` and `%` (RFC 3986, section 3.3), besides `[`, `]` and `|`, which browsers leave
@@ -38,24 +40,26 @@ const MALFORMED: Refusal = Refusal::bad("the target is malformed");
 
 /// Reads the target of a request that is not `CONNECT`.
 pub(crate) fn read<'a>(method: &str, target: &'a [u8]) -> Result<Target<'a>, Refusal> {
-    let (authority, rest) = match target {
-        [b'/', ..] => (None, target),
-        b"*" if method == "OPTIONS" => return Ok(Target { path_and_query: target, authority: None }),
+    let (authority, rest, default_port) = match target {
+        [b'/', ..] => (None, target, &b"80"[..]),
+        b"*" if method == "OPTIONS" => {
+            return Ok(Target { path_and_query: target, authority: None, default_port: b"80" });
+        }
         _ => {
-            let rest = strip_scheme(target).ok_or(MALFORMED)?;
+            let (rest, default_port) = strip_scheme(target).ok_or(MALFORMED)?;
             let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
             let (authority, rest) = rest.split_at(end);
             host::check(authority)?;
             if authority.is_empty() {
                 return Err(MALFORMED);
             }
-            (Some(authority), rest)
+            (Some(authority), rest, default_port)
         }
     };
     check(rest)?;
     // RFC 9112, section 3.2.4: without path and query the server as a whole is meant.
     let whole = method == "OPTIONS" && authority.is_some() && rest.is_empty();
-    Ok(Target { path_and_query: if whole { b"*" } else { rest }, authority })
+    Ok(Target { path_and_query: if whole { b"*" } else { rest }, authority, default_port })
 }
 
 /// Checks path and query.
@@ -84,10 +88,11 @@ pub(crate) fn check(path_and_query: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
-    [&b"http://"[..], b"https://"].into_iter().find_map(|scheme| {
+fn strip_scheme(target: &[u8]) -> Option<(&[u8], &'static [u8])> {
+    let schemes: [(&[u8], &[u8]); 2] = [(b"http://", b"80"), (b"https://", b"443")];
+    schemes.into_iter().find_map(|(scheme, port)| {
         let (start, rest) = target.split_at_checked(scheme.len())?;
-        start.eq_ignore_ascii_case(scheme).then_some(rest)
+        start.eq_ignore_ascii_case(scheme).then_some((rest, port))
     })
 }
 
@@ -98,9 +103,9 @@ mod tests {
     #[test]
     fn a_target_is_taken_apart() {
         let check = |method: &str, target: &str, path: &str, authority: Option<&str>| {
-            let expected =
-                Target { path_and_query: path.as_bytes(), authority: authority.map(str::as_bytes) };
-            assert_eq!(read(method, target.as_bytes()), Ok(expected), "{target}");
+            let read = read(method, target.as_bytes()).unwrap();
+            let authority = authority.map(str::as_bytes);
+            assert_eq!((read.path_and_query, read.authority), (path.as_bytes(), authority), "{target}");
         };
         check("GET", "/a//b/../c;x=%2F?q=[1]|{}^`", "/a//b/../c;x=%2F?q=[1]|{}^`", None);
         check("OPTIONS", "*", "*", None);

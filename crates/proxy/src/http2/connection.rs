@@ -196,7 +196,7 @@ impl StreamTask {
         }
         let incoming = Incoming {
             method: head.method.as_str(),
-            target: Target { path_and_query, authority },
+            target: Target { path_and_query, authority, default_port: b"80" },
             fields: Fields::Map(&head.headers),
             version: Version::Http2 { ended, connect },
         };
