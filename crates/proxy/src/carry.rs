@@ -365,7 +365,8 @@ where
     poll_fn(|cx| {
         if !there_ended && let Poll::Ready(outcome) = there.as_mut().poll(cx) {
             there_ended = true;
-            if outcome.is_err() {
+            // An instance that takes no more may still have something to say.
+            if matches!(outcome, Err(Broken::Source(_) | Broken::SourceIdle | Broken::TooLarge)) {
                 return Poll::Ready(());
             }
         }

@@ -13,6 +13,7 @@ mod web_socket;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -74,15 +75,23 @@ async fn accept(listener: TcpListener, name: &'static str, speaks: Speaks, ledge
 }
 
 async fn serve(stream: TcpStream, name: &'static str, speaks: Speaks, ledger: Arc<Ledger>) {
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server = match speaks {
-        Speaks::H1 => server.http1_only(),
-        Speaks::H2c => server.http2_only(),
-        Speaks::Both => server,
-    };
-    server.http2().enable_connect_protocol().max_concurrent_streams(1000);
     let service = service_fn(move |request| answer::answer(name, Arc::clone(&ledger), request));
     // A connection that ends badly is what some tests want; they see it at the other end or in the ledger.
     let _ = stream.set_nodelay(true);
-    let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+    let io = TokioIo::new(stream);
+    match speaks {
+        Speaks::H1 => {
+            let _ = http1::Builder::new().serve_connection(io, service).with_upgrades().await;
+        }
+        Speaks::H2c => {
+            let mut server = http2::Builder::new(TokioExecutor::new());
+            server.enable_connect_protocol().max_concurrent_streams(1000);
+            let _ = server.serve_connection(io, service).await;
+        }
+        Speaks::Both => {
+            let mut server = auto::Builder::new(TokioExecutor::new());
+            server.http2().enable_connect_protocol().max_concurrent_streams(1000);
+            let _ = server.serve_connection_with_upgrades(io, service).await;
+        }
+    }
 }

@@ -47,8 +47,9 @@ impl Site {
     }
 
     /// Instances that speak HTTP/2, behind a proxy that waits only so long for the head of an answer.
-    pub async fn over_h2c_impatiently(first_byte: &str) -> Self {
-        let timeouts = format!("timeouts = {{ first_byte = \"{first_byte}\" }}\n");
+    pub async fn over_h2c_impatiently(patience: &str) -> Self {
+        // Silence is ordinary in gRPC: a call that does not say how long it waits may wait as long as any stream.
+        let timeouts = format!("timeouts = {{ stream = \"{patience}\" }}\n");
         Self::new(Some("h2c"), Speaks::H2c, Speaks::H2c, &timeouts).await
     }
 

@@ -159,7 +159,8 @@ impl H2Connection {
         let asked = Asked { is_head: request.is_head, upgrade: connect };
         let carried = Carrying::new(&self.shared);
         let answer = H2Answer { response: Some(response), frames: None, asked, accept, carried };
-        Ok((H2Request { stream, ended: ends, sent: true }, answer))
+        // A WebSocket's stream stays open after its head, which HTTP/1.1 knows as a request without a body.
+        Ok((H2Request { stream, ended: ends || connect, sent: true }, answer))
     }
 }
 
