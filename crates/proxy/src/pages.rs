@@ -21,8 +21,11 @@ const REMEMBERED: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Pages {
     directory: Option<PathBuf>,
-    read: RefCell<HashMap<PathBuf, (Instant, Option<Rc<str>>)>>,
+    read: RefCell<HashMap<PathBuf, Read>>,
 }
+
+/// When a page was looked for, and what was found.
+type Read = (Instant, Option<Rc<str>>);
 
 impl Pages {
     pub(crate) fn new(directory: Option<PathBuf>) -> Self {

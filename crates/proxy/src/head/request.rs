@@ -354,11 +354,8 @@ impl<'a> Seen<'a> {
         peer: &Peer,
     ) -> Result<(), Refusal> {
         match kind {
-            Name::Host => {
-                if self.host.replace(value).is_some() {
-                    return Err(Refusal::bad("there is more than one Host"));
-                }
-            }
+            Name::Host if self.host.is_some() => return Err(Refusal::bad("there is more than one Host")),
+            Name::Host => self.host = Some(value),
             Name::ContentLength => self.said.content_length(value)?,
             Name::TransferEncoding => self.said.transfer_encoding(value)?,
             Name::Connection => self.connection.take(value),
@@ -376,11 +373,7 @@ impl<'a> Seen<'a> {
                 }
                 self.connection.expects_continue = true;
             }
-            Name::Accept => {
-                if self.accept == Accept::Text {
-                    self.accept = accept(value);
-                }
-            }
+            Name::Accept if self.accept == Accept::Text => self.accept = accept(value),
             Name::ContentType => self.grpc |= is_grpc(value),
             Name::RequestId => {
                 // Of two, neither is believed.

@@ -65,8 +65,7 @@ pub(crate) fn read<'a>(method: &str, target: &'a [u8]) -> Result<Target<'a>, Ref
 /// Checks path and query.
 pub(crate) fn check(path_and_query: &[u8]) -> Result<(), Refusal> {
     let mut table = &PATH;
-    let mut bytes = path_and_query.iter().enumerate();
-    while let Some((at, byte)) = bytes.next() {
+    for (at, byte) in path_and_query.iter().enumerate() {
         if !table[usize::from(*byte)] {
             if *byte == b'?' {
                 table = &QUERY;

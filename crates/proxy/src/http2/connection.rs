@@ -90,7 +90,7 @@ pub(crate) async fn serve(
             Step::Request(request, respond) => {
                 let stream =
                     StreamTask { worker: Rc::clone(&worker), peer: Rc::clone(&peer), open: Open::new(&open) };
-                spawn_local(stream.serve(request, respond));
+                spawn_local(stream.serve(*request, respond));
             }
             Step::Go => {
                 is_going = true;
@@ -118,7 +118,7 @@ pub(crate) async fn serve(
 }
 
 enum Step {
-    Request(Request<RecvStream>, SendResponse<Bytes>),
+    Request(Box<Request<RecvStream>>, SendResponse<Bytes>),
     /// The process is about to end.
     Go,
     Idle,
@@ -128,7 +128,7 @@ enum Step {
 
 fn poll_accept(connection: &mut Connection<Metered, Bytes>, cx: &mut std::task::Context<'_>) -> Poll<Step> {
     connection.poll_accept(cx).map(|accepted| match accepted {
-        Some(Ok((request, respond))) => Step::Request(request, respond),
+        Some(Ok((request, respond))) => Step::Request(Box::new(request), respond),
         Some(Err(_)) | None => Step::End,
     })
 }
