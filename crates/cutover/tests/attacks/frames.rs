@@ -25,7 +25,6 @@ pub const PADDED: u8 = 8;
 
 pub const INITIAL_WINDOW: u16 = 4;
 
-pub const PROTOCOL_ERROR: u32 = 1;
 pub const REFUSED_STREAM: u32 = 7;
 pub const ENHANCE_YOUR_CALM: u32 = 11;
 
@@ -184,11 +183,6 @@ impl Frames {
     /// Sends; the other end may have gone.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
         self.stream.write_all(bytes.as_ref()).await
-    }
-
-    /// What can be sent at once of it.
-    pub fn send_now(&mut self, bytes: &[u8]) -> usize {
-        self.stream.try_write(bytes).unwrap_or_default()
     }
 
     /// The next frame; `None` at the end, be it a reset. SETTINGS are acknowledged.

@@ -38,7 +38,7 @@ async fn check(begin: &'static str, again: &'static str, most: usize, judge: imp
     let site = Site::beside(bad, "", "timeouts = { idle = \"2s\", first_byte = \"2s\" }").await;
     let watch = site.watch().await;
     let mut wire = Wire::open(site.address()).await;
-    wire.send("GET / HTTP/1.1\r\nhost: bad\r\n\r\n").await;
+    wire.send("GET / HTTP/1.1\r\nhost: bad\r\nconnection: close\r\n\r\n").await;
     judge("HTTP/1.1", &wire.rest().await);
     let mut client = Frames::open(site.address(), &[]).await;
     client.send(bad_get(1)).await;
@@ -116,7 +116,9 @@ async fn words_before_an_answer_do_not_pile_up_for_a_client_that_does_not_read()
 async fn framing_without_an_end_cuts_the_answer() {
     let is_cut = |protocol: &str, answer: &[u8]| {
         let text = String::from_utf8_lossy(answer);
-        assert!(says(answer, 200) && !text.ends_with("0\r\n\r\n"), "{protocol}: {text:?}");
+        // What was not sent yet goes with what cannot be.
+        assert!(answer.is_empty() || says(answer, 200), "{protocol}: {text:?}");
+        assert!(!text.ends_with("0\r\n\r\n"), "{protocol}: {text:?}");
         assert!(answer.len() < 1000, "{protocol}: {} bytes", answer.len());
     };
     let begin = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n";

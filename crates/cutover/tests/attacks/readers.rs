@@ -30,7 +30,7 @@ async fn a_client_that_does_not_read_its_answer_is_closed_and_the_instance_let_g
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_reads_too_slowly_is_closed() {
     // Fast enough for `idle`, too slow for the rate.
-    let site = Site::start("slow_rate = 1000000\nslow_grace = \"1s\"").await;
+    let site = Site::start("slow_rate = 20000000\nslow_grace = \"1s\"").await;
     let watch = site.watch().await;
     let mut wire = Wire::narrow(site.address()).await;
     wire.send("GET /chunks/1000000000 HTTP/1.1\r\nhost: shop\r\n\r\n").await;
@@ -56,13 +56,10 @@ async fn requests_by_the_thousand_whose_answers_nobody_reads_wait_at_the_clients
     for path in ["/bytes/1000", "/"] {
         let mut wire = Wire::narrow(site.address()).await;
         let requests = format!("GET {path} HTTP/1.1\r\nhost: shop\r\n\r\n").repeat(1000);
-        let mut sent = 0;
-        // It is closed once its time is over; until then it sends what it can.
+        // It is closed once its time is over, and what it sends meanwhile is thrown away.
         let deadline = tokio::time::Instant::now() + crate::patience::PATIENCE;
         while tokio::time::timeout_at(deadline, wire.try_send(&requests)).await.expect("never closed").is_ok()
         {
-            sent += 1;
-            assert!(sent < 10_000, "ten million requests were taken");
         }
     }
     watch.ends_well(8 * MEGABYTE).await;

@@ -49,6 +49,15 @@ impl Site {
         Self::with(limits, "", &services).await
     }
 
+    /// Waits until the proxy has let go of all requests. An instance that does not read notices that much later.
+    pub async fn lets_go(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.proxy.in_flight().await > 0 {
+            assert!(Instant::now() < deadline, "requests are never let go");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.proxy.address
     }

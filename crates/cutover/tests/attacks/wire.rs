@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -45,9 +46,50 @@ impl Wire {
         in_time("room to send", self.try_send(bytes)).await.unwrap();
     }
 
-    /// Takes what can be taken at once, and tells how much that was.
-    pub fn send_now(&mut self, bytes: &[u8]) -> usize {
-        self.stream.try_write(bytes).unwrap_or_default()
+    /// Sends the same again and again, at most so often, until something comes or the connection has ended; answers how
+    /// often it was sent. What is sent after an answer is taken and thrown away for a while, so that no reset takes the
+    /// answer away: that is no part of an attack.
+    pub async fn pour(&mut self, piece: impl AsRef<[u8]>, most: usize) -> usize {
+        let (mut read, mut write) = self.stream.split();
+        let mut sent = 0;
+        let pouring = async {
+            while sent < most {
+                tokio::select! {
+                    biased;
+                    _ = read.read_buf(&mut self.pending) => break,
+                    written = write.write_all(piece.as_ref()) => match written {
+                        Ok(()) => sent += 1,
+                        Err(_) => break,
+                    },
+                }
+            }
+        };
+        in_time("an end of taking", pouring).await;
+        sent
+    }
+
+    /// The same, but one piece at a time, each after a while.
+    pub async fn drip(&mut self, piece: impl AsRef<[u8]>, every: Duration, most: usize) -> usize {
+        let mut pace = tokio::time::interval(every);
+        let mut sent = 0;
+        while sent < most && self.pending.is_empty() {
+            tokio::select! {
+                biased;
+                _ = self.stream.read_buf(&mut self.pending) => break,
+                _ = pace.tick() => {}
+            }
+            if self.try_send(&piece).await.is_err() {
+                break;
+            }
+            sent += 1;
+        }
+        sent
+    }
+
+    /// Whether the other end has ended it, as far as can be told now.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.stream.try_read(&mut [0]), Ok(0) | Err(_))
+            && !matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     pub async fn end_sending(&mut self) {
