@@ -96,6 +96,16 @@ pub(crate) async fn serve(
                 is_going = true;
                 connection.graceful_shutdown();
             }
+            Step::Idle if alarm.was_expired() => {
+                // Its place is given away already. It is told, but not waited for.
+                connection.abrupt_shutdown(Reason::NO_ERROR);
+                poll_fn(|cx| {
+                    let _ = connection.poll_closed(cx);
+                    Poll::Ready(())
+                })
+                .await;
+                return;
+            }
             Step::Idle if !is_going => {
                 is_going = true;
                 // What the client has sent meanwhile is still answered; one that says nothing at all is cut by the end of
@@ -187,9 +197,7 @@ impl StreamTask {
             return Err(Refusal::with(501, "the only extended CONNECT that is known is for WebSockets"));
         }
         let path_and_query = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).as_bytes();
-        if path_and_query != b"*" || head.method != Method::OPTIONS {
-            target::check(path_and_query)?;
-        }
+        target::check_path(head.method.as_str(), path_and_query)?;
         let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
         if let Some(authority) = authority {
             crate::head::host::check(authority)?;
