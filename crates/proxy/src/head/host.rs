@@ -14,7 +14,10 @@ pub(crate) fn check(host: &[u8]) -> Result<(), Refusal> {
         }
         name => name.iter().all(inner) && name.split(|byte| *byte == b'%').skip(1).all(is_escape),
     };
-    let good_port = port.is_none_or(|port| port.len() <= 5 && port.iter().all(u8::is_ascii_digit));
+    let good_port = port.is_none_or(|port| {
+        let number = |port: &[u8]| std::str::from_utf8(port).ok()?.parse::<u16>().ok();
+        port.len() <= 5 && port.iter().all(u8::is_ascii_digit) && (port.is_empty() || number(port).is_some())
+    });
     // A port belongs to a name.
     if good_name && good_port && !(name.is_empty() && port.is_some()) { Ok(()) } else { Err(MALFORMED) }
 }
@@ -67,12 +70,12 @@ mod tests {
 
     #[test]
     fn what_is_no_host_is_refused() {
-        for host in ["a", "", "a:", "a:80", "[::1]:1", "1.2.3.4", "a_b.c", "xn--a"] {
+        for host in ["a", "", "a:", "a:80", "a:65535", "[::1]:1", "1.2.3.4", "a_b.c", "xn--a"] {
             assert_eq!(check(host.as_bytes()), Ok(()), "{host}");
         }
         for host in [
-            "u@a", "a/b", "a b", "a,b", "a:b", "a:1:2", "[::1", "[x]", ":80", "a:123456", "a\u{e9}", "a?",
-            "a#",
+            "u@a", "a/b", "a b", "a,b", "a:b", "a:1:2", "[::1", "[x]", ":80", "a:123456", "a:65536",
+            "a\u{e9}", "a?", "a#",
         ] {
             assert!(check(host.as_bytes()).is_err(), "{host}");
         }
