@@ -125,6 +125,7 @@ struct Seen<'a> {
     accept: Accept,
     grpc: bool,
     claims: Claims,
+    ids: usize,
     has_id: bool,
     deadline: Option<Duration>,
     cookies: usize,
@@ -327,6 +328,7 @@ fn look<'a>(fields: Fields<'a>, version: Version, peer: &Peer) -> Result<Seen<'a
         accept: Accept::Text,
         grpc: false,
         claims: Claims::default(),
+        ids: 0,
         has_id: false,
         deadline: None,
         cookies: 0,
@@ -383,8 +385,9 @@ impl<'a> Seen<'a> {
             }
             Name::ContentType => self.grpc |= is_grpc(value),
             Name::RequestId => {
-                // Of two, neither is believed.
-                self.has_id = !std::mem::replace(&mut self.has_id, true) && is_sound_id(value);
+                // Of several, none is believed.
+                self.ids += 1;
+                self.has_id = self.ids == 1 && is_sound_id(value);
             }
             Name::GrpcTimeout => self.deadline = grpc_timeout(value),
             Name::ForwardedFor if peer.trusted => join(&mut self.claims.forwarded_for, b", ", value),
@@ -537,4 +540,48 @@ pub(crate) fn number(head: &mut Vec<u8>, name: &[u8], value: u64) {
     head.extend_from_slice(name);
     // Writing to a vector never fails.
     let _ = write!(head, "{value}\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::target;
+
+    /// The head that an instance gets of one with these fields, beside `Host`.
+    fn written(fields: &[(&'static str, &'static str)]) -> String {
+        let host = ("Host", "a");
+        let fields: Vec<_> = std::iter::once(&host)
+            .chain(fields)
+            .map(|(name, value)| httparse::Header { name, value: value.as_bytes() })
+            .collect();
+        let incoming = Incoming {
+            method: "GET",
+            target: target::read("GET", b"/").unwrap(),
+            fields: Fields::Wire(&fields),
+            version: Version::Http11,
+        };
+        let peer = Peer::new("192.0.2.1:5".parse().unwrap(), "192.0.2.2:80".parse().unwrap(), false);
+        let prepared =
+            prepare(&incoming, &peer, &Limits::default(), &RequestIds::new([0; 16]), Vec::new()).unwrap();
+        String::from_utf8(prepared.head).unwrap()
+    }
+
+    #[test]
+    fn an_id_is_taken_over_if_it_is_the_only_one_and_sound() {
+        let check = |ids: &[&'static str], taken: bool| {
+            let fields: Vec<_> = ids.iter().map(|id| ("X-Request-Id", *id)).collect();
+            let head = written(&fields);
+            assert_eq!(head.matches("X-Request-Id: ").count(), 1, "{ids:?}");
+            assert_eq!(
+                ids.iter().any(|id| head.contains(&format!("X-Request-Id: {id}\r\n"))),
+                taken,
+                "{ids:?}"
+            );
+        };
+        check(&["one"], true);
+        check(&["<one>"], false);
+        check(&["one", "two"], false);
+        check(&["<one>", "two"], false);
+        check(&["one", "two", "three"], false);
+    }
 }
