@@ -9,7 +9,7 @@ use crate::head::framing::{Framing, Said};
 use crate::head::identity::{Claims, Peer};
 use crate::head::name::Name;
 use crate::head::target::Target;
-use crate::head::{Fields, Refusal, elements, host};
+use crate::head::{Fields, Refusal, elements, host, is_token};
 use crate::request_ids::RequestIds;
 
 /// A request as a client sent it, whichever protocol it speaks.
@@ -457,8 +457,13 @@ fn is_nominated(fields: Fields<'_>, name: &[u8]) -> bool {
 fn acceptable_upgrade(value: &[u8]) -> Option<&[u8]> {
     elements(value).find(|protocol| {
         let end = protocol.iter().position(|byte| *byte == b'/').unwrap_or(protocol.len());
-        let name = &protocol[..end];
-        ![&b"h2c"[..], b"h2", b"h3", b"http", b"tls"].iter().any(|refused| name.eq_ignore_ascii_case(refused))
+        let (name, version) = (&protocol[..end], &protocol[end..]);
+        // `protocol-name [ "/" protocol-version ]` (RFC 9110, section 7.8): what is quoted or spaced could be anything.
+        is_token(name)
+            && (version.is_empty() || is_token(&version[1..]))
+            && ![&b"h2c"[..], b"h2", b"h3", b"http", b"tls"]
+                .iter()
+                .any(|refused| name.eq_ignore_ascii_case(refused))
     })
 }
 
@@ -583,5 +588,20 @@ mod tests {
         check(&["one", "two"], false);
         check(&["<one>", "two"], false);
         check(&["one", "two", "three"], false);
+    }
+
+    #[test]
+    fn an_upgrade_is_to_a_protocol_that_has_a_name_and_is_not_http() {
+        let check = |wanted: &'static str, passed: Option<&str>| {
+            let head = written(&[("Connection", "upgrade"), ("Upgrade", wanted)]);
+            let found = head.lines().find_map(|line| line.strip_prefix("Upgrade: "));
+            assert_eq!(found, passed, "{wanted}");
+        };
+        check("websocket", Some("websocket"));
+        check("h2c, x/1.0", Some("x/1.0"));
+        check("HTTP/2.0, TLS/1.0, h2c", None);
+        check("\"h2c\"", None);
+        check("h2c x", None);
+        check("x/", None);
     }
 }
