@@ -6,7 +6,7 @@
 
 mod connect;
 mod h1;
-mod h2;
+pub(crate) mod h2;
 mod pool;
 
 pub(crate) use connect::{connect, open, speaks_h2};

@@ -489,7 +489,7 @@ fn is_grpc(value: &[u8]) -> bool {
 }
 
 /// 1 to 8 digits and a unit (gRPC over HTTP/2, "Timeout").
-fn grpc_timeout(value: &[u8]) -> Option<Duration> {
+pub(crate) fn grpc_timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return None;

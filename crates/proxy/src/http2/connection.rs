@@ -181,30 +181,36 @@ impl StreamTask {
 
     fn prepare(&self, head: &http::request::Parts, ended: bool) -> Result<Prepared, Refusal> {
         let Worker { clients, ids, buffers, .. } = &*self.worker;
-        let protocol = head.extensions.get::<Protocol>();
-        let connect = head.method == Method::CONNECT && protocol.is_some();
-        if connect && protocol.is_some_and(|protocol| protocol.as_str() != "websocket") {
-            return Err(Refusal::with(501, "the only extended CONNECT that is known is for WebSockets"));
-        }
-        let path_and_query = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).as_bytes();
-        if path_and_query != b"*" || head.method != Method::OPTIONS {
-            target::check(path_and_query)?;
-        }
-        let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
-        if let Some(authority) = authority {
-            crate::head::host::check(authority)?;
-        }
-        let incoming = Incoming {
-            method: head.method.as_str(),
-            target: Target { path_and_query, authority, default_port: b"80" },
-            fields: Fields::Map(&head.headers),
-            version: Version::Http2 { ended, connect },
-        };
+        let incoming = incoming(head, ended)?;
         prepare(&incoming, &self.peer, &clients.limits, ids, buffers.small()).map_err(|(refusal, head)| {
             buffers.give_back(head);
             refusal
         })
     }
+}
+
+/// The head of a stream's request. What `h2` read of it is sound as HTTP/2; target and host are checked as those of
+/// HTTP/1.1 are.
+pub(crate) fn incoming(head: &http::request::Parts, ended: bool) -> Result<Incoming<'_>, Refusal> {
+    let protocol = head.extensions.get::<Protocol>();
+    let connect = head.method == Method::CONNECT && protocol.is_some();
+    if connect && protocol.is_some_and(|protocol| protocol.as_str() != "websocket") {
+        return Err(Refusal::with(501, "the only extended CONNECT that is known is for WebSockets"));
+    }
+    let path_and_query = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).as_bytes();
+    if path_and_query != b"*" || head.method != Method::OPTIONS {
+        target::check(path_and_query)?;
+    }
+    let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+    if let Some(authority) = authority {
+        crate::head::host::check(authority)?;
+    }
+    Ok(Incoming {
+        method: head.method.as_str(),
+        target: Target { path_and_query, authority, default_port: b"80" },
+        fields: Fields::Map(&head.headers),
+        version: Version::Http2 { ended, connect },
+    })
 }
 
 impl RequestSource for Frames {

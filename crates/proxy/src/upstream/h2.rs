@@ -164,14 +164,14 @@ impl H2Connection {
     }
 }
 
-struct Translated {
-    request: Request<()>,
+pub(crate) struct Translated {
+    pub(crate) request: Request<()>,
     /// Of a WebSocket: what its client expects as `Sec-WebSocket-Accept`.
     accept: Option<HeaderValue>,
 }
 
 /// The head as HTTP/2 has it.
-fn translate(prepared: &Prepared, connect: bool, address: &str) -> Option<Translated> {
+pub(crate) fn translate(prepared: &Prepared, connect: bool, address: &str) -> Option<Translated> {
     let mut fields = [httparse::EMPTY_HEADER; cutover_core::routing::Limits::MOST_FIELDS + 16];
     let mut parsed = httparse::Request::new(&mut fields);
     parsed.parse(&prepared.head).ok()?;
