@@ -1,4 +1,5 @@
 //! What mutations begin from. Inputs with knobs begin with a byte for them.
+#![allow(unreachable_pub, reason = "the fuzz targets begin from the same")]
 
 use cutover_load::hostile::{Step, corpus};
 
@@ -21,7 +22,7 @@ fn with_knobs(knobs: &[u8], inputs: impl IntoIterator<Item = Vec<u8>>) -> Vec<Ve
 }
 
 /// All sound, with what a rule is about in each.
-pub(crate) fn requests() -> Vec<Vec<u8>> {
+pub fn requests() -> Vec<Vec<u8>> {
     let mut inputs = sent();
     for start in ["GET / HTTP/1.1", "POST /a?b=c HTTP/1.1", "OPTIONS * HTTP/1.1", "PUT http://a/x HTTP/1.1"] {
         for (fields, body) in [
@@ -40,7 +41,7 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
     with_knobs(&[0x00, 0x11, 0x30, 0x91], inputs)
 }
 
-pub(crate) const REQUEST_PARTS: &[&[u8]] = &[
+pub const REQUEST_PARTS: &[&[u8]] = &[
     b"Host: a\r\n",
     b"Content-Length: 5\r\n",
     b"Content-Length: 0\r\n",
@@ -69,7 +70,7 @@ pub(crate) const REQUEST_PARTS: &[&[u8]] = &[
     b"GET /smuggled HTTP/1.1\r\nHost: b\r\n\r\n",
 ];
 
-pub(crate) fn chunks() -> Vec<Vec<u8>> {
+pub fn chunks() -> Vec<Vec<u8>> {
     let mut inputs: Vec<Vec<u8>> = sent()
         .into_iter()
         .filter_map(|bytes| {
@@ -83,7 +84,7 @@ pub(crate) fn chunks() -> Vec<Vec<u8>> {
     with_knobs(&[0x00, 0x10, 0x30, 0x90], inputs)
 }
 
-pub(crate) const CHUNK_PARTS: &[&[u8]] = &[
+pub const CHUNK_PARTS: &[&[u8]] = &[
     b"5\r\nhello\r\n",
     b"A\r\n0123456789\r\n",
     b"0\r\n",
@@ -98,7 +99,7 @@ pub(crate) const CHUNK_PARTS: &[&[u8]] = &[
     b"\r\n",
 ];
 
-pub(crate) fn answers() -> Vec<Vec<u8>> {
+pub fn answers() -> Vec<Vec<u8>> {
     let mut inputs = Vec::new();
     for start in [
         "HTTP/1.1 200 OK",
@@ -124,7 +125,7 @@ pub(crate) fn answers() -> Vec<Vec<u8>> {
     with_knobs(&[0x00, 0x11, 0x32, 0x94, 0x03], inputs)
 }
 
-pub(crate) const ANSWER_PARTS: &[&[u8]] = &[
+pub const ANSWER_PARTS: &[&[u8]] = &[
     b"Content-Length: 5\r\n",
     b"Content-Length: 007\r\n",
     b"Transfer-Encoding: chunked\r\n",
@@ -140,7 +141,7 @@ pub(crate) const ANSWER_PARTS: &[&[u8]] = &[
     b"HTTP/1.1 200 OK\r\n\r\n",
 ];
 
-pub(crate) fn streams() -> Vec<Vec<u8>> {
+pub fn streams() -> Vec<Vec<u8>> {
     let mut inputs = Vec::new();
     for start in ["GET a /", "POST a:80 /x?y", "OPTIONS a *", "PUT [::1] /%41", "HEAD  /"] {
         for fields in [
@@ -156,7 +157,7 @@ pub(crate) fn streams() -> Vec<Vec<u8>> {
     with_knobs(&[0, 1, 2, 3, 4, 5], inputs)
 }
 
-pub(crate) const STREAM_PARTS: &[&[u8]] = &[
+pub const STREAM_PARTS: &[&[u8]] = &[
     b"\nhost:a",
     b"\ncookie:a",
     b"\ncontent-length:0",
@@ -169,7 +170,7 @@ pub(crate) const STREAM_PARTS: &[&[u8]] = &[
     b"\ntransfer_encoding:chunked",
 ];
 
-pub(crate) fn targets() -> Vec<Vec<u8>> {
+pub fn targets() -> Vec<Vec<u8>> {
     let heads = sent().into_iter().filter_map(|bytes| {
         let target = bytes.split(|byte| *byte == b' ').nth(1)?;
         (!target.is_empty() && target.len() < 256).then(|| target.to_vec())
@@ -178,7 +179,7 @@ pub(crate) fn targets() -> Vec<Vec<u8>> {
     heads.chain(hosts.map(|host| host.as_bytes().to_vec())).collect()
 }
 
-pub(crate) const TARGET_PARTS: &[&[u8]] = &[
+pub const TARGET_PARTS: &[&[u8]] = &[
     b"http://",
     b"a@",
     b":80",
@@ -192,7 +193,7 @@ pub(crate) const TARGET_PARTS: &[&[u8]] = &[
     b"[v1.a]",
 ];
 
-pub(crate) fn introductions() -> Vec<Vec<u8>> {
+pub fn introductions() -> Vec<Vec<u8>> {
     let v2 = b"\r\n\r\n\0\r\nQUIT\n";
     let four = b"\xc0\0\x02\x01\xc0\0\x02\x02\0\x05\0\x50";
     vec![
@@ -210,12 +211,12 @@ pub(crate) fn introductions() -> Vec<Vec<u8>> {
     ]
 }
 
-pub(crate) const INTRODUCTION_PARTS: &[&[u8]] = &[
+pub const INTRODUCTION_PARTS: &[&[u8]] = &[
     b"\r", b"\r\n", b" ", b"0", b"+", b"UNKNOWN", b"TCP4 ", b"TCP6 ", b"::", b"1.1.1.1", b"\x21", b"\x11",
     b"\x20",
 ];
 
-pub(crate) fn frames() -> Vec<Vec<u8>> {
+pub fn frames() -> Vec<Vec<u8>> {
     let frame = |kind: u8, flags: u8, length: u8| {
         [&[0, 0, length, kind, flags, 0, 0, 0, 1][..], &vec![0; usize::from(length)]].concat()
     };
@@ -228,7 +229,7 @@ pub(crate) fn frames() -> Vec<Vec<u8>> {
     with_knobs(&[0x01, 0x11, 0x32, 0x90], inputs)
 }
 
-pub(crate) const FRAME_PARTS: &[&[u8]] = &[
+pub const FRAME_PARTS: &[&[u8]] = &[
     b"\0\0\0\x03\0\0\0\0\x01",
     b"\0\0\0\x01\x05\0\0\0\x01",
     b"\0\0\x01\x06\0\0\0\0\0a",
@@ -237,8 +238,8 @@ pub(crate) const FRAME_PARTS: &[&[u8]] = &[
     b"\0\x01\0\x02\0\0\0\0\x01",
 ];
 
-pub(crate) fn timeouts() -> Vec<Vec<u8>> {
+pub fn timeouts() -> Vec<Vec<u8>> {
     ["1S", "99999999H", "0n", "100m", "5u", "60M"].map(|value| value.as_bytes().to_vec()).to_vec()
 }
 
-pub(crate) const TIMEOUT_PARTS: &[&[u8]] = &[b"0", b"9999", b"H", b"S", b"n", b"+", b"-1", b" "];
+pub const TIMEOUT_PARTS: &[&[u8]] = &[b"0", b"9999", b"H", b"S", b"n", b"+", b"-1", b" "];
