@@ -183,6 +183,9 @@ fn command() -> clap::Command {
 
 /// Reads the arguments, runs the verb, prints what went wrong, and says how to exit.
 pub(crate) fn run() -> ExitCode {
+    if let Some(alone) = proxy_alone() {
+        return conclude(&Printer::new(alone.json), alone.run());
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -234,12 +237,67 @@ pub(crate) fn run() -> ExitCode {
         Verb::SshEntry(verb) => verb.run(),
         Verb::SampleApplication(verb) => runtime(verb.run()),
     };
+    conclude(&printer, result)
+}
+
+fn conclude(printer: &Printer, result: Result<Exit, Failure>) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(failure) => {
             printer.failure(&failure);
             failure.exit.into()
         }
+    }
+}
+
+/// `cutover proxy` without the other verbs: what is built of them would stay in the memory of a process that lives for
+/// months. What it does not understand is left to the whole command line.
+#[derive(Parser)]
+#[command(name = "cutover", disable_help_flag = true)]
+struct ProxyAlone {
+    #[command(subcommand)]
+    verb: OnlyProxy,
+    #[arg(long, global = true)]
+    json: bool,
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Subcommand)]
+enum OnlyProxy {
+    Proxy(proxy::Proxy),
+}
+
+impl ProxyAlone {
+    fn run(self) -> Result<Exit, Failure> {
+        let OnlyProxy::Proxy(verb) = self.verb;
+        subscribe(self.verbose, false);
+        runtime(verb.run())
+    }
+}
+
+fn proxy_alone() -> Option<ProxyAlone> {
+    if std::env::args_os().nth(1)? != "proxy" {
+        return None;
+    }
+    let alone = ProxyAlone::try_parse().ok()?;
+    without_huge_pages();
+    Some(alone)
+}
+
+/// The allocator takes its memory in pieces of 2 MiB, of which a proxy at rest needs a few corners. That can only be
+/// forbidden before the first of them is taken, so the program is begun once more, as the same process. Where it cannot
+/// be, that costs memory and nothing else.
+fn without_huge_pages() {
+    use std::os::unix::process::CommandExt as _;
+    if rustix::thread::transparent_huge_pages_are_disabled().unwrap_or(true)
+        || rustix::thread::disable_transparent_huge_pages(true).is_err()
+    {
+        return;
+    }
+    if let Ok(program) = std::env::current_exe() {
+        // It only returns if it has failed.
+        let _ = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
     }
 }
 

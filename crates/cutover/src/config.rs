@@ -14,6 +14,7 @@ mod raw;
 mod shape;
 
 mod artifact;
+pub(crate) mod clients;
 mod command;
 mod deploy;
 mod health;

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cutover_adapters::embedded::EmbeddedRouter;
+use cutover_core::routing::{Clients, Listen, TableDocument};
 
 use crate::data_plane::unit::ProxyUnit;
 use crate::state_directory::StateDirectory;
@@ -40,6 +41,8 @@ pub(crate) struct DataPlane {
     child: Option<Child>,
     unit: Option<ProxyUnit>,
     hold: Hold,
+    /// What the next proxy that is started holds its clients to.
+    clients: Clients,
 }
 
 /// Whether clients are to be refused for now, also by a proxy that is started again meanwhile.
@@ -68,11 +71,17 @@ pub(crate) enum DataPlaneError {
 
 impl DataPlane {
     /// With the name of a unit, systemd is asked to start that one instead.
-    pub(crate) fn new(state: StateDirectory, program: PathBuf, workers: usize, unit: Option<String>) -> Self {
+    pub(crate) fn new(
+        state: StateDirectory,
+        program: PathBuf,
+        workers: usize,
+        clients: Clients,
+        unit: Option<String>,
+    ) -> Self {
         let router = EmbeddedRouter::new(state.proxy_socket());
         let unit = unit.map(|name| ProxyUnit::new(name, &state));
         let hold = Hold { wanted: Arc::default(), router: router.clone(), workers, unit: unit.clone() };
-        Self { state, program, router, child: None, unit, hold }
+        Self { state, program, router, child: None, unit, hold, clients }
     }
 
     /// Finds the proxy that runs, or starts one that listens on `http`; answers where it really listens.
@@ -89,13 +98,18 @@ impl DataPlane {
             self.hold.wanted.store(!seen.listening, Ordering::SeqCst);
             if let Some(unit) = &self.unit {
                 // For its next start, whoever causes it.
-                unit.write(&seed(http), &self.hold.arguments())?;
+                unit.write(&seed(http, &self.clients), &self.hold.arguments())?;
+            }
+            if table.clients != self.clients {
+                tracing::warn!(
+                    "the proxy that runs already holds clients to something else; `cutover shutdown` ends it, and the next start uses `--clients`"
+                );
             }
             return Ok(table.listen.http);
         }
         self.hold.wanted.store(hold, Ordering::SeqCst);
         if let Some(unit) = &self.unit {
-            unit.write(&seed(http), &self.hold.arguments())?;
+            unit.write(&seed(http, &self.clients), &self.hold.arguments())?;
         }
         self.start(http).await
     }
@@ -109,7 +123,7 @@ impl DataPlane {
         if let Some(unit) = &self.unit {
             unit.start().await?;
         } else {
-            std::fs::write(self.state.proxy_seed(), seed(http))?;
+            std::fs::write(self.state.proxy_seed(), seed(http, &self.clients))?;
             self.start_child().await?;
         }
         let deadline = Instant::now() + START_LIMIT;
@@ -257,12 +271,12 @@ impl Hold {
     }
 }
 
-fn seed(http: &[SocketAddr]) -> String {
-    let addresses: Vec<String> = http.iter().map(|address| format!("\"{address}\"")).collect();
-    format!(
-        "# Written by `cutover serve`: where the proxy listens.\n[listen]\nhttp = [{}]\n",
-        addresses.join(", ")
-    )
+fn seed(http: &[SocketAddr], clients: &Clients) -> String {
+    let listen = Listen { http: http.to_vec() };
+    let document = TableDocument { listen, clients: clients.clone(), services: Vec::new() };
+    let text =
+        toml::to_string(&document).unwrap_or_else(|error| unreachable!("it has no map in a list: {error}"));
+    format!("# Written by `cutover serve`: where the proxy listens, and what it holds clients to.\n{text}")
 }
 
 fn exists(pid: u32) -> bool {

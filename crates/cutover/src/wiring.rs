@@ -15,6 +15,7 @@ use cutover_adapters::process::{Parent, ProcessExecutor, ProcessSettings};
 use cutover_adapters::release_store::DirectoryStore;
 use cutover_controller::ports::{DeploymentExecutor, Mandate};
 use cutover_controller::{DeploymentManager, Keep, Ports, SqliteJournal, SystemClock, Tidied};
+use cutover_core::routing::Clients;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
@@ -38,6 +39,7 @@ const LOOK: Duration = Duration::from_secs(5);
 pub(crate) struct ServeSettings {
     pub(crate) state: StateDirectory,
     pub(crate) http: Vec<SocketAddr>,
+    pub(crate) clients: Clients,
     pub(crate) workers: usize,
     pub(crate) instance_ports: RangeInclusive<u16>,
     /// This binary, for the proxy and the supervisors.
@@ -138,8 +140,13 @@ impl World {
         processes.live = state.live_directory();
         let executor = ProcessExecutor::new(processes, lock.clone()).map_err(|error| refused(&error))?;
         let restoration = Restoration::needed(&journal, &executor).await.map_err(|error| refused(&error))?;
-        let mut data_plane =
-            DataPlane::new(state.clone(), settings.program, settings.workers, settings.proxy_unit);
+        let mut data_plane = DataPlane::new(
+            state.clone(),
+            settings.program,
+            settings.workers,
+            settings.clients,
+            settings.proxy_unit,
+        );
         let http = data_plane.ensure(&settings.http, restoration.is_needed()).await?;
         warn_if_elsewhere(&settings.http, &http);
         let executor = Arc::new(executor);

@@ -178,8 +178,10 @@ where
     if request.accept == Accept::Grpc {
         pace.rate = 0;
     }
-    let sending = relay(source, up, terms.sending, &pace, |length| taken.set(taken.get() + length));
-    let mut sending = Sending { future: pin!(sending), outcome: Cell::new(None) };
+    let mut sending = Sending {
+        future: pin!(relay(source, up, terms.sending, &pace, |length| taken.set(taken.get() + length))),
+        outcome: Cell::new(None),
+    };
     let facts = await_head(terms, &mut sending, sink, down, first_byte).await;
     let facts = facts.map_err(|stop| match stop {
         Stop::Client(broken) => {

@@ -46,7 +46,9 @@ impl Worker {
             None => self.offer(request, peer, source, sink, alarms).await,
             Some(deadline) => {
                 let patience = alarms.sending.another();
-                if patience.within(deadline, self.offer(request, peer, source, sink, alarms)).await.is_err() {
+                // Boxed, so that connections without deadlines have no room for it.
+                let offered = Box::pin(self.offer(request, peer, source, sink, alarms));
+                if patience.within(deadline, offered).await.is_err() {
                     let late = Refusal::with(504, "the deadline of the request is over");
                     self.refuse(request, late, None, sink, alarms.receiving).await;
                 }

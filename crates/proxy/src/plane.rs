@@ -6,9 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use cutover_core::Timestamp;
 use cutover_core::receipt::Receipt;
 use cutover_core::routing::table::ServiceEntry;
-use cutover_core::routing::{
-    Change, Clients, Listen, Publication, Refused, ServiceRoute, TableCell, TableDocument,
-};
+use cutover_core::routing::{Change, Clients, Listen, Publication, Refused, TableCell, TableDocument};
 use cutover_core::statistics::{InstanceReport, ServiceReport, Statistics};
 use tokio::sync::{Notify, watch};
 
@@ -111,7 +109,7 @@ impl Plane {
         let mut writer = self.writer();
         let prepared = writer.publication.prepare(change)?;
         if prepared.changes_anything()
-            && let Err(error) = writer.saved.write(prepared.routes(), prepared.removed())
+            && let Err(error) = writer.saved.write(prepared.services(), &prepared.removed())
         {
             tracing::error!(%error, "the table could not be saved; a restart would begin from an older one");
         }
@@ -125,11 +123,7 @@ impl Plane {
     /// The table in force, epochs included.
     pub(crate) fn document(&self) -> TableDocument {
         let table = self.cell.load();
-        let services = table
-            .services()
-            .iter()
-            .map(|entry| ServiceRoute { epoch: Some(entry.epoch()), ..entry.desired().clone() })
-            .collect();
+        let services = table.services().iter().map(|entry| entry.route()).collect();
         TableDocument { listen: self.listen.clone(), clients: self.clients.clone(), services }
     }
 

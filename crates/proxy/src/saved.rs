@@ -7,15 +7,16 @@
 //! taken. (A rename would do for the first two as well, but makes some file systems write at once: 250 µs instead
 //! of 15 on ext4, in the way of an answer that should take less than a millisecond.)
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
 use cutover_core::Epoch;
+use cutover_core::routing::table::ServiceEntry;
 use cutover_core::routing::{Removed, ServiceRoute, TableDocument};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
@@ -31,8 +32,10 @@ pub(crate) struct SavedTable {
     /// Counts what was written, over all starts: the newest whole file is the one with the highest.
     written: Cell<u64>,
     seed: String,
-    /// Wakes the thread that makes files durable; what it missed meanwhile it finds in one go.
-    syncer: mpsc::SyncSender<()>,
+    /// The services as they were written last, in the order of names: what has not changed is not made again.
+    texts: RefCell<Vec<(Arc<ServiceEntry>, Box<str>)>>,
+    /// Tells the thread that makes files durable which one is the newest; what it missed meanwhile it need not know.
+    newest: mpsc::Sender<PathBuf>,
 }
 
 /// The seed file's content.
@@ -43,14 +46,14 @@ pub(crate) struct Seed {
     pub(crate) hash: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Envelope {
     /// SHA-256 of `table` as it stands here, byte for byte.
     checksum: String,
     table: Box<RawValue>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Content {
     format: u32,
     written: u64,
@@ -58,7 +61,7 @@ struct Content {
     seed: String,
     services: Vec<ServiceRoute>,
     /// Absent in files of versions that did not keep it.
-    #[serde(default, skip_serializing_if = "is_empty")]
+    #[serde(default)]
     removed: Arc<Removed>,
 }
 
@@ -67,10 +70,6 @@ struct Content {
 pub(crate) struct Candidate {
     pub(crate) services: Vec<ServiceRoute>,
     pub(crate) removed: Arc<Removed>,
-}
-
-fn is_empty(removed: &Arc<Removed>) -> bool {
-    removed.is_empty()
 }
 
 /// Why a seed cannot be used.
@@ -92,6 +91,14 @@ pub enum SeedError {
         /// Where and why.
         source: Box<toml::de::Error>,
     },
+    /// Its `[clients]` would let nobody in.
+    #[error("`[clients]` in `{path}` cannot be meant: {problem}")]
+    Clients {
+        /// The file.
+        path: PathBuf,
+        /// What of it.
+        problem: String,
+    },
 }
 
 impl Seed {
@@ -101,6 +108,9 @@ impl Seed {
             .map_err(|source| SeedError::Unreadable { path: path.to_owned(), source })?;
         let document: TableDocument = toml::from_str(&text)
             .map_err(|source| SeedError::Malformed { path: path.to_owned(), source: Box::new(source) })?;
+        if let Some(problem) = document.clients.problem() {
+            return Err(SeedError::Clients { path: path.to_owned(), problem });
+        }
         let services = serde_json::to_vec(&document.services).map_err(io::Error::from);
         let services = services.map_err(|source| SeedError::Unreadable { path: path.to_owned(), source })?;
         Ok(Self { document, hash: hex::encode(Sha256::digest(services)) })
@@ -136,54 +146,97 @@ impl SavedTable {
             }
         }
         candidates.push(from_seed);
-        let (syncer, wake) = mpsc::sync_channel(1);
-        let files = turns.clone();
+        let (newest, news) = mpsc::channel::<PathBuf>();
         std::thread::Builder::new().name("table-sync".to_owned()).spawn(move || {
-            while wake.recv().is_ok() {
-                if let Err(error) = make_durable(&files, &durable) {
+            while let Ok(told) = news.recv() {
+                // What was told meanwhile is newer.
+                let path = news.try_iter().last().unwrap_or(told);
+                if let Err(error) = make_durable(&path, &durable) {
                     tracing::error!(%error, path = %durable.display(), "the saved table is not durable");
                 }
             }
         })?;
-        Ok((Self { turns, written: Cell::new(written), seed: seed.hash.clone(), syncer }, candidates))
+        let (written, texts) = (Cell::new(written), RefCell::default());
+        Ok((Self { turns, written, seed: seed.hash.clone(), texts, newest }, candidates))
     }
 
-    /// Writes the next file. When it returns, a restart of the process begins from these services, and remembers those
-    /// that were removed.
-    pub(crate) fn write(&self, services: Vec<ServiceRoute>, removed: Arc<Removed>) -> io::Result<()> {
+    /// Writes the next file. When it returns, a restart of the process begins from these services, which are in the order
+    /// of names, and remembers those that were removed.
+    pub(crate) fn write(&self, services: &[Arc<ServiceEntry>], removed: &Removed) -> io::Result<()> {
         let written = self.written.get() + 1;
-        let content = Content { format: FORMAT, written, seed: self.seed.clone(), services, removed };
-        let bytes = sealed(&content)?;
+        let table = self.table(written, services, removed)?;
+        let checksum = hex::encode(Sha256::digest(&table));
         let turn = &self.turns[usize::from(written % 2 == 1)];
         let mut file = File::options().create(true).truncate(false).write(true).open(turn)?;
-        file.write_all(&bytes)?;
+        let parts = [BEFORE_CHECKSUM, &checksum, BEFORE_TABLE, &table, AFTER_TABLE];
+        file.write_all(parts[..3].concat().as_bytes())?;
+        file.write_all(table.as_bytes())?;
+        file.write_all(AFTER_TABLE.as_bytes())?;
         // What was longer before would be no JSON after this.
-        file.set_len(bytes.len() as u64)?;
+        file.set_len(parts.iter().map(|part| part.len() as u64).sum())?;
         self.written.set(written);
-        // A full channel means that the thread has not begun yet: it will see this file too.
-        let _ = self.syncer.try_send(());
+        // The thread lives as long as this does.
+        let _ = self.newest.send(turn.clone());
         Ok(())
+    }
+
+    /// [`Content`] as JSON, put together from the services' own texts.
+    fn table(&self, written: u64, services: &[Arc<ServiceEntry>], removed: &Removed) -> io::Result<String> {
+        let mut former = self.texts.take().into_iter().peekable();
+        let mut texts = Vec::with_capacity(services.len());
+        let mut table =
+            format!("{{\"format\":{FORMAT},\"written\":{written},\"seed\":\"{}\",\"services\":[", self.seed);
+        for (index, entry) in services.iter().enumerate() {
+            let name = &entry.desired().name;
+            while former.next_if(|(before, _)| before.desired().name < *name).is_some() {}
+            let text = match former.next_if(|(before, _)| Arc::ptr_eq(before, entry)) {
+                Some((_, text)) => text,
+                None => serde_json::to_string(&entry.route())?.into_boxed_str(),
+            };
+            if index > 0 {
+                table.push(',');
+            }
+            table.push_str(&text);
+            texts.push((Arc::clone(entry), text));
+        }
+        self.texts.replace(texts);
+        table.push(']');
+        if !removed.is_empty() {
+            table.push_str(",\"removed\":");
+            table.push_str(&serde_json::to_string(removed)?);
+        }
+        table.push('}');
+        Ok(table)
     }
 }
 
-fn make_durable(turns: &[PathBuf; 2], durable: &Path) -> io::Result<()> {
-    // A file that is being written just now does not match its checksum: the other one is whole.
-    let whole = turns.iter().filter_map(|path| read(path).ok().flatten());
-    let Some(newest) = whole.max_by_key(|content| content.written) else { return Ok(()) };
+/// What stands before, between and after the two parts of a file, which is an [`Envelope`] as JSON.
+const BEFORE_CHECKSUM: &str = "{\"checksum\":\"";
+const BEFORE_TABLE: &str = "\",\"table\":";
+const AFTER_TABLE: &str = "}";
+
+/// Copies the newest file, if it is whole: one that is being written just now is told of again.
+fn make_durable(newest: &Path, durable: &Path) -> io::Result<()> {
+    let bytes = fs::read(newest)?;
+    if !is_whole(&bytes) {
+        return Ok(());
+    }
     let partial = durable.with_extension("partial");
     let mut file = File::create(&partial)?;
-    file.write_all(&sealed(&newest)?)?;
+    file.write_all(&bytes)?;
     file.sync_all()?;
     fs::rename(&partial, durable)?;
     let directory = durable.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// A content with its checksum.
-fn sealed(content: &Content) -> io::Result<Vec<u8>> {
-    let table = serde_json::value::to_raw_value(content)?;
-    let checksum = hex::encode(Sha256::digest(table.get()));
-    Ok(serde_json::to_vec(&Envelope { checksum, table })?)
+/// Whether a file is as it was written, by its checksum alone.
+fn is_whole(bytes: &[u8]) -> bool {
+    let parts = bytes.strip_prefix(BEFORE_CHECKSUM.as_bytes()).and_then(|rest| rest.split_at_checked(64));
+    let Some((checksum, rest)) = parts else { return false };
+    let table =
+        rest.strip_prefix(BEFORE_TABLE.as_bytes()).and_then(|rest| rest.strip_suffix(AFTER_TABLE.as_bytes()));
+    table.is_some_and(|table| hex::encode(Sha256::digest(table)).as_bytes() == checksum)
 }
 
 /// The content of a saved table; `None` if there is no file.
@@ -228,6 +281,7 @@ impl Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cutover_core::routing::{Change, Publication};
     use cutover_core::{Environment, Weights};
 
     const SEED: &str = r#"
@@ -238,6 +292,12 @@ mod tests {
         weights = { blue = 100, green = 0 }
         blue = ["127.0.0.1:1"]
     "#;
+
+    /// As a table holds them.
+    fn entries(services: Vec<ServiceRoute>) -> Vec<Arc<ServiceEntry>> {
+        let mut publication = Publication::new(crate::cell::Cell::default(), "boot".to_owned());
+        publication.prepare(Change::Replace(services)).unwrap().services().to_vec()
+    }
 
     struct Place(tempfile::TempDir);
 
@@ -262,7 +322,7 @@ mod tests {
             let (saved, mut services) = self.open(SEED);
             services[0].weights = Weights::all_to(Environment::Green);
             services[0].epoch = Some(Epoch::try_from(epoch).unwrap());
-            saved.write(services, Arc::default()).unwrap();
+            saved.write(&entries(services), &Removed::default()).unwrap();
             let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
             let written = saved.written.get();
             let durable = || read(&self.path("admin.table.durable.json")).ok().flatten();
@@ -327,13 +387,42 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_piece_by_piece_is_read_as_a_whole() {
+        let place = Place::new();
+        let (saved, services) = place.open(SEED);
+        let named = |name: &str, host: &str| ServiceRoute {
+            name: name.parse().unwrap(),
+            hosts: vec![host.to_owned()],
+            ..services[0].clone()
+        };
+        let mut publication = Publication::new(crate::cell::Cell::default(), "boot".to_owned());
+        let mut change = |change| {
+            let prepared = publication.prepare(change).unwrap();
+            saved.write(prepared.services(), &prepared.removed()).unwrap();
+            publication.commit(prepared, cutover_core::Timestamp::from_millis(0), || 0);
+            place
+                .open(SEED)
+                .1
+                .iter()
+                .map(|route| format!("{} {}", route.name, route.hosts[0]))
+                .collect::<Vec<_>>()
+        };
+        let (a, b, c) = (named("a", "a.x"), named("b", "b.x"), named("c", "c.x"));
+        assert_eq!(change(Change::Replace(vec![a, b.clone(), c])), ["a a.x", "b b.x", "c c.x"]);
+        assert_eq!(change(Change::Put(vec![named("b", "other.x")])), ["a a.x", "b other.x", "c c.x"]);
+        assert_eq!(change(Change::Remove(vec![("a".parse().unwrap(), None)])), ["b other.x", "c c.x"]);
+        assert_eq!(change(Change::Put(vec![named("0", "0.x"), b])), ["0 0.x", "b b.x", "c c.x"]);
+    }
+
+    #[test]
     fn a_shorter_table_leaves_nothing_of_a_longer_one() {
         let place = Place::new();
         let (saved, services) = place.open(SEED);
         let mut longer = services.clone();
-        longer[0].hosts = vec!["a.very.long.host.name.example.com".to_owned(); 50];
+        longer[0].hosts =
+            (0..50).map(|number| format!("a.very.long.host.name.{number}.example.com")).collect();
         for table in [longer.clone(), longer, services.clone(), services] {
-            saved.write(table, Arc::default()).unwrap();
+            saved.write(&entries(table), &Removed::default()).unwrap();
         }
         assert_eq!(place.open(SEED).1[0].hosts.len(), 0);
     }
@@ -367,7 +456,7 @@ mod tests {
         services[0].epoch = Some(Epoch::try_from(7).unwrap());
         let mut removed = Removed::default();
         removed.remember("api".parse().unwrap(), Epoch::try_from(30).unwrap());
-        saved.write(services, Arc::new(removed)).unwrap();
+        saved.write(&entries(services), &removed).unwrap();
         fs::write(place.path("seed.toml"), SEED.replace("shop", "api")).unwrap();
         let seed = Seed::read(&place.path("seed.toml")).unwrap();
         let (_, candidates) = SavedTable::open(&place.path("admin.sock"), &seed).unwrap();

@@ -2,12 +2,13 @@
 //! times a second. A request sets several and reaches none of them.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
-use std::pin::pin;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
 use slab::Slab;
 
 /// How exact deadlines are: one is reached this much late at most.
@@ -141,23 +142,40 @@ impl Alarm {
     }
 
     /// What `future` answers within `limit`.
-    pub(crate) async fn within<F: Future>(&self, limit: Duration, future: F) -> Result<F::Output, Elapsed> {
-        let mut future = pin!(future);
-        let mut is_set = false;
-        poll_fn(|cx| {
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
-                if is_set {
-                    self.clear();
-                }
-                return Poll::Ready(Ok(output));
+    pub(crate) fn within<F: Future>(&self, limit: Duration, future: F) -> Within<'_, F> {
+        Within { alarm: self, limit, is_set: false, future }
+    }
+}
+
+pin_project! {
+    /// A future with a deadline that begins when it first has to wait.
+    ///
+    /// Not an `async fn`: that would hold the future twice, and every idle connection would pay for it.
+    pub(crate) struct Within<'a, F> {
+        alarm: &'a Alarm,
+        limit: Duration,
+        is_set: bool,
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Within<'_, F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            if *this.is_set {
+                this.alarm.clear();
             }
-            if !is_set {
-                self.set(limit);
-                is_set = true;
-            }
-            self.poll_due(cx).map(|()| Err(Elapsed))
-        })
-        .await
+            return Poll::Ready(Ok(output));
+        }
+        if !*this.is_set {
+            this.alarm.set(*this.limit);
+            *this.is_set = true;
+        }
+        this.alarm.poll_due(cx).map(|()| Err(Elapsed))
     }
 }
 

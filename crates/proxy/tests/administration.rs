@@ -191,7 +191,7 @@ async fn the_end_waits_for_requests_in_flight() {
     });
     proxy.restart().unwrap();
     let answer = slow.join().unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("Connection: close"), "{answer}");
 }
 
 fn is_refused(proxy: &Proxy) -> bool {

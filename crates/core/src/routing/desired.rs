@@ -139,8 +139,15 @@ pub struct Timeouts {
     #[serde(with = "humantime_serde")]
     pub idle: Duration,
     /// The same where silence is ordinary: WebSockets and other upgrades, event streams, gRPC.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "humantime_serde", skip_serializing_if = "is_an_hour")]
     pub stream: Duration,
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Left out of what is written, so that a table from before it existed is still the same table.
+fn is_an_hour(stream: &Duration) -> bool {
+    *stream == HOUR
 }
 
 impl Timeouts {
@@ -157,7 +164,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(5),
             first_byte: Duration::from_secs(60),
             idle: Duration::from_secs(60),
-            stream: Duration::from_secs(3600),
+            stream: HOUR,
         }
     }
 }

@@ -105,6 +105,30 @@ impl Limits {
 }
 
 impl Clients {
+    /// What of it cannot be meant, in one sentence.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        let Limits {
+            head_bytes, head_fields, target_bytes, head_time, keep_alive, connections, streams, ..
+        } = self.limits;
+        let most = Limits::MOST_FIELDS;
+        let short = |time: Duration| time < Duration::from_millis(100);
+        let sentence = if !(1..=most).contains(&head_fields) {
+            format!("`head_fields` is 1 to {most}")
+        } else if !(1024..=1024 * 1024).contains(&head_bytes) {
+            "`head_bytes` is 1024 to 1048576".to_owned()
+        } else if target_bytes == 0 || target_bytes > head_bytes {
+            "`target_bytes` is 1 to `head_bytes`".to_owned()
+        } else if short(head_time) || short(keep_alive) {
+            "`head_time` and `keep_alive` are at least `100ms`".to_owned()
+        } else if connections == 0 || streams == 0 {
+            "`connections` and `streams` are at least 1".to_owned()
+        } else {
+            return None;
+        };
+        Some(sentence)
+    }
+
     /// Whether nothing was said about clients: then a table does not mention them.
     #[must_use]
     pub fn is_default(&self) -> bool {
@@ -205,6 +229,20 @@ mod tests {
         check("fd00::/8", "fd12::1", true);
         check("::/0", "2001:db8::1", true);
         check("10.0.0.0/8", "::ffff:10.1.2.3", true);
+    }
+
+    #[test]
+    fn limits_that_would_let_nobody_in_are_told() {
+        let problem = |limits| Clients { limits, ..Clients::default() }.problem();
+        assert_eq!(problem(Limits::default()), None);
+        assert_eq!(
+            problem(Limits { head_fields: 201, ..Limits::default() }).as_deref(),
+            Some("`head_fields` is 1 to 200")
+        );
+        assert!(problem(Limits { connections: 0, ..Limits::default() }).is_some());
+        assert!(problem(Limits { head_time: Duration::ZERO, ..Limits::default() }).is_some());
+        assert!(problem(Limits { target_bytes: usize::MAX, ..Limits::default() }).is_some());
+        assert!(problem(Limits { head_bytes: 1, ..Limits::default() }).is_some());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How one table is replaced by the next: checked, built, stored, and then the replaced targets are fenced.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -84,12 +85,21 @@ pub enum Refused {
     },
 }
 
+type InstanceKey = (InstanceId, std::net::SocketAddr);
+
 /// The one writer of a table.
+///
+/// A change costs what it changes, besides a few cheap passes over all services: the table of ten thousand services is
+/// changed within milliseconds.
 #[derive(Debug)]
 pub struct Publication<C> {
     cell: C,
     boot_id: String,
-    instances: HashMap<(InstanceId, std::net::SocketAddr), Arc<InstanceState>>,
+    instances: HashMap<InstanceKey, Arc<InstanceState>>,
+    /// How many targets of the present table name an instance.
+    named: HashMap<InstanceKey, usize>,
+    /// Instances that no table may name any more, kept until they hold no request.
+    leaving: Vec<InstanceKey>,
     counters: Registry,
     removed: Arc<Removed>,
 }
@@ -111,13 +121,10 @@ enum PreparedAnswer {
 }
 
 impl Prepared {
-    /// Every service as it will be, with its epoch: what is kept on disk.
+    /// Every service as it will be, in the order of names: what is kept on disk.
     #[must_use]
-    pub fn routes(&self) -> Vec<ServiceRoute> {
-        self.services
-            .iter()
-            .map(|entry| ServiceRoute { epoch: Some(entry.epoch), ..entry.desired.clone() })
-            .collect()
+    pub fn services(&self) -> &[Arc<ServiceEntry>] {
+        &self.services
     }
 
     /// What will be remembered of services that are routed no longer: kept on disk beside the routes.
@@ -140,6 +147,8 @@ impl<C: TableCell> Publication<C> {
             cell,
             boot_id,
             instances: HashMap::new(),
+            named: HashMap::new(),
+            leaving: Vec::new(),
             counters: Registry::default(),
             removed: Arc::default(),
         }
@@ -224,24 +233,23 @@ impl<C: TableCell> Publication<C> {
             answers.push(PreparedAnswer::New(route.name.clone()));
             fresh.push((self.epoch_of(&present, &route.name, given)?, route));
         }
-        let kept = services.iter().map(|entry| &entry.desired);
-        check_claims(kept.chain(fresh.iter().map(|(_, route)| route)))?;
+        let same_names = services.len() + fresh.len() == present.services().len()
+            && fresh.iter().all(|(_, route)| present.service(&route.name).is_some());
+        check_claims(services.iter().map(|entry| &entry.desired), fresh.iter().map(|(_, route)| route))?;
         // Only what is not refused leaves a trace among instances and counters.
         for (epoch, route) in fresh {
             services.push(Arc::new(self.build(route, epoch)));
         }
         // Names keep their order, whatever was changed last.
         services.sort_by(|a, b| a.desired.name.cmp(&b.desired.name));
-        let removed = self.removed_after(&present, &services);
+        let removed =
+            if same_names { Arc::clone(&self.removed) } else { self.removed_after(&present, &services) };
         Ok(Prepared { services, answers, removed, changed })
     }
 
     fn removed_after(&self, present: &RouteTable, services: &[Arc<ServiceEntry>]) -> Arc<Removed> {
         let before: HashSet<_> = present.services().iter().map(|entry| &entry.desired.name).collect();
         let after: HashSet<_> = services.iter().map(|entry| &entry.desired.name).collect();
-        if before == after {
-            return Arc::clone(&self.removed);
-        }
         let mut removed = Removed::clone(&self.removed);
         for entry in present.services().iter().filter(|entry| !after.contains(&entry.desired.name)) {
             removed.remember(entry.desired.name.clone(), entry.epoch);
@@ -278,9 +286,13 @@ impl<C: TableCell> Publication<C> {
     fn build(&mut self, route: ServiceRoute, epoch: Epoch) -> ServiceEntry {
         let targets = PerEnvironment::from_fn(|environment| {
             let counters = self.counters.counters(&route.name, environment, &route.tags[environment]);
-            let target = |desired: &DesiredInstance| {
+            let mut target = |desired: &DesiredInstance| {
                 let key = (desired.id.clone(), desired.address);
-                let state = || Arc::new(InstanceState::new(desired.id.clone(), desired.address));
+                let state = || {
+                    // Until a table that is in force names it.
+                    self.leaving.push((desired.id.clone(), desired.address));
+                    Arc::new(InstanceState::new(desired.id.clone(), desired.address))
+                };
                 let instance = Arc::clone(self.instances.entry(key).or_insert_with(state));
                 Arc::new(Target {
                     fence: Fence::open(),
@@ -289,7 +301,7 @@ impl<C: TableCell> Publication<C> {
                     counters: Arc::clone(&counters),
                 })
             };
-            route.instances(environment).iter().map(target).collect()
+            route.instances(environment).iter().map(&mut target).collect()
         });
         ServiceEntry::new(route, epoch, targets)
     }
@@ -320,11 +332,10 @@ impl<C: TableCell> Publication<C> {
         self.cell.store(RouteTable::new(generation, services.clone()));
         let stored = elapsed_us();
         let mut left: HashMap<ServiceName, PerEnvironment<u64>> = HashMap::new();
-        for entry in before.services() {
-            let replaced = services.iter().all(|next| !Arc::ptr_eq(next, entry));
-            if replaced {
-                left.insert(entry.desired.name.clone(), raise_fences(entry));
-            }
+        let next: HashSet<_> = services.iter().map(Arc::as_ptr).collect();
+        let replaced = || before.services().iter().filter(|entry| !next.contains(&Arc::as_ptr(entry)));
+        for entry in replaced() {
+            left.insert(entry.desired.name.clone(), raise_fences(entry));
         }
         let fenced_after_us = elapsed_us().saturating_sub(stored);
         let mut receipts = HashMap::new();
@@ -343,7 +354,17 @@ impl<C: TableCell> Publication<C> {
             receipts.insert(receipt.service.clone(), receipt);
         }
         self.removed = removed;
-        self.forget_what_nobody_names();
+        for entry in services.iter().filter(|entry| new.contains(&entry.desired.name)) {
+            self.name(entry);
+        }
+        for entry in replaced() {
+            self.unname(entry);
+            // What was replaced by nothing new is gone.
+            if !new.contains(&entry.desired.name) {
+                self.counters.forget(&entry.desired.name);
+            }
+        }
+        self.forget_what_has_left();
         answers
             .into_iter()
             .filter_map(|answer| match answer {
@@ -362,16 +383,42 @@ impl<C: TableCell> Publication<C> {
         Ok(self.commit(prepared, now, || 0))
     }
 
-    fn forget_what_nobody_names(&mut self) {
-        let table = self.cell.load();
-        let entries = table.services().iter();
-        let named: HashSet<_> = entries
-            .flat_map(|entry| entry.targets.iter().flat_map(|(_, targets)| targets))
-            .map(|target| (target.instance.id().clone(), target.instance.address()))
-            .collect();
-        self.instances.retain(|key, instance| named.contains(key) || instance.in_flight() > 0);
-        self.counters.forget_services_except(table.services().iter().map(|entry| &entry.desired.name));
+    fn name(&mut self, entry: &ServiceEntry) {
+        for key in keys(entry) {
+            *self.named.entry(key).or_default() += 1;
+        }
     }
+
+    fn unname(&mut self, entry: &ServiceEntry) {
+        for key in keys(entry) {
+            let Some(count) = self.named.get_mut(&key) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                self.named.remove(&key);
+                self.leaving.push(key);
+            }
+        }
+    }
+
+    fn forget_what_has_left(&mut self) {
+        let Self { instances, named, leaving, .. } = self;
+        leaving.retain(|key| {
+            if named.contains_key(key) {
+                return false;
+            }
+            let holds = instances.get(key).is_some_and(|instance| instance.in_flight() > 0);
+            if !holds {
+                instances.remove(key);
+            }
+            holds
+        });
+    }
+}
+
+/// The instances of an entry, as often as it names them.
+fn keys(entry: &ServiceEntry) -> impl Iterator<Item = InstanceKey> {
+    let targets = entry.targets.iter().flat_map(|(_, targets)| targets);
+    targets.map(|target| (target.instance.id().clone(), target.instance.address()))
 }
 
 impl PreparedAnswer {
@@ -423,26 +470,44 @@ fn check_route(route: &ServiceRoute) -> Result<(), Refused> {
     Ok(())
 }
 
-/// No two services may claim the same host and path.
-fn check_claims<'a>(routes: impl Iterator<Item = &'a ServiceRoute>) -> Result<(), Refused> {
-    let mut claimed: HashMap<(String, &str), &ServiceName> = HashMap::new();
-    for route in routes {
-        let path = route.path.strip_suffix('/').unwrap_or(&route.path);
-        let hosts: Vec<String> = match route.hosts.as_slice() {
-            [] => vec![String::new()],
-            hosts => hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
-        };
-        for host in hosts {
-            let Some(first) = claimed.insert((host.clone(), path), &route.name) else { continue };
-            let place = if host.is_empty() { "every host" } else { &host };
-            return Err(Refused::SameRoute {
-                first: first.clone(),
-                second: route.name.clone(),
-                route: format!("{place}, path `{}`", route.path),
-            });
+/// No two services may claim the same host and path. Those that are kept were compared with each other already.
+fn check_claims<'a>(
+    kept: impl Iterator<Item = &'a ServiceRoute>,
+    fresh: impl Iterator<Item = &'a ServiceRoute>,
+) -> Result<(), Refused> {
+    let refused = |first: &ServiceName, second: &ServiceRoute, host: &str| {
+        let place = if host.is_empty() { "every host" } else { host };
+        let route = format!("{place}, path `{}`", second.path);
+        Refused::SameRoute { first: first.clone(), second: second.name.clone(), route }
+    };
+    let mut claimed: HashMap<(Cow<'_, str>, &str), &ServiceRoute> = HashMap::new();
+    for route in fresh {
+        for (host, path) in claims(route) {
+            if let Some(first) = claimed.insert((host.clone(), path), route) {
+                return Err(refused(&first.name, route, &host));
+            }
+        }
+    }
+    for route in kept {
+        for (host, path) in claims(route) {
+            if let Some(second) = claimed.get(&(host.clone(), path)) {
+                return Err(refused(&route.name, second, &host));
+            }
         }
     }
     Ok(())
+}
+
+/// What a service claims: hosts in lower case, an empty one for every host, each with the path.
+fn claims(route: &ServiceRoute) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
+    let path = route.path.strip_suffix('/').unwrap_or(&route.path);
+    let every = route.hosts.is_empty().then_some(Cow::Borrowed(""));
+    every.into_iter().chain(route.hosts.iter().map(|host| in_lower_case(host))).map(move |host| (host, path))
+}
+
+fn in_lower_case(host: &str) -> Cow<'_, str> {
+    let has_upper = host.bytes().any(|byte| byte.is_ascii_uppercase());
+    if has_upper { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) }
 }
 
 /// Fences every target of a replaced entry; answers what is still held on it.

@@ -82,6 +82,12 @@ impl ServiceEntry {
         &self.desired
     }
 
+    /// What was asked for, with the epoch it is in.
+    #[must_use]
+    pub fn route(&self) -> ServiceRoute {
+        ServiceRoute { epoch: Some(self.epoch), ..self.desired.clone() }
+    }
+
     /// Its epoch.
     #[must_use]
     pub fn epoch(&self) -> Epoch {

@@ -158,10 +158,9 @@ impl Registry {
         counters
     }
 
-    /// Forgets services that are not routed any more.
-    pub fn forget_services_except<'a>(&mut self, kept: impl Iterator<Item = &'a ServiceName>) {
-        let kept: std::collections::HashSet<_> = kept.collect();
-        self.services.retain(|name, _| kept.contains(name));
+    /// Forgets a service that is not routed any more.
+    pub fn forget(&mut self, service: &ServiceName) {
+        self.services.remove(service);
     }
 
     /// The counts of one service.

@@ -2,17 +2,20 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use cutover_adapters::process::Parent;
 use cutover_controller::ports::KeepReleases;
 use cutover_controller::{Keep, Retention};
+use cutover_core::routing::Clients;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::Place;
 use crate::cli::printer::Printer;
 use crate::cli::proxy::{default_workers, ended_by_signal};
+use crate::config::clients;
 use crate::wiring::{Ending, ServeSettings, World};
 
 /// Run the controller and its proxy
@@ -26,6 +29,9 @@ pub(crate) struct Serve {
     /// Where clients are accepted; may be repeated
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080", value_parser = address)]
     http: Vec<SocketAddr>,
+    /// Whom the proxy believes and what a client may cost, in TOML: trusted_proxies, proxy_protocol, pages, [limits]
+    #[arg(long, value_name = "FILE")]
+    clients: Option<PathBuf>,
     /// Threads of the proxy [default: one per core]
     #[arg(long)]
     workers: Option<usize>,
@@ -96,6 +102,10 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+fn read_clients(path: &std::path::Path) -> Result<Clients, Failure> {
+    clients::read(path).map_err(|error| Failure::new(Exit::Usage, error.to_string()))
+}
+
 fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     let parsed = text.split_once('-').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
     match parsed {
@@ -117,6 +127,7 @@ impl Serve {
         let settings = ServeSettings {
             state: self.place.here("cutover serve")?,
             http: self.http,
+            clients: self.clients.as_deref().map(read_clients).transpose()?.unwrap_or_default(),
             workers: self.workers.unwrap_or_else(default_workers),
             instance_ports: self.instance_ports,
             program,
