@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 /// Makes ids that no other worker and no other run makes. Not secrets: they only have to differ.
 pub(crate) struct RequestIds {
-    /// Of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014), twice.
+    /// Of `SplitMix64` (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014), twice.
     state: [Cell<u64>; 2],
 }
 

@@ -357,7 +357,8 @@ impl<'a> Seen<'a> {
     ) -> Result<(), Refusal> {
         match kind {
             Name::Host => {
-                if self.host.replace(value).is_some() {
+                let earlier = self.host.replace(value);
+                if earlier.is_some() {
                     return Err(Refusal::bad("there is more than one Host"));
                 }
             }
@@ -378,11 +379,7 @@ impl<'a> Seen<'a> {
                 }
                 self.connection.expects_continue = true;
             }
-            Name::Accept => {
-                if self.accept == Accept::Text {
-                    self.accept = accept(value);
-                }
-            }
+            Name::Accept if self.accept == Accept::Text => self.accept = accept(value),
             Name::ContentType => self.grpc |= is_grpc(value),
             Name::RequestId => {
                 // Of several, none is believed.

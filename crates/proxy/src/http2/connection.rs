@@ -117,6 +117,7 @@ pub(crate) async fn serve(
     }
 }
 
+#[allow(clippy::large_enum_variant, reason = "one lives at a time, on the stack")]
 enum Step {
     Request(Request<RecvStream>, SendResponse<Bytes>),
     /// The process is about to end.

@@ -349,7 +349,7 @@ impl BodySource for H2Answer {
     }
 }
 
-/// GOAWAY for a stream beyond the last one, and REFUSED_STREAM, say that a request was not begun (RFC 9113, section 8.7).
+/// GOAWAY for a stream beyond the last one, and `REFUSED_STREAM`, say that a request was not begun (RFC 9113, section 8.7).
 fn no_answer(error: &h2::Error) -> NoAnswer {
     if error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM)) {
         NoAnswer::Refused
