@@ -26,6 +26,7 @@ pub fn check(input: &[u8]) {
     check_beginnings(bytes, &read, asked);
     let Outcome::Whole(answer, length) = read else { return };
     check_head(bytes, &answer);
+    check_again(&answer, asked);
     if answer.status == 101 {
         assert!(asked.upgrade && !answer.keeps_client && !answer.keeps_instance);
         assert_eq!((answer.reads, answer.writes), (Body::UntilClose, Body::UntilClose));
@@ -69,6 +70,19 @@ fn check_beginnings(bytes: &[u8], whole: &Outcome<Answer>, asked: Asked) {
             (Outcome::Partial, _) | (Outcome::Refused(_), Outcome::Refused(_)) => {}
             (beginning, _) => panic!("{} after {cut} bytes is {beginning:?}", shown(bytes)),
         }
+    }
+}
+
+/// A proxy of this kind in front of this one sees the same answer.
+fn check_again(first: &Answer, asked: Asked) {
+    let Outcome::Whole(second, length) = answer(&first.head, asked) else {
+        panic!("not read again: {}", shown(&first.head));
+    };
+    assert_eq!(length, first.head.len(), "{}", shown(&first.head));
+    assert_eq!((first.status, first.is_interim), (second.status, second.is_interim));
+    assert_eq!(first.writes, second.reads, "{}", shown(&first.head));
+    if !first.is_interim {
+        assert_eq!(first.keeps_client, second.keeps_instance, "{}", shown(&first.head));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Requests over HTTP/1.1: what an instance gets is one request, with the meaning that every reader sees in the client's.
 
+use cutover_core::routing::Limits;
 use cutover_proxy::fuzzing::{Body, Outcome, Request, carried, request};
 
 use super::strict::{self, Reading};
@@ -51,6 +52,24 @@ fn check_head(bytes: &[u8], request: &Request, trusted: bool) {
     let path = if path == b"*" { b"/" } else { path };
     assert_eq!(request.path.as_bytes(), path, "{}", shown(bytes));
     check_over_http2(request, &went);
+    check_again(request, went.fields.len());
+}
+
+/// Another proxy of this kind behind this one sees the same request.
+fn check_again(first: &Request, fields: usize) {
+    // Permitted: what this one adds may be too much for the next one.
+    if fields > Limits::default().head_fields {
+        return;
+    }
+    let Outcome::Whole(second, length) = request(&first.head, true) else {
+        panic!("not read again: {}", shown(&first.head));
+    };
+    assert_eq!(length, first.head.len(), "{}", shown(&first.head));
+    let facts = |request: &Request| {
+        let Request { path, host, authority, id, body, upgrades, deadline, .. } = request;
+        (path.clone(), host.clone(), authority.clone(), id.clone(), *body, *upgrades, *deadline)
+    };
+    assert_eq!(facts(first), facts(&second), "{}", shown(&first.head));
 }
 
 /// The same request for an instance that speaks HTTP/2.
