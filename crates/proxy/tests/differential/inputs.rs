@@ -55,6 +55,7 @@ pub const REQUEST_PARTS: &[&[u8]] = &[
     b"Expect: 100-continue\r\n",
     b"X-Request-Id: one\r\n",
     b"X-Request-Id: <two>\r\n",
+    b"X-Request-Id: one\r\nX-Request-Id: two\r\nX-Request-Id: three\r\n",
     b"X-Forwarded-For: 198.51.100.1, x\r\n",
     b"X-Forwarded-Proto: https\r\n",
     b"X-Forwarded-Host: b\r\n",

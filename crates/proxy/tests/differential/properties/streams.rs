@@ -98,8 +98,8 @@ fn as_http1(head: &Parts, ended: bool, request: &Request) -> strict::Request {
         }
         // Permitted: a value with blanks around it, which HTTP/2 forbids (RFC 9113, section 8.2.1) and the `h2` crate lets
         // pass, is no sound id; in HTTP/1.1 they would not belong to it.
-        let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-        if name == "x-request-id" && (blank(value.as_bytes().first()) || blank(value.as_bytes().last())) {
+        if name == "x-request-id" {
+            fields.push(Field { name: name.as_str().into(), value: value.as_bytes().to_vec() });
             continue;
         }
         if name != "cookie" || head.headers.get_all("cookie").iter().count() == 1 {
