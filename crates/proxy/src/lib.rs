@@ -7,9 +7,13 @@
 //! what they speak; `head` is the rules for heads, without IO; `h1` and `http2` are the two sides' protocols, `body` moves
 //! what follows a head; `forward` finds an instance for a request and `carry` takes it there and back, over `upstream`;
 //! `own_answer` is what the proxy says itself. `plane` is the table with its one writer, `admin` lets others change it,
-//! `saved` keeps it, `live` tells instances of it, `probe` keeps them honest.
+//! `saved` keeps it, `live` tells instances of it, `probe` keeps them honest. With the feature `fuzzing`, a module of that name
+//! shows the parsers to fuzz targets and differential tests; it is no API.
 
 pub mod settings;
+
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 
 mod admin;
 mod answering;

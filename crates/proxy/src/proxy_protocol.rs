@@ -41,6 +41,8 @@ fn version_1(bytes: &[u8]) -> Header {
         return if bytes.len() < LONGEST_LINE { Header::Partial } else { Header::Malformed };
     };
     let line = searched[..end].strip_suffix(b"\r").and_then(|line| std::str::from_utf8(line).ok());
+    // Whoever takes the first CR for the end of the line sees another one.
+    let line = line.filter(|line| !line.contains('\r'));
     let length = end + 1;
     match line.and_then(line_of_version_1) {
         Some(client) => Header::Whole { length, client },
@@ -174,6 +176,7 @@ mod tests {
             "PROXY TCP4 1.2.3.4 1.2.3.4 1 2\n",
             "PROXY  TCP4 1.2.3.4 1.2.3.4 1 2\r\n",
             "proxy UNKNOWN\r\n",
+            "PROXY UNKNOWN a\rb\r\n",
             "PROXY TCP4 1.2.3.4 1.2.3.4 +1 2\r\n",
         ] {
             assert_eq!(read(wrong.as_bytes()), Header::Malformed, "{wrong:?}");

@@ -1,4 +1,4 @@
-//! Deadlines by the hundred thousand for nearly nothing: each is a number in a list that one timer goes through ten
+//! Deadlines by the hundred thousand for nearly nothing: each is a number in a list that one timer goes through twenty
 //! times a second. A request sets several and reaches none of them.
 
 use std::cell::{Cell, RefCell};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use slab::Slab;
 
-/// How exact deadlines are: one is reached this much late at most.
+/// How exact deadlines are: one is reached at most two of these late.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 /// No deadline.

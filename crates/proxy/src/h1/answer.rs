@@ -32,6 +32,9 @@ pub(crate) struct ClientAnswer<'c> {
     /// Whether the process is about to end.
     closing: &'c Cell<bool>,
     has_begun: bool,
+    /// Both directions are the application's own now: the end of one is not the end of the other.
+    tunnels: bool,
+    was_reset: bool,
     looking: &'c Alarm,
     looks: bool,
 }
@@ -46,57 +49,82 @@ impl<'c> ClientAnswer<'c> {
             is_head: request.is_head,
             keep_alive: request.keep_alive,
             has_begun: false,
+            tunnels: false,
+            was_reset: false,
             looking,
             looks: false,
         }
+    }
+
+    /// Whether the connection has to be closed at once, so that the client sees that its answer was cut.
+    pub(crate) fn was_reset(&self) -> bool {
+        self.was_reset
     }
 
     /// Whether the connection may carry another request, as the client was told.
     pub(crate) fn keep_alive(&self) -> bool {
         self.keep_alive
     }
+}
 
-    /// The framing that the client understands.
-    fn framing(&self, head: &AnswerHead<'_>) -> Framing {
-        match head.facts.framing {
-            Framing::Chunked | Framing::UntilClose if head.status == 101 => Framing::UntilClose,
-            Framing::Chunked | Framing::UntilClose if self.version == Version::Http10 => Framing::UntilClose,
-            Framing::Chunked | Framing::UntilClose => Framing::Chunked,
-            framing => framing,
+/// What of a request decides how its answer is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) version: Version,
+    pub(crate) is_head: bool,
+    /// Whether the connection may carry another request, as far as was known before the answer.
+    pub(crate) keep_alive: bool,
+}
+
+/// Writes the head of an answer, to its empty line; tells how its body has to be framed, and whether the connection may
+/// still carry another request.
+pub(crate) fn write_head(head: &AnswerHead<'_>, terms: Terms, out: &mut Vec<u8>) -> (Framing, bool) {
+    let Terms { version, is_head, keep_alive } = terms;
+    let framing = framing(head, version);
+    let keep_alive = keep_alive && framing != Framing::UntilClose;
+    head.write(out);
+    match framing {
+        Framing::Chunked => write_framing(framing, out),
+        Framing::Length(_) if !head.facts.has_length => write_framing(framing, out),
+        Framing::Empty
+            if !head.facts.has_length
+                && !is_head
+                && head.status >= 200
+                && !matches!(head.status, 204 | 304) =>
+        {
+            out.extend_from_slice(b"Content-Length: 0\r\n");
         }
+        _ => {}
+    }
+    if head.status == 101 {
+        out.extend_from_slice(b"Connection: upgrade\r\n");
+    } else if !keep_alive {
+        out.extend_from_slice(b"Connection: close\r\n");
+    } else if version == Version::Http10 {
+        out.extend_from_slice(b"Connection: keep-alive\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    (framing, keep_alive)
+}
+
+/// The framing that the client understands.
+fn framing(head: &AnswerHead<'_>, version: Version) -> Framing {
+    match head.facts.framing {
+        Framing::Chunked | Framing::UntilClose if head.status == 101 => Framing::UntilClose,
+        Framing::Chunked | Framing::UntilClose if version == Version::Http10 => Framing::UntilClose,
+        Framing::Chunked | Framing::UntilClose => Framing::Chunked,
+        framing => framing,
     }
 }
 
 impl AnswerSink for ClientAnswer<'_> {
     fn head(&mut self, head: &AnswerHead<'_>) {
         self.has_begun = true;
-        let framing = self.framing(head);
-        let upgrades = head.status == 101;
-        self.keep_alive &= framing != Framing::UntilClose && !self.closing.get();
-        let (version, keep_alive, is_head) = (self.version, self.keep_alive, self.is_head);
-        let out = self.writer.out();
-        head.write(out);
-        match framing {
-            Framing::Chunked => write_framing(framing, out),
-            Framing::Length(_) if !head.facts.has_length => write_framing(framing, out),
-            Framing::Empty
-                if !head.facts.has_length
-                    && !is_head
-                    && head.status >= 200
-                    && !matches!(head.status, 204 | 304) =>
-            {
-                out.extend_from_slice(b"Content-Length: 0\r\n");
-            }
-            _ => {}
-        }
-        if upgrades {
-            out.extend_from_slice(b"Connection: upgrade\r\n");
-        } else if !keep_alive {
-            out.extend_from_slice(b"Connection: close\r\n");
-        } else if version == Version::Http10 {
-            out.extend_from_slice(b"Connection: keep-alive\r\n");
-        }
-        out.extend_from_slice(b"\r\n");
+        self.tunnels = head.status == 101;
+        let keep_alive = self.keep_alive && !self.closing.get();
+        let terms = Terms { version: self.version, is_head: self.is_head, keep_alive };
+        let framing;
+        (framing, self.keep_alive) = write_head(head, terms, self.writer.out());
         self.writer.frame(framing);
     }
 
@@ -125,6 +153,7 @@ impl AnswerSink for ClientAnswer<'_> {
             return;
         }
         let stream: &TcpStream = self.writer.io().as_ref();
+        self.was_reset = true;
         let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
     }
 }
@@ -155,7 +184,7 @@ impl BodySink for ClientAnswer<'_> {
         while self.looking.poll_due(cx).is_ready() {
             let stream: &TcpStream = self.writer.io().as_ref();
             match recv(stream, &mut [0u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-                Ok((0, _)) if self.has_begun => return Poll::Ready(()),
+                Ok((0, _)) if self.has_begun && !self.tunnels => return Poll::Ready(()),
                 // What is read after an end is that end, also when a reset has come since.
                 Ok((0, _)) if !matches!(stream.take_error(), Ok(None)) => return Poll::Ready(()),
                 Ok(_) | Err(Errno::WOULDBLOCK | Errno::INTR) => self.looking.set(LOOK),

@@ -136,7 +136,7 @@ impl Chunks {
         }
         self.trailer_bytes += after;
         let colon = line.iter().position(|byte| *byte == b':').ok_or(Malformed)?;
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        let (name, value) = (&line[..colon], trim(&line[colon + 1..]));
         if self.trailer_bytes > TRAILERS || name.is_empty() || !name.iter().all(|byte| is_token_byte(*byte)) {
             return Err(Malformed);
         }
@@ -153,6 +153,14 @@ impl Chunks {
         trailers.append(name, value);
         Ok(Next::Skip(after))
     }
+}
+
+/// Without spaces and tabs around it; nothing else is white space in a value (RFC 9110, section 5.6.3).
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
 }
 
 /// Whether a field may stand after a body: none that frames, routes or identifies (RFC 9110, section 6.5.1).
@@ -242,6 +250,7 @@ mod tests {
             "0\r\nTransfer-Encoding: chunked\r\n\r\n",
             "0\r\n X: 1\r\n\r\n",
             "0\r\nX: \u{1}\r\n\r\n",
+            "0\r\nX: 1\u{c}\r\n\r\n",
             "0\r\nno colon\r\n\r\n",
             "0\r\n\nGET",
         ] {

@@ -9,7 +9,7 @@ use crate::head::framing::{Framing, Said};
 use crate::head::identity::{Claims, Peer};
 use crate::head::name::Name;
 use crate::head::target::Target;
-use crate::head::{Fields, Refusal, elements, host};
+use crate::head::{Fields, Refusal, elements, host, is_token};
 use crate::request_ids::RequestIds;
 
 /// A request as a client sent it, whichever protocol it speaks.
@@ -57,6 +57,8 @@ pub(crate) struct Prepared {
     pub(crate) version: Version,
     /// Whether the client's connection may carry another request.
     pub(crate) keep_alive: bool,
+    /// Whether the client waits for 100 before it sends the body.
+    pub(crate) expects_continue: bool,
     pub(crate) upgrade: Option<Upgrade>,
     pub(crate) accept: Accept,
     /// `grpc-timeout`: when the client gives up.
@@ -76,6 +78,7 @@ impl Prepared {
             framing: Framing::Empty,
             version,
             keep_alive: false,
+            expects_continue: false,
             upgrade: None,
             accept: Accept::Text,
             deadline: None,
@@ -125,6 +128,7 @@ struct Seen<'a> {
     accept: Accept,
     grpc: bool,
     claims: Claims,
+    ids: usize,
     has_id: bool,
     deadline: Option<Duration>,
     cookies: usize,
@@ -183,8 +187,8 @@ fn write(
     let framing = match version {
         Version::Http10 => seen.said.of_request(0)?,
         Version::Http11 => seen.said.of_request(1)?,
-        Version::Http2 { ended: true, .. } => Framing::Empty,
-        Version::Http2 { connect: true, .. } => Framing::UntilClose,
+        // What follows a CONNECT is no body.
+        Version::Http2 { ended: true, .. } | Version::Http2 { connect: true, .. } => Framing::Empty,
         Version::Http2 { .. } => seen.said.length().map_or(Framing::Chunked, Framing::Length),
     };
     if let Framing::Length(length) = framing
@@ -305,6 +309,7 @@ fn write(
             Version::Http11 => !seen.connection.close,
             Version::Http2 { .. } => true,
         },
+        expects_continue,
         upgrade,
         accept: if seen.grpc { Accept::Grpc } else { seen.accept },
         deadline: seen.deadline.filter(|_| seen.grpc),
@@ -327,6 +332,7 @@ fn look<'a>(fields: Fields<'a>, version: Version, peer: &Peer) -> Result<Seen<'a
         accept: Accept::Text,
         grpc: false,
         claims: Claims::default(),
+        ids: 0,
         has_id: false,
         deadline: None,
         cookies: 0,
@@ -376,8 +382,9 @@ impl<'a> Seen<'a> {
             Name::Accept if self.accept == Accept::Text => self.accept = accept(value),
             Name::ContentType => self.grpc |= is_grpc(value),
             Name::RequestId => {
-                // Of two, neither is believed.
-                self.has_id = !std::mem::replace(&mut self.has_id, true) && is_sound_id(value);
+                // Of several, none is believed.
+                self.ids += 1;
+                self.has_id = self.ids == 1 && is_sound_id(value);
             }
             Name::GrpcTimeout => self.deadline = grpc_timeout(value),
             Name::ForwardedFor if peer.trusted => join(&mut self.claims.forwarded_for, b", ", value),
@@ -447,8 +454,13 @@ fn is_nominated(fields: Fields<'_>, name: &[u8]) -> bool {
 fn acceptable_upgrade(value: &[u8]) -> Option<&[u8]> {
     elements(value).find(|protocol| {
         let end = protocol.iter().position(|byte| *byte == b'/').unwrap_or(protocol.len());
-        let name = &protocol[..end];
-        ![&b"h2c"[..], b"h2", b"h3", b"http", b"tls"].iter().any(|refused| name.eq_ignore_ascii_case(refused))
+        let (name, version) = (&protocol[..end], &protocol[end..]);
+        // `protocol-name [ "/" protocol-version ]` (RFC 9110, section 7.8): what is quoted or spaced could be anything.
+        is_token(name)
+            && (version.is_empty() || is_token(&version[1..]))
+            && ![&b"h2c"[..], b"h2", b"h3", b"http", b"tls"]
+                .iter()
+                .any(|refused| name.eq_ignore_ascii_case(refused))
     })
 }
 
@@ -474,7 +486,7 @@ fn is_grpc(value: &[u8]) -> bool {
 }
 
 /// 1 to 8 digits and a unit (gRPC over HTTP/2, "Timeout").
-fn grpc_timeout(value: &[u8]) -> Option<Duration> {
+pub(crate) fn grpc_timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -530,4 +542,63 @@ pub(crate) fn number(head: &mut Vec<u8>, name: &[u8], value: u64) {
     head.extend_from_slice(name);
     // Writing to a vector never fails.
     let _ = write!(head, "{value}\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::target;
+
+    /// The head that an instance gets of one with these fields, beside `Host`.
+    fn written(fields: &[(&'static str, &'static str)]) -> String {
+        let host = ("Host", "a");
+        let fields: Vec<_> = std::iter::once(&host)
+            .chain(fields)
+            .map(|(name, value)| httparse::Header { name, value: value.as_bytes() })
+            .collect();
+        let incoming = Incoming {
+            method: "GET",
+            target: target::read("GET", b"/").unwrap(),
+            fields: Fields::Wire(&fields),
+            version: Version::Http11,
+        };
+        let peer = Peer::new("192.0.2.1:5".parse().unwrap(), "192.0.2.2:80".parse().unwrap(), false);
+        let prepared =
+            prepare(&incoming, &peer, &Limits::default(), &RequestIds::new([0; 16]), Vec::new()).unwrap();
+        String::from_utf8(prepared.head).unwrap()
+    }
+
+    #[test]
+    fn an_id_is_taken_over_if_it_is_the_only_one_and_sound() {
+        let check = |ids: &[&'static str], taken: bool| {
+            let fields: Vec<_> = ids.iter().map(|id| ("X-Request-Id", *id)).collect();
+            let head = written(&fields);
+            assert_eq!(head.matches("X-Request-Id: ").count(), 1, "{ids:?}");
+            assert_eq!(
+                ids.iter().any(|id| head.contains(&format!("X-Request-Id: {id}\r\n"))),
+                taken,
+                "{ids:?}"
+            );
+        };
+        check(&["one"], true);
+        check(&["<one>"], false);
+        check(&["one", "two"], false);
+        check(&["<one>", "two"], false);
+        check(&["one", "two", "three"], false);
+    }
+
+    #[test]
+    fn an_upgrade_is_to_a_protocol_that_has_a_name_and_is_not_http() {
+        let check = |wanted: &'static str, passed: Option<&str>| {
+            let head = written(&[("Connection", "upgrade"), ("Upgrade", wanted)]);
+            let found = head.lines().find_map(|line| line.strip_prefix("Upgrade: "));
+            assert_eq!(found, passed, "{wanted}");
+        };
+        check("websocket", Some("websocket"));
+        check("h2c, x/1.0", Some("x/1.0"));
+        check("HTTP/2.0, TLS/1.0, h2c", None);
+        check("\"h2c\"", None);
+        check("h2c x", None);
+        check("x/", None);
+    }
 }

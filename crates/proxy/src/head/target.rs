@@ -17,9 +17,9 @@ pub(crate) struct Target<'a> {
 
 /// Unreserved, sub-delims, `:`, `@`, `/` and `%` (RFC 3986, section 3.3), besides `[`, `]` and `|`, which browsers leave
 /// as they are in a path.
-const PATH: [bool; 256] = allowed(b"-._~!$&'()*+,;=:@/%[]|");
+static PATH: [bool; 256] = allowed(b"-._~!$&'()*+,;=:@/%[]|");
 /// The same and `?`, with what browsers leave as it is in a query.
-const QUERY: [bool; 256] = allowed(b"-._~!$&'()*+,;=:@/%?[]|{}^`");
+static QUERY: [bool; 256] = allowed(b"-._~!$&'()*+,;=:@/%?[]|{}^`");
 
 const fn allowed(punctuation: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
@@ -72,12 +72,13 @@ pub(crate) fn check_path(method: &str, path: &[u8]) -> Result<(), Refusal> {
 }
 
 /// Checks path and query.
-fn check(path_and_query: &[u8]) -> Result<(), Refusal> {
-    let mut table = &PATH;
+pub(crate) fn check(path_and_query: &[u8]) -> Result<(), Refusal> {
+    let mut in_query = false;
     for (at, byte) in path_and_query.iter().enumerate() {
+        let table = if in_query { &QUERY } else { &PATH };
         if !table[usize::from(*byte)] {
             if *byte == b'?' {
-                table = &QUERY;
+                in_query = true;
                 continue;
             }
             return Err(MALFORMED);
@@ -88,7 +89,7 @@ fn check(path_and_query: &[u8]) -> Result<(), Refusal> {
                 return Err(MALFORMED);
             }
             // No file and no route has it in its name, and languages that end strings with it see another path.
-            if digits == b"00" && std::ptr::eq(table, &PATH) {
+            if digits == b"00" && !in_query {
                 return Err(MALFORMED);
             }
         }

@@ -56,6 +56,7 @@ pub(crate) async fn serve(
         return;
     };
     let peer = Rc::new(peer);
+    let mut streaming = Streaming { worker: Rc::clone(&worker), counted: false };
     let open = Rc::new(Cell::new(0usize));
     let mut is_idle = false;
     let mut is_going = false;
@@ -63,6 +64,7 @@ pub(crate) async fn serve(
         let mut closing = std::pin::pin!(phase.wait_for(|phase| *phase != Phase::Serving));
         let step = poll_fn(|cx| {
             let accepted = poll_accept(&mut connection, cx);
+            streaming.set(connection.has_streams());
             if exceeded.get() {
                 return Poll::Ready(Step::TooMuch);
             }
@@ -143,6 +145,27 @@ fn poll_accept(connection: &mut Connection<Metered, Bytes>, cx: &mut std::task::
     })
 }
 
+/// Counts a connection as one that has something to send.
+struct Streaming {
+    worker: Rc<Worker>,
+    counted: bool,
+}
+
+impl Streaming {
+    fn set(&mut self, streams: bool) {
+        if std::mem::replace(&mut self.counted, streams) != streams {
+            let count = self.worker.streaming.get();
+            self.worker.streaming.set(if streams { count + 1 } else { count - 1 });
+        }
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.set(false);
+    }
+}
+
 /// Counts the open requests of a connection.
 struct Open(Rc<Cell<usize>>);
 
@@ -191,28 +214,34 @@ impl StreamTask {
 
     fn prepare(&self, head: &http::request::Parts, ended: bool) -> Result<Prepared, Refusal> {
         let Worker { clients, ids, buffers, .. } = &*self.worker;
-        let protocol = head.extensions.get::<Protocol>();
-        let connect = head.method == Method::CONNECT && protocol.is_some();
-        if connect && protocol.is_some_and(|protocol| protocol.as_str() != "websocket") {
-            return Err(Refusal::with(501, "the only extended CONNECT that is known is for WebSockets"));
-        }
-        let path_and_query = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).as_bytes();
-        target::check_path(head.method.as_str(), path_and_query)?;
-        let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
-        if let Some(authority) = authority {
-            crate::head::host::check(authority)?;
-        }
-        let incoming = Incoming {
-            method: head.method.as_str(),
-            target: Target { path_and_query, authority, default_port: b"80" },
-            fields: Fields::Map(&head.headers),
-            version: Version::Http2 { ended, connect },
-        };
+        let incoming = incoming(head, ended)?;
         prepare(&incoming, &self.peer, &clients.limits, ids, buffers.small()).map_err(|(refusal, head)| {
             buffers.give_back(head);
             refusal
         })
     }
+}
+
+/// The head of a stream's request. What `h2` read of it is sound as HTTP/2; target and host are checked as those of
+/// HTTP/1.1 are.
+pub(crate) fn incoming(head: &http::request::Parts, ended: bool) -> Result<Incoming<'_>, Refusal> {
+    let protocol = head.extensions.get::<Protocol>();
+    let connect = head.method == Method::CONNECT && protocol.is_some();
+    if connect && protocol.is_some_and(|protocol| protocol.as_str() != "websocket") {
+        return Err(Refusal::with(501, "the only extended CONNECT that is known is for WebSockets"));
+    }
+    let path_and_query = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).as_bytes();
+    target::check_path(head.method.as_str(), path_and_query)?;
+    let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+    if let Some(authority) = authority {
+        crate::head::host::check(authority)?;
+    }
+    Ok(Incoming {
+        method: head.method.as_str(),
+        target: Target { path_and_query, authority, default_port: b"80" },
+        fields: Fields::Map(&head.headers),
+        version: Version::Http2 { ended, connect },
+    })
 }
 
 impl RequestSource for Frames {
