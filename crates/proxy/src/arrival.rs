@@ -110,11 +110,13 @@ impl Arrival {
     async fn protocol(&mut self) -> Option<Speaks> {
         let limits = self.worker.clients.limits;
         if self.inbox.unread().is_empty() {
-            self.alarm.begin_idle();
-            let alarm = self.alarm.another();
-            let came = alarm.within(limits.keep_alive, self.fill()).await;
-            self.alarm.end_idle();
-            if came != Ok(true) {
+            let Self { inbox, alarm, stream, .. } = self;
+            alarm.begin_idle();
+            // It is this alarm that ends early if the connection has to go for another one.
+            let came = poll_fn(|cx| inbox.poll_fill(cx, stream, Expect::Head));
+            let came = alarm.within(limits.keep_alive, came).await;
+            alarm.end_idle();
+            if !matches!(came, Ok(Ok(1..))) {
                 return None;
             }
         }

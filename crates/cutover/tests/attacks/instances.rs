@@ -82,7 +82,7 @@ async fn a_head_without_an_end_makes_a_502() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn words_before_an_answer_that_never_comes_have_an_end() {
-    check("", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n", 8 * MEGABYTE, |protocol, answer| {
+    check("", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n", 16 * MEGABYTE, |protocol, answer| {
         let text = String::from_utf8_lossy(answer);
         assert!(text.contains("HTTP/1.1 502 ") || protocol == "HTTP/2" && text.contains("502 Bad Gateway"));
         assert!(answer.len() < MEGABYTE, "{} bytes were passed on", answer.len());
