@@ -250,3 +250,39 @@ impl Piece<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cutover_core::routing::Limits;
+
+    use super::*;
+
+    /// The second in which a client that is waited for all the time is found too slow by the default limits, within a day.
+    fn check(bytes_per_second: u64, expected: Option<u64>) {
+        let Limits { slow_rate, slow_grace, .. } = Limits::default();
+        let idle = Duration::from_secs(60);
+        let pace = Pace {
+            source_idle: idle,
+            sink_idle: idle,
+            most: 0,
+            rate: slow_rate,
+            grace: slow_grace,
+            client: Client::Takes,
+        };
+        let second = ticks_in(Duration::from_secs(1));
+        let found = (0..24 * 60 * 60).find(|seconds| {
+            let slowness = Slowness { waited: seconds * second, since: None };
+            slowness.is_beyond(seconds * bytes_per_second, &pace)
+        });
+        assert_eq!(found, expected, "{bytes_per_second} bytes per second");
+    }
+
+    #[test]
+    fn a_client_with_one_megabit_per_second_is_never_too_slow() {
+        check(125_000, None);
+        // Nor is one with a hundredth of it.
+        check(1_250, None);
+        check(1_000, Some(151));
+        check(0, Some(31));
+    }
+}

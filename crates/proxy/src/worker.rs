@@ -139,7 +139,14 @@ async fn tidy(worker: Rc<Worker>) {
 async fn accept(listener: tokio::net::TcpListener, worker: Rc<Worker>) {
     loop {
         match listener.accept().await {
-            Ok((stream, client)) => worker.admit(stream, client),
+            Ok((stream, client)) => {
+                let is_full = worker.connections.get() >= worker.clients.limits.connections;
+                worker.admit(stream, client);
+                if is_full {
+                    // Those that came just now have to be looked at before it is known whether they are idle.
+                    tokio::task::yield_now().await;
+                }
+            }
             Err(error) => {
                 // Out of descriptors, most likely: those that are connected need time to end, and idle ones need not
                 // stay.
