@@ -37,7 +37,7 @@ pub async fn of_a_run(
     let valgrind = installed("valgrind", None);
     let mut output = OsString::from("--callgrind-out-file=");
     output.push(profile);
-    let under = vec![valgrind.into(), "--tool=callgrind".into(), output];
+    let under = vec![valgrind.into(), "--tool=callgrind".into(), "--trace-children=yes".into(), output];
     let proxy = Candidate::Cutover.start(&Setting { under, ..setting.clone() }, folder).await?;
     for &shape in shapes {
         let mut client = Client::connect(proxy.address(), shape).await?;

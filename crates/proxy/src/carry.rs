@@ -52,6 +52,10 @@ pub(crate) enum NoAnswer {
     Malformed,
 }
 
+/// Bytes of all heads before an answer: there is no window that holds them back, and whoever sends them without an end
+/// never answers. Two a minute, without a field, may come for a day.
+const INTERIM_BYTES: usize = 64 * 1024;
+
 /// How a request went.
 #[derive(Debug)]
 pub(crate) enum Carried {
@@ -275,10 +279,14 @@ where
     K: AnswerSink,
     A: AnswerSource,
 {
+    let interim = Cell::new(0usize);
     loop {
-        let facts = await_one_head(terms, sending, sink, down, first_byte).await?;
+        let facts = await_one_head(terms, sending, sink, down, first_byte, &interim).await?;
         if !facts.is_interim() {
             return Ok(facts);
+        }
+        if interim.get() > INTERIM_BYTES {
+            return Err(Stop::Instance(NoAnswer::Malformed));
         }
         let flushed = terms.receiving.within(terms.exchange.timeouts().idle, sink.flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {
@@ -287,13 +295,14 @@ where
     }
 }
 
-/// Waits for a head, interim or not, and hands it to the sink.
+/// Waits for a head, interim or not, and hands it to the sink; what the interim ones weigh is added to `interim`.
 async fn await_one_head<F, K, A>(
     terms: &Terms<'_>,
     sending: &mut Sending<Pin<&mut F>>,
     sink: &mut K,
     down: &mut A,
     first_byte: Duration,
+    interim: &Cell<usize>,
 ) -> Result<AnswerFacts, Stop>
 where
     F: Future<Output = Result<(), Broken>>,
@@ -308,6 +317,7 @@ where
     let mut answering = pin!(down.head(|head| {
         let mut sink = sink.borrow_mut();
         if head.facts.is_interim() {
+            interim.set(interim.get() + head.weight());
             return sink.interim(head);
         }
         if !head.facts.keep_alive && !is_sent.get() {

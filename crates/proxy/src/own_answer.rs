@@ -106,8 +106,7 @@ pub(crate) async fn give<K: AnswerSink>(
     // What is made here contradicts nothing.
     let Some(facts) = look(shown, fields, 1, asked) else { return };
     sink.head(&AnswerHead { status: shown, reason: name.as_bytes(), fields, facts });
-    // A client that does not take it in time, or went away, has lost nothing but these words.
-    let _ = alarm
+    let given = alarm
         .within(PATIENCE, async {
             if !request.is_head && !body.is_empty() {
                 sink.data(Piece::Borrowed(&body)).await?;
@@ -115,6 +114,11 @@ pub(crate) async fn give<K: AnswerSink>(
             sink.end(None).await
         })
         .await;
+    // A client that does not take it in time, or went away, has lost nothing but these words; the next ones must not
+    // stand in their middle.
+    if !matches!(given, Ok(Ok(()))) {
+        sink.cut();
+    }
 }
 
 /// What an answer says.

@@ -16,6 +16,8 @@ pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 /// No deadline.
 const NEVER: u64 = u64::MAX;
+/// A deadline that nobody has set: those that are set lie in the future.
+const EXPIRED: u64 = 0;
 
 /// The deadlines of one worker.
 #[derive(Debug, Default)]
@@ -78,7 +80,7 @@ impl Watchdog {
         let longest = slots.iter().map(|(_, slot)| slot).min_by_key(|slot| slot.idle.get());
         let Some(slot) = longest.filter(|slot| slot.idle.get() != NEVER) else { return false };
         slot.idle.set(NEVER);
-        slot.due.set(0);
+        slot.due.set(EXPIRED);
         if let Some(waker) = slot.waker.borrow_mut().take() {
             waker.wake();
         }
@@ -111,6 +113,11 @@ impl Alarm {
 
     pub(crate) fn end_idle(&self) {
         self.watchdog.slots.borrow()[self.key].idle.set(NEVER);
+    }
+
+    /// Whether its time was ended early, for the sake of a client that has a request.
+    pub(crate) fn was_expired(&self) -> bool {
+        self.watchdog.slots.borrow()[self.key].due.get() == EXPIRED
     }
 
     pub(crate) fn clear(&self) {

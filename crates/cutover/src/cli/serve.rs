@@ -29,7 +29,7 @@ pub(crate) struct Serve {
     /// Where clients are accepted; may be repeated
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080", value_parser = address)]
     http: Vec<SocketAddr>,
-    /// Whom the proxy believes and what a client may cost, in TOML: trusted_proxies, proxy_protocol, pages, [limits]
+    /// Whom the proxy believes, what a client may cost, and your pages for what the proxy answers itself, in TOML
     #[arg(long, value_name = "FILE")]
     clients: Option<PathBuf>,
     /// Threads of the proxy [default: one per core]

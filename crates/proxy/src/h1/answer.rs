@@ -173,6 +173,8 @@ impl BodySink for ClientAnswer<'_> {
             let stream: &TcpStream = self.writer.io().as_ref();
             match recv(stream, &mut [0u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
                 Ok((0, _)) if self.has_begun => return Poll::Ready(()),
+                // What is read after an end is that end, also when a reset has come since.
+                Ok((0, _)) if !matches!(stream.take_error(), Ok(None)) => return Poll::Ready(()),
                 Ok(_) | Err(Errno::WOULDBLOCK | Errno::INTR) => self.looking.set(LOOK),
                 Err(_) => return Poll::Ready(()),
             }

@@ -18,6 +18,9 @@ use crate::head::{Framing, Peer, Prepared, Refusal};
 use crate::watchdog::Alarm;
 use crate::worker::Worker;
 
+/// More empty lines before a request than anybody sends: old clients end a body with one (RFC 9112, section 2.2).
+const EMPTY_LINES: &[u8] = b"\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n";
+
 /// A connection of a client that speaks HTTP/1.
 pub(crate) struct ClientConnection {
     pub(crate) worker: Rc<Worker>,
@@ -110,6 +113,10 @@ impl ClientConnection {
         let unread = self.inbox.unread();
         if !parse::can_begin(unread) {
             return Err(Refusal::bad("this is not HTTP"));
+        }
+        // Each line has a head looked at anew, and fields alone are few.
+        if unread.starts_with(EMPTY_LINES) {
+            return Err(Refusal::bad("there are empty lines instead of a request"));
         }
         let Worker { clients, ids, buffers, .. } = &*self.worker;
         let read = parse::request(unread, &clients.limits, |incoming| {

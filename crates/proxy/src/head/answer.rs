@@ -127,6 +127,13 @@ impl AnswerHead<'_> {
         });
     }
 
+    /// About as many bytes as it has in HTTP/1.1.
+    pub(crate) fn weight(&self) -> usize {
+        let mut weight = 20;
+        self.fields.each(|(name, value)| weight += name.len() + value.len() + 4);
+        weight
+    }
+
     fn is_nominated(&self, name: &[u8]) -> bool {
         let mut nominated = false;
         self.fields.each(|(other, value)| {

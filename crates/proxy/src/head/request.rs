@@ -356,12 +356,8 @@ impl<'a> Seen<'a> {
         peer: &Peer,
     ) -> Result<(), Refusal> {
         match kind {
-            Name::Host => {
-                let earlier = self.host.replace(value);
-                if earlier.is_some() {
-                    return Err(Refusal::bad("there is more than one Host"));
-                }
-            }
+            Name::Host if self.host.is_some() => return Err(Refusal::bad("there is more than one Host")),
+            Name::Host => self.host = Some(value),
             Name::ContentLength => self.said.content_length(value)?,
             Name::TransferEncoding => self.said.transfer_encoding(value)?,
             Name::Connection => self.connection.take(value),

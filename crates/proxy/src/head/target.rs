@@ -62,8 +62,17 @@ pub(crate) fn read<'a>(method: &str, target: &'a [u8]) -> Result<Target<'a>, Ref
     Ok(Target { path_and_query: if whole { b"*" } else { rest }, authority, default_port })
 }
 
+/// Checks the `:path` of HTTP/2: it begins with a slash, or is the `*` of `OPTIONS` (RFC 9113, section 8.3.1).
+pub(crate) fn check_path(method: &str, path: &[u8]) -> Result<(), Refusal> {
+    match path {
+        [b'/', ..] => check(path),
+        b"*" if method == "OPTIONS" => Ok(()),
+        _ => Err(MALFORMED),
+    }
+}
+
 /// Checks path and query.
-pub(crate) fn check(path_and_query: &[u8]) -> Result<(), Refusal> {
+fn check(path_and_query: &[u8]) -> Result<(), Refusal> {
     let mut in_query = false;
     for (at, byte) in path_and_query.iter().enumerate() {
         let table = if in_query { &QUERY } else { &PATH };
@@ -114,6 +123,22 @@ mod tests {
         check("GET", "HTTP://a:80?x", "?x", Some("a:80"));
         check("GET", "https://[::1]:8/x?http://b", "/x?http://b", Some("[::1]:8"));
         check("GET", "/?%00", "/?%00", None);
+    }
+
+    #[test]
+    fn a_path_of_http2_begins_with_a_slash_or_is_a_star() {
+        let check = |method: &str, path: &str, expected: bool| {
+            assert_eq!(check_path(method, path.as_bytes()).is_ok(), expected, "{method} {path}");
+        };
+        check("GET", "/", true);
+        check("GET", "/a?b", true);
+        check("OPTIONS", "*", true);
+        check("GET", "*", false);
+        check("GET", "a", false);
+        check("GET", "http://a/", false);
+        check("GET", "?a", false);
+        check("GET", "", false);
+        check("GET", "/a b", false);
     }
 
     #[test]

@@ -90,11 +90,21 @@ pub(crate) async fn serve(
             Step::Request(request, respond) => {
                 let stream =
                     StreamTask { worker: Rc::clone(&worker), peer: Rc::clone(&peer), open: Open::new(&open) };
-                spawn_local(stream.serve(request, respond));
+                spawn_local(stream.serve(*request, respond));
             }
             Step::Go => {
                 is_going = true;
                 connection.graceful_shutdown();
+            }
+            Step::Idle if alarm.was_expired() => {
+                // Its place is given away already. It is told, but not waited for.
+                connection.abrupt_shutdown(Reason::NO_ERROR);
+                poll_fn(|cx| {
+                    let _ = connection.poll_closed(cx);
+                    Poll::Ready(())
+                })
+                .await;
+                return;
             }
             Step::Idle if !is_going => {
                 is_going = true;
@@ -117,9 +127,8 @@ pub(crate) async fn serve(
     }
 }
 
-#[allow(clippy::large_enum_variant, reason = "one lives at a time, on the stack")]
 enum Step {
-    Request(Request<RecvStream>, SendResponse<Bytes>),
+    Request(Box<Request<RecvStream>>, SendResponse<Bytes>),
     /// The process is about to end.
     Go,
     Idle,
@@ -129,7 +138,7 @@ enum Step {
 
 fn poll_accept(connection: &mut Connection<Metered, Bytes>, cx: &mut std::task::Context<'_>) -> Poll<Step> {
     connection.poll_accept(cx).map(|accepted| match accepted {
-        Some(Ok((request, respond))) => Step::Request(request, respond),
+        Some(Ok((request, respond))) => Step::Request(Box::new(request), respond),
         Some(Err(_)) | None => Step::End,
     })
 }
@@ -199,9 +208,7 @@ pub(crate) fn incoming(head: &http::request::Parts, ended: bool) -> Result<Incom
         return Err(Refusal::with(501, "the only extended CONNECT that is known is for WebSockets"));
     }
     let path_and_query = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).as_bytes();
-    if path_and_query != b"*" || head.method != Method::OPTIONS {
-        target::check(path_and_query)?;
-    }
+    target::check_path(head.method.as_str(), path_and_query)?;
     let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
     if let Some(authority) = authority {
         crate::head::host::check(authority)?;

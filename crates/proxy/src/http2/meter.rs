@@ -2,7 +2,7 @@
 //!
 //! What costs a server work and a client nothing is counted: requests that are taken back as soon as they were made
 //! (CVE-2023-44487), PING and SETTINGS that have to be answered (CVE-2019-9512, -9515), frames without content
-//! (CVE-2019-9518), PRIORITY (CVE-2019-9513). Heads without an end are the crate's own limit.
+//! (CVE-2019-9518), PRIORITY (CVE-2019-9513), windows that are opened without need. Heads without an end are the crate's own limit.
 
 use std::cell::Cell;
 use std::io;
@@ -19,6 +19,11 @@ use crate::buffers::Inbox;
 /// Over how many seconds control frames are averaged.
 const AVERAGED: u64 = 10;
 
+/// Windows that a client may open for a request: its own and its connection's, and both once more.
+const UPDATES_OF_A_REQUEST: u64 = 4;
+/// Bytes that a client may open one window for: a frame with one byte is ten of them, and opens two windows.
+const BYTES_OF_AN_UPDATE: u64 = 5;
+
 /// Counts frames by their heads (RFC 9113, section 4.1).
 #[derive(Debug)]
 pub(crate) struct Meter {
@@ -27,8 +32,12 @@ pub(crate) struct Meter {
     skip: u64,
     head: [u8; 9],
     head_length: usize,
+    /// The latest stream that the client has begun.
+    latest: u32,
     requests: u64,
     resets: u64,
+    /// Windows that may still be opened without being control frames: as many as what was sent can be the reason of.
+    updates: u64,
     /// Control frames that may still come; fills up with time.
     allowance: u64,
     filled: u64,
@@ -41,8 +50,10 @@ impl Meter {
             skip: super::PREFACE.len() as u64,
             head: [0; 9],
             head_length: 0,
+            latest: 0,
             requests: 0,
             resets: 0,
+            updates: 0,
             allowance: u64::from(limits.control_frames) * AVERAGED,
             filled: now_seconds,
         }
@@ -75,20 +86,33 @@ impl Meter {
         true
     }
 
+    /// Notes bytes that were sent to the client: the windows that they went through are opened again.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.updates += bytes as u64 / BYTES_OF_AN_UPDATE;
+    }
+
     fn frame(&mut self) -> bool {
-        let [high, middle, low, kind, flags, ..] = self.head;
+        let [high, middle, low, kind, flags, stream @ ..] = self.head;
+        let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
         let length = u32::from_be_bytes([0, high, middle, low]);
         self.skip = u64::from(length);
         let ends = flags & 1 != 0;
         match kind {
             // DATA, empty and not the end.
             0 if length > 0 || ends => {}
-            // HEADERS; CONTINUATION belongs to them.
-            1 => self.requests += 1,
+            // HEADERS; CONTINUATION belongs to them. Those of a stream that was begun before are trailers, and no request:
+            // otherwise half of all requests could be taken back for nothing.
+            1 => {
+                if stream > self.latest {
+                    self.latest = stream;
+                    self.requests += 1;
+                    self.updates += UPDATES_OF_A_REQUEST;
+                }
+            }
             9 => {}
             3 => self.resets += 1,
             // WINDOW_UPDATE comes with what was sent.
-            8 => {}
+            8 if self.updates > 0 => self.updates -= 1,
             _ if self.limits.control_frames == 0 => {}
             _ => match self.allowance.checked_sub(1) {
                 Some(left) => self.allowance = left,
@@ -118,6 +142,13 @@ impl Metered {
             self.exceeded.set(true);
         }
     }
+
+    fn noted(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &written {
+            self.meter.sent(*bytes);
+        }
+        written
+    }
 }
 
 impl AsyncRead for Metered {
@@ -139,7 +170,8 @@ impl AsyncRead for Metered {
 
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.noted(written)
     }
 
     fn poll_write_vectored(
@@ -147,7 +179,8 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.noted(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -168,17 +201,24 @@ mod tests {
     use super::*;
 
     fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
+        of_stream(1, kind, flags, payload)
+    }
+
+    fn of_stream(stream: u32, kind: u8, flags: u8, payload: usize) -> Vec<u8> {
         let length = u32::try_from(payload).unwrap().to_be_bytes();
-        let mut frame = vec![length[1], length[2], length[3], kind, flags, 0, 0, 0, 1];
+        let mut frame = vec![length[1], length[2], length[3], kind, flags];
+        frame.extend_from_slice(&stream.to_be_bytes());
         frame.resize(9 + payload, 0);
         frame
     }
 
+    fn limits() -> Limits {
+        Limits { resets_at_least: 10, resets_percent: 50, control_frames: 2, ..Limits::default() }
+    }
+
     /// How many of these frames pass, fed in pieces of `step` bytes.
     fn passed(frames: &[Vec<u8>], seconds_between: u64, step: usize) -> usize {
-        let limits =
-            Limits { resets_at_least: 10, resets_percent: 50, control_frames: 2, ..Limits::default() };
-        let mut meter = Meter::new(limits, 0);
+        let mut meter = Meter::new(limits(), 0);
         assert!(meter.take(super::super::PREFACE, 0));
         for (index, frame) in frames.iter().enumerate() {
             let now = index as u64 * seconds_between;
@@ -197,16 +237,41 @@ mod tests {
             assert_eq!(passed(&pings, 1, step), 30);
             let empty = vec![frame(0, 0, 0); 30];
             assert_eq!(passed(&empty, 0, step), 20);
-            let useful = [frame(1, 4, 50), frame(0, 0, 1000), frame(0, 1, 0), frame(8, 0, 4)].concat();
-            assert_eq!(passed(&vec![useful; 30], 0, step), 30);
+            let useful = |stream| {
+                let head = of_stream(stream, 1, 4, 50);
+                [head, frame(0, 0, 1000), frame(0, 1, 0), frame(8, 0, 4), frame(8, 0, 4)].concat()
+            };
+            assert_eq!(passed(&(0..30).map(useful).collect::<Vec<_>>(), 0, step), 30);
         }
     }
 
     #[test]
     fn requests_may_be_taken_back_now_and_then() {
-        let taken_back = [frame(1, 5, 20), frame(3, 0, 4)].concat();
-        assert_eq!(passed(&vec![taken_back.clone(); 40], 0, 7), 10);
-        let most = [frame(1, 5, 20), frame(1, 5, 20), taken_back].concat();
-        assert_eq!(passed(&vec![most; 100], 0, 7), 100);
+        let taken_back = |number: u32| [of_stream(number * 2 + 1, 1, 5, 20), frame(3, 0, 4)].concat();
+        assert_eq!(passed(&(0..40).map(taken_back).collect::<Vec<_>>(), 0, 7), 10);
+        let half = |number: u32| [of_stream(number * 4 + 1, 1, 5, 20), taken_back(number * 2 + 1)].concat();
+        assert_eq!(passed(&(0..100).map(half).collect::<Vec<_>>(), 0, 7), 100);
+    }
+
+    #[test]
+    fn trailers_are_no_second_request() {
+        let taken_back = |number: u32| {
+            let stream = number * 2 + 1;
+            [of_stream(stream, 1, 4, 20), of_stream(stream, 1, 5, 20), frame(3, 0, 4)].concat()
+        };
+        assert_eq!(passed(&(0..40).map(taken_back).collect::<Vec<_>>(), 0, 7), 10);
+    }
+
+    #[test]
+    fn windows_are_opened_for_what_was_sent() {
+        let update = frame(8, 0, 4);
+        assert_eq!(passed(&vec![update.clone(); 30], 0, 7), 20);
+        let mut meter = Meter::new(limits(), 0);
+        assert!(meter.take(super::super::PREFACE, 0));
+        for _ in 0..1000 {
+            // A frame with one byte, and two windows for it.
+            meter.sent(10);
+            assert!(meter.take(&update, 0) && meter.take(&update, 0));
+        }
     }
 }

@@ -34,8 +34,15 @@ use crate::watchdog::Alarm;
 
 /// A connection without requests is closed after this time.
 const IDLE_LIMIT: Duration = Duration::from_secs(30);
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What an instance may send of one body before it was passed on. Instances are near, and this much for each client that
+/// does not read is held here.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// The same of all bodies of a connection: no less than what its streams may, or else a few clients that do not read
+/// would stop all others whose answers come over the same connection.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// How much of what small frames cost may wait to be passed on. The same again: what one client does not read must not
+/// end the connection for all others.
+const SMALL_FRAMES: usize = usize::MAX / 2;
 const HEAD_BYTES: u32 = 128 * 1024;
 /// What is said after the key of a WebSocket handshake before it is hashed (RFC 6455, section 1.3).
 const WEBSOCKET_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -88,7 +95,8 @@ impl H2Pool {
                 .enable_push(false)
                 .initial_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
-                .max_header_list_size(HEAD_BYTES);
+                .max_header_list_size(HEAD_BYTES)
+                .data_frame_budget(SMALL_FRAMES);
             let (sender, mut connection) = builder.handshake::<_, Bytes>(stream).await?;
             let pinged = connection.ping_pong();
             let shared = Rc::new(Shared {
