@@ -38,6 +38,11 @@ impl Meter {
         Self(meter::Meter::new(limits, 0))
     }
 
+    /// Notes bytes that were sent to the client.
+    pub fn sent(&mut self, bytes: usize) {
+        self.0.sent(bytes);
+    }
+
     /// Takes the next bytes; `false` once too much came that is of no use.
     pub fn take(&mut self, bytes: &[u8], seconds: u64) -> bool {
         self.0.take(bytes, seconds)

@@ -59,7 +59,8 @@ fn end_to_end(request: &Request) -> Vec<(String, Vec<u8>)> {
     let nominated = options(request, "connection");
     let passes = |name: &str| {
         let hyphens = name.replace('_', "-");
-        let known = [OURS, CLAIMS, KEPT].iter().any(|list| list.contains(&hyphens.as_str()));
+        let known = hyphens.starts_with("x-forwarded-")
+            || [OURS, CLAIMS, KEPT].iter().any(|list| list.contains(&hyphens.as_str()));
         if known { KEPT.contains(&name) } else { !nominated.contains(&name.to_owned()) }
     };
     let fields = request.fields.iter();
@@ -144,8 +145,10 @@ fn check_client(came: &Request, went: &Request, trusted: bool) {
     for name in ["x-forwarded-for", "forwarded"] {
         let (said, told) = (values(came, name).join(&b", "[..]), values(went, name));
         assert_eq!(told.len(), 1, "{name}: {}", dumped(went));
+        // Permitted: empty elements of a list are left out (RFC 9110, section 5.6.1).
         let elements = |list: &[u8]| -> Vec<Vec<u8>> {
-            list.split(|byte| *byte == b',').map(|element| element.trim_ascii().to_vec()).collect()
+            let all = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            all.filter(|element| !element.is_empty()).map(<[u8]>::to_vec).collect()
         };
         let mut told = elements(told[0]);
         let own = told.pop().unwrap_or_default();
