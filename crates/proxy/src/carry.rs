@@ -88,6 +88,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) sending: &'a Alarm,
     /// Of the answer.
     pub(crate) receiving: &'a Alarm,
+    /// Requests that share the client's connection.
+    pub(crate) sharing: u64,
 }
 
 /// Carries a request whose head was handed to `up` already.
@@ -169,7 +171,7 @@ where
         _ => (timeouts.idle, timeouts.first_byte),
     };
     let is_grpc = request.accept == Accept::Grpc;
-    let mut pace = Pace::of(terms.limits, idle, Client::Sends);
+    let mut pace = Pace::of(terms, idle, Client::Sends);
     if is_grpc {
         pace.rate = 0;
     }
@@ -209,7 +211,7 @@ where
     }
 
     let idle = if facts.is_stream { timeouts.stream } else { idle };
-    let mut pace = Pace::of(terms.limits, idle, Client::Takes);
+    let mut pace = Pace::of(terms, idle, Client::Takes);
     if is_grpc || facts.is_stream {
         pace.rate = 0;
     }
@@ -252,12 +254,13 @@ fn refusal_for(broken: &Broken) -> Option<Refusal> {
 }
 
 impl Pace {
-    fn of(limits: &Limits, idle: Duration, client: Client) -> Self {
+    fn of(terms: &Terms<'_>, idle: Duration, client: Client) -> Self {
+        let Terms { limits, sharing, .. } = terms;
         Self {
             source_idle: idle,
             sink_idle: idle,
             most: if client == Client::Sends { limits.body_bytes } else { 0 },
-            rate: limits.slow_rate,
+            rate: limits.slow_rate / sharing.max(&1),
             grace: limits.slow_grace,
             client,
         }

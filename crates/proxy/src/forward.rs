@@ -17,12 +17,14 @@ use crate::watchdog::Alarm;
 use crate::worker::Worker;
 
 /// Instances that one request is offered to at most, and connections tried on one of them.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 5;
 
 /// The deadlines of a client's request and of its answer.
 pub(crate) struct Alarms<'a> {
     pub(crate) sending: &'a Alarm,
     pub(crate) receiving: &'a Alarm,
+    /// Requests that share the client's connection: each may be as much slower.
+    pub(crate) sharing: u64,
 }
 
 /// What one try came to.
@@ -96,7 +98,7 @@ impl Worker {
                 let entry = table.find(request.host(), request.path());
                 let service = entry.map(|entry| entry.desired().name.clone());
                 drop(table);
-                let service = service.as_ref().map(|name| name.as_str());
+                let service = service.as_ref().map(cutover_core::ServiceName::as_str);
                 return self.refuse(request, nowhere.into(), service, sink, alarms.receiving).await;
             }
         };
@@ -186,6 +188,7 @@ impl Worker {
             limits: &self.clients.limits,
             sending: alarms.sending,
             receiving: alarms.receiving,
+            sharing: alarms.sharing,
         };
         if is_h2 {
             return match self.h2_connection(key, introduce, alarms.receiving, limit).await {

@@ -117,8 +117,8 @@ impl Clients {
             format!("`head_fields` is 1 to {most}")
         } else if !(1024..=1024 * 1024).contains(&head_bytes) {
             "`head_bytes` is 1024 to 1048576".to_owned()
-        } else if target_bytes == 0 || target_bytes > head_bytes {
-            "`target_bytes` is 1 to `head_bytes`".to_owned()
+        } else if target_bytes == 0 {
+            "`target_bytes` is at least 1".to_owned()
         } else if short(head_time) || short(keep_alive) {
             "`head_time` and `keep_alive` are at least `100ms`".to_owned()
         } else if connections == 0 || streams == 0 {
@@ -241,7 +241,7 @@ mod tests {
         );
         assert!(problem(Limits { connections: 0, ..Limits::default() }).is_some());
         assert!(problem(Limits { head_time: Duration::ZERO, ..Limits::default() }).is_some());
-        assert!(problem(Limits { target_bytes: usize::MAX, ..Limits::default() }).is_some());
+        assert!(problem(Limits { target_bytes: 0, ..Limits::default() }).is_some());
         assert!(problem(Limits { head_bytes: 1, ..Limits::default() }).is_some());
     }
 

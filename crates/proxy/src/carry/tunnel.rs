@@ -27,12 +27,8 @@ pub(super) async fn tunnel<S, K, U, A>(
     let limit = terms.exchange.timeouts().stream;
     let moved = Cell::new(terms.receiving.now());
     // How long nothing moved is looked at for both directions together.
-    let pace = |client| Pace {
-        source_idle: Duration::MAX,
-        most: 0,
-        rate: 0,
-        ..Pace::of(terms.limits, limit, client)
-    };
+    let pace =
+        |client| Pace { source_idle: Duration::MAX, most: 0, rate: 0, ..Pace::of(terms, limit, client) };
     let (to_instance, to_client) = (pace(Client::Sends), pace(Client::Takes));
     let note = |_| moved.set(terms.receiving.now());
     let mut there = pin!(relay(source, up, terms.sending, &to_instance, note));

@@ -151,7 +151,7 @@ impl ClientConnection {
         let (read, write) = self.stream.split();
         let mut source = BodyReader::new(read, &mut self.inbox, request.framing);
         let mut sink = ClientAnswer::new(write, worker, request, &self.looking);
-        let alarms = Alarms { sending: &self.alarm, receiving: &self.receiving };
+        let alarms = Alarms { sending: &self.alarm, receiving: &self.receiving, sharing: 1 };
         worker.forward(request, &self.peer, &mut source, &mut sink, &alarms).await;
         if sink.was_reset() {
             Then::Close

@@ -27,8 +27,6 @@ pub(crate) struct AnswerFacts {
     pub(crate) promised: Option<u64>,
     /// Whether silence is ordinary in it.
     pub(crate) is_stream: bool,
-    /// Whether fields may follow its body although its length is known, as in HTTP/2.
-    pub(crate) may_trail: bool,
     /// Whether its fields say a length.
     pub(crate) has_length: bool,
     nominates: bool,
@@ -57,7 +55,6 @@ pub(crate) fn look(status: u16, fields: Fields<'_>, minor: u8, asked: Asked) -> 
         keep_alive: minor == 1,
         promised: None,
         is_stream: false,
-        may_trail: false,
         has_length: false,
         nominates: false,
     };

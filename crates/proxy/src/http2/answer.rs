@@ -4,34 +4,31 @@ use std::io;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use h2::Reason;
 use h2::server::SendResponse;
-use h2::{Reason, SendStream};
 use http::header::{HeaderMap, SEC_WEBSOCKET_ACCEPT};
 use http::{Response, StatusCode};
 
 use crate::answering::AnswerSink;
 use crate::body::{BodySink, Piece};
 use crate::head::{AnswerHead, Framing};
-use crate::http2::stream::send;
+use crate::http2::stream::FrameSink;
 
 /// The answer to one request.
 pub(crate) struct StreamAnswer {
     respond: SendResponse<Bytes>,
-    stream: Option<SendStream<Bytes>>,
-    /// What is left of a body whose length is known: the last frame of it ends the stream.
-    left: Option<u64>,
-    ended: bool,
+    frames: Option<FrameSink>,
     has_begun: bool,
 }
 
 impl StreamAnswer {
     pub(crate) fn new(respond: SendResponse<Bytes>) -> Self {
-        Self { respond, stream: None, left: None, ended: false, has_begun: false }
+        Self { respond, frames: None, has_begun: false }
     }
 
-    fn stream(&mut self) -> io::Result<&mut SendStream<Bytes>> {
-        // Without one the client has taken the request back already.
-        self.stream.as_mut().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    fn frames(&mut self) -> io::Result<&mut FrameSink> {
+        // Without them the client has taken the request back already.
+        self.frames.as_mut().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 }
 
@@ -52,12 +49,9 @@ impl AnswerSink for StreamAnswer {
             status = 200;
             map.remove(SEC_WEBSOCKET_ACCEPT);
         }
-        self.ended = head.facts.framing == Framing::Empty;
-        self.left = match head.facts.framing {
-            Framing::Length(length) if !head.facts.may_trail => Some(length),
-            _ => None,
-        };
-        self.stream = self.respond.send_response(response(status, map), self.ended).ok();
+        let ends = head.facts.framing == Framing::Empty;
+        let stream = self.respond.send_response(response(status, map), ends).ok();
+        self.frames = stream.map(|stream| FrameSink::new(stream, ends));
     }
 
     fn interim(&mut self, head: &AnswerHead<'_>) {
@@ -73,46 +67,35 @@ impl AnswerSink for StreamAnswer {
     }
 
     fn cut(&mut self) {
-        if let Some(stream) = &mut self.stream {
-            stream.send_reset(Reason::INTERNAL_ERROR);
+        if let Some(frames) = &mut self.frames {
+            frames.reset(Reason::INTERNAL_ERROR);
         }
     }
 }
 
 impl BodySink for StreamAnswer {
     async fn data(&mut self, piece: Piece<'_>) -> io::Result<()> {
-        let data = piece.into_shared();
-        if let Some(left) = &mut self.left {
-            *left = left.checked_sub(data.len() as u64).ok_or(io::ErrorKind::InvalidData)?;
-            self.ended = *left == 0;
-        }
-        let ends = self.ended;
-        send(self.stream()?, data, ends).await
+        self.frames()?.data(piece.into_shared()).await
     }
 
     async fn end(&mut self, trailers: Option<HeaderMap>) -> io::Result<()> {
-        if std::mem::replace(&mut self.ended, true) {
-            return Ok(());
-        }
-        let stream = self.stream()?;
-        match trailers {
-            Some(trailers) => stream.send_trailers(trailers),
-            None => stream.send_data(Bytes::new(), true),
-        }
-        .map_err(io::Error::other)
+        self.frames()?.end(trailers).await
     }
 
     fn waits(&self) -> bool {
-        false
+        self.frames.as_ref().is_some_and(FrameSink::waits)
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match &mut self.frames {
+            Some(frames) => frames.flush().await,
+            None => Ok(()),
+        }
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.stream {
-            Some(stream) => stream.poll_reset(cx).map(drop),
+        match &mut self.frames {
+            Some(frames) => frames.poll_reset(cx),
             None if self.has_begun => Poll::Ready(()),
             None => self.respond.poll_reset(cx).map(drop),
         }

@@ -185,7 +185,6 @@ impl Drop for Open {
 struct StreamTask {
     worker: Rc<Worker>,
     peer: Rc<Peer>,
-    #[allow(dead_code, reason = "it counts for as long as the task lives")]
     open: Open,
 }
 
@@ -193,7 +192,8 @@ impl StreamTask {
     async fn serve(self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
         let Self { worker, peer, .. } = &self;
         let (sending, receiving) = (worker.watchdog.alarm(), worker.watchdog.alarm());
-        let alarms = Alarms { sending: &sending, receiving: &receiving };
+        let sharing = self.open.0.get() as u64;
+        let alarms = Alarms { sending: &sending, receiving: &receiving, sharing };
         let mut sink = StreamAnswer::new(respond);
         let (head, body) = request.into_parts();
         match self.prepare(&head, body.is_end_stream()) {

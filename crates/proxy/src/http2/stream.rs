@@ -2,9 +2,11 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use h2::{RecvStream, SendStream};
+use h2::{Reason, RecvStream, SendStream};
+use http::HeaderMap;
 
 use crate::body::{BodySource, Piece, SourceError};
 use crate::h1::chunks::may_trail;
@@ -63,8 +65,69 @@ fn source_error(error: &h2::Error) -> SourceError {
     if error.is_library() { SourceError::Malformed } else { SourceError::Closed }
 }
 
+/// Frames on their way out. The last piece waits until it is known whether it ends the stream, so that no frame has to be
+/// sent for the end alone.
+pub(crate) struct FrameSink {
+    stream: SendStream<Bytes>,
+    last: Option<Bytes>,
+    ended: bool,
+}
+
+impl FrameSink {
+    /// With whether the head has ended the stream.
+    pub(crate) fn new(stream: SendStream<Bytes>, ended: bool) -> Self {
+        Self { stream, last: None, ended }
+    }
+
+    pub(crate) fn waits(&self) -> bool {
+        self.last.is_some()
+    }
+
+    pub(crate) async fn data(&mut self, data: Bytes) -> io::Result<()> {
+        self.flush().await?;
+        self.last = Some(data).filter(|data| !data.is_empty());
+        Ok(())
+    }
+
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        match self.last.take() {
+            Some(data) => send(&mut self.stream, data, false).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) async fn end(&mut self, trailers: Option<HeaderMap>) -> io::Result<()> {
+        if std::mem::replace(&mut self.ended, true) {
+            return Ok(());
+        }
+        match (self.last.take(), trailers) {
+            (last, Some(trailers)) => {
+                if let Some(data) = last {
+                    send(&mut self.stream, data, false).await?;
+                }
+                self.stream.send_trailers(trailers).map_err(io::Error::other)
+            }
+            (Some(data), None) => send(&mut self.stream, data, true).await,
+            (None, None) => self.stream.send_data(Bytes::new(), true).map_err(io::Error::other),
+        }
+    }
+
+    /// The stream goes on after what was taken for its end: a WebSocket's.
+    pub(crate) fn reopen(&mut self) {
+        self.ended = false;
+    }
+
+    pub(crate) fn reset(&mut self, reason: Reason) {
+        self.stream.send_reset(reason);
+    }
+
+    pub(crate) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stream.poll_reset(cx).map(drop)
+    }
+}
+
 /// Sends data as far as the other end's window allows, and waits for more of it.
-pub(crate) async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes, ends: bool) -> io::Result<()> {
+async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes, ends: bool) -> io::Result<()> {
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
         let mut capacity = stream.capacity();

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use cutover_core::statistics::Failure;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::ext::Protocol;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, RecvStream};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, Uri};
 use sha1::{Digest, Sha1};
@@ -29,7 +29,7 @@ use crate::head::answer::{Asked, look};
 use crate::head::name::Name;
 use crate::head::request::Upgrade;
 use crate::head::{AnswerFacts, AnswerHead, Fields, Framing, Prepared};
-use crate::http2::stream::{Frames, send};
+use crate::http2::stream::{FrameSink, Frames};
 use crate::upstream::pool::Key;
 use crate::watchdog::Alarm;
 
@@ -187,7 +187,7 @@ impl H2Connection {
         let carried = Carrying::new(&self.shared);
         let answer = H2Answer { response: Some(response), frames: None, asked, accept, carried };
         // A WebSocket's stream stays open after its head, which HTTP/1.1 knows as a request without a body.
-        Ok((H2Request { stream, ended: ends || connect }, answer))
+        Ok((H2Request { frames: FrameSink::new(stream, ends || connect) }, answer))
     }
 }
 
@@ -238,43 +238,35 @@ fn accept_for(key: &[u8]) -> Option<HeaderValue> {
 
 /// A request on its way to an instance.
 pub(crate) struct H2Request {
-    stream: SendStream<Bytes>,
-    ended: bool,
+    frames: FrameSink,
 }
 
 impl RequestSink for H2Request {
     // A stream is as raw as its frames.
     fn tunnel(&mut self) {
-        self.ended = false;
+        self.frames.reopen();
     }
 }
 
 impl BodySink for H2Request {
     async fn data(&mut self, piece: Piece<'_>) -> io::Result<()> {
-        send(&mut self.stream, piece.into_shared(), false).await
+        self.frames.data(piece.into_shared()).await
     }
 
     async fn end(&mut self, trailers: Option<HeaderMap>) -> io::Result<()> {
-        if std::mem::replace(&mut self.ended, true) {
-            return Ok(());
-        }
-        match trailers {
-            Some(trailers) => self.stream.send_trailers(trailers),
-            None => self.stream.send_data(Bytes::new(), true),
-        }
-        .map_err(io::Error::other)
+        self.frames.end(trailers).await
     }
 
     fn waits(&self) -> bool {
-        false
-    }
-
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.stream.poll_reset(cx).map(drop)
+        self.frames.waits()
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.frames.flush().await
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.frames.poll_reset(cx)
     }
 }
 
@@ -352,7 +344,6 @@ impl AnswerSource for H2Answer {
                 facts.framing = Framing::Chunked;
             }
             facts.keep_alive = true;
-            facts.may_trail = true;
             self.frames = Some(Frames::new(body));
             self.response = None;
         }
