@@ -193,12 +193,17 @@ impl Worker {
                             }
                             Tried { carried, reused: true }
                         }
-                        Err(Failure::Malformed) if request.upgrade.is_some() => {
-                            let no_upgrade = match request.upgrade {
-                                Some(Upgrade::WebSocket) => "the instance takes no WebSockets over HTTP/2",
-                                _ => "the instance speaks HTTP/2, which has no upgrades",
-                            };
-                            let refusal = Some(Refusal::with(501, no_upgrade));
+                        // What HTTP/2 cannot say, which is nothing that the instance said.
+                        Err(Failure::Malformed) => {
+                            let refusal = Some(match request.upgrade {
+                                Some(Upgrade::WebSocket) => {
+                                    Refusal::with(501, "the instance takes no WebSockets over HTTP/2")
+                                }
+                                Some(Upgrade::Other) => {
+                                    Refusal::with(501, "the instance speaks HTTP/2, which has no upgrades")
+                                }
+                                None => Refusal::bad("the host cannot be named to an instance over HTTP/2"),
+                            });
                             let fault =
                                 Fault { failure: Failure::Malformed, refusal, unsent: true, untouched: true };
                             Tried { carried: Carried::Failed(fault), reused: false }

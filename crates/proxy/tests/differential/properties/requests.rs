@@ -78,7 +78,7 @@ fn check_over_http2(request: &Request, went: &strict::Request) {
         return;
     }
     let Some(translated) = &request.over_http2 else {
-        // Permitted: the crate `http`, by which HTTP/2 is spoken, knows no escapes in a host; nobody has one.
+        // Permitted: the crate `http`, by which HTTP/2 is spoken, knows no escapes in a host; the client is told so.
         assert!(request.authority.contains('%'), "not over HTTP/2: {}", shown(&request.head));
         return;
     };
