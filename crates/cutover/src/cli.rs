@@ -312,14 +312,19 @@ fn runtime(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Fa
 }
 
 fn subscribe(verbose: u8, quiet: bool) {
+    use tracing::Level;
     use tracing_subscriber::EnvFilter;
     let level = match (verbose, quiet) {
-        (0, true) => "error",
-        (0, false) => "info",
-        (1, _) => "debug",
-        _ => "trace",
+        (0, true) => Level::ERROR,
+        (0, false) => Level::INFO,
+        (1, _) => Level::DEBUG,
+        _ => Level::TRACE,
     };
-    let filter = EnvFilter::try_from_env("CUTOVER_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
+    let subscriber = tracing_subscriber::fmt().with_ansi(ansi).with_writer(std::io::stderr);
+    match EnvFilter::try_from_env("CUTOVER_LOG") {
+        Ok(filter) => subscriber.with_env_filter(filter).init(),
+        // Without patterns there is no need for what matches them, which is large.
+        Err(_) => subscriber.with_max_level(level).init(),
+    }
 }

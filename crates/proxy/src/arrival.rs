@@ -14,8 +14,14 @@ use crate::head::Peer;
 use crate::http2::connection::serve;
 use crate::http2::meter::{Meter, Metered};
 use crate::proxy_protocol::{self, Header};
-use crate::watchdog::{Alarm, TICK, ticks_in};
+use crate::watchdog::{Alarm, ticks_in};
 use crate::worker::Worker;
+
+/// Reads once more; whether anything came.
+async fn fill(inbox: &mut Inbox, stream: &mut TcpStream) -> bool {
+    let filled = poll_fn(|cx| inbox.poll_fill(cx, stream, Expect::Head)).await;
+    matches!(filled, Ok(1..))
+}
 
 /// What a client speaks.
 enum Speaks {
@@ -36,6 +42,10 @@ pub(crate) async fn arrive(worker: Rc<Worker>, stream: TcpStream, client: Socket
     let is_proxy = is_trusted(&arrival.worker.clients.trusted_proxies, client);
     let mut trusted = is_proxy;
     if arrival.worker.clients.proxy_protocol {
+        // Whoever may introduce a client may introduce it as a proxy that is believed.
+        if !is_proxy && !arrival.worker.clients.trusted_proxies.is_empty() {
+            return;
+        }
         let patience = arrival.alarm.another();
         match patience.within(limit, arrival.introduction()).await {
             Ok(Some(Some(introduced))) => {
@@ -58,7 +68,6 @@ pub(crate) async fn arrive(worker: Rc<Worker>, stream: TcpStream, client: Socket
         Speaks::Http2 => {
             let (watchdog, phase) = (Rc::clone(&worker.watchdog), worker.phase.clone());
             let second = ticks_in(std::time::Duration::from_secs(1));
-            debug_assert!(second > 0, "a tick is {TICK:?}");
             let io = Metered {
                 stream,
                 inbox,
@@ -84,8 +93,7 @@ struct Arrival {
 
 impl Arrival {
     async fn fill(&mut self) -> bool {
-        let filled = poll_fn(|cx| self.inbox.poll_fill(cx, &mut self.stream, Expect::Head)).await;
-        matches!(filled, Ok(1..))
+        fill(&mut self.inbox, &mut self.stream).await
     }
 
     /// The client and the address it reached, as a PROXY protocol header tells; `None` if there is no such header.
@@ -111,9 +119,10 @@ impl Arrival {
         let limits = self.worker.clients.limits;
         if self.inbox.unread().is_empty() {
             self.alarm.begin_idle();
-            let alarm = self.alarm.another();
-            let came = alarm.within(limits.keep_alive, self.fill()).await;
-            self.alarm.end_idle();
+            // The alarm that is marked is the one that is waited for: it goes off when the place is needed.
+            let Self { alarm, inbox, stream, .. } = self;
+            let came = alarm.within(limits.keep_alive, fill(inbox, stream)).await;
+            alarm.end_idle();
             if came != Ok(true) {
                 return None;
             }

@@ -47,6 +47,10 @@ pub(crate) trait BodySink {
     fn waits(&self) -> bool;
     /// Sends what waits.
     async fn flush(&mut self) -> io::Result<()>;
+    /// Whether a byte may have reached the other end.
+    fn has_sent(&self) -> bool {
+        true
+    }
     /// Completes when the other end is known to have gone away.
     fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
@@ -80,6 +84,8 @@ pub(crate) enum Client {
 pub(crate) enum Broken {
     Source(SourceError),
     Sink,
+    /// The sink broke before it took one byte.
+    Unsent,
     /// Nothing came for too long, or the client sends too slowly.
     SourceIdle,
     /// Nothing was taken for too long, or the client takes too slowly.
@@ -89,8 +95,29 @@ pub(crate) enum Broken {
 
 /// Moves a body from its source to its sink, to its end; tells `moved` of each piece.
 ///
-/// What waits in the sink is sent before anything is waited for: whoever streams is never held up here.
+/// What waits in the sink is sent before anything is waited for: whoever streams is never held up here. It is sent, too,
+/// before a source's fault is told: an answer that was counted has to be seen.
 pub(crate) async fn relay<S: BodySource, K: BodySink>(
+    source: &mut S,
+    sink: &mut K,
+    alarm: &Alarm,
+    pace: &Pace,
+    moved: impl FnMut(usize),
+) -> Result<(), Broken> {
+    match move_all(source, sink, alarm, pace, moved).await {
+        Err(Broken::Sink) if !sink.has_sent() => Err(Broken::Unsent),
+        Err(broken @ (Broken::Source(_) | Broken::SourceIdle)) => {
+            if pace.client == Client::Takes && sink.waits() {
+                // Whether it arrives changes nothing any more.
+                let _ = alarm.within(pace.sink_idle, sink.flush()).await;
+            }
+            Err(broken)
+        }
+        outcome => outcome,
+    }
+}
+
+async fn move_all<S: BodySource, K: BodySink>(
     source: &mut S,
     sink: &mut K,
     alarm: &Alarm,
@@ -221,5 +248,41 @@ impl Piece<'_> {
             Self::Shared(bytes) => bytes,
             Self::Trailers(_) => Bytes::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cutover_core::routing::Limits;
+
+    use super::*;
+
+    /// The second in which a client that is waited for all the time is found too slow by the default limits, within a day.
+    fn check(bytes_per_second: u64, expected: Option<u64>) {
+        let Limits { slow_rate, slow_grace, .. } = Limits::default();
+        let idle = Duration::from_secs(60);
+        let pace = Pace {
+            source_idle: idle,
+            sink_idle: idle,
+            most: 0,
+            rate: slow_rate,
+            grace: slow_grace,
+            client: Client::Takes,
+        };
+        let second = ticks_in(Duration::from_secs(1));
+        let found = (0..24 * 60 * 60).find(|seconds| {
+            let slowness = Slowness { waited: seconds * second, since: None };
+            slowness.is_beyond(seconds * bytes_per_second, &pace)
+        });
+        assert_eq!(found, expected, "{bytes_per_second} bytes per second");
+    }
+
+    #[test]
+    fn a_client_with_one_megabit_per_second_is_never_too_slow() {
+        check(125_000, None);
+        // Nor is one with a hundredth of it.
+        check(1_250, None);
+        check(1_000, Some(151));
+        check(0, Some(31));
     }
 }

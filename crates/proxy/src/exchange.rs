@@ -1,23 +1,28 @@
 //! One request and its answer, from the claim to the last byte in both directions: the lease and its counts.
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cutover_core::routing::{Lease, Timeouts, Upstream};
 use cutover_core::statistics::{Counters, Failure};
+
+/// A client that gives up sooner tells nothing of an instance.
+const BLAMED_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Holds the lease; what becomes of the request is counted here, once.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     lease: Lease,
     began: Instant,
+    /// When the client gives up, if it has said so.
+    deadline: Option<Duration>,
     /// Whether it is known how the request went, so that it was counted.
     counted: Cell<bool>,
 }
 
 impl Exchange {
-    pub(crate) fn new(lease: Lease, began: Instant) -> Self {
-        Self { lease, began, counted: Cell::new(false) }
+    pub(crate) fn new(lease: Lease, began: Instant, deadline: Option<Duration>) -> Self {
+        Self { lease, began, deadline, counted: Cell::new(false) }
     }
 
     pub(crate) fn lease(&self) -> &Lease {
@@ -65,9 +70,14 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        // Neither answered nor failed: the client went away while it waited.
-        if !self.counted.get() {
-            self.counters().unanswered(Failure::ClientGone);
+        if self.counted.get() {
+            return;
         }
+        // Neither answered nor failed: it was given up. An instance is blamed if it had time.
+        let had_time = self
+            .deadline
+            .is_some_and(|deadline| deadline >= BLAMED_DEADLINE && self.began.elapsed() >= deadline);
+        let failure = if had_time { Failure::FirstByteTimeout } else { Failure::ClientGone };
+        self.counters().unanswered(failure);
     }
 }

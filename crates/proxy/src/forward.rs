@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cutover_core::routing::{InstanceState, Lease, NoTarget, Protocol, RequestRoute, claim};
+use cutover_core::routing::{InstanceState, Lease, NoTarget, Protocol, RequestRoute, TableCell, claim};
 use cutover_core::statistics::Failure;
 
 use crate::answering::AnswerSink;
@@ -12,7 +12,7 @@ use crate::exchange::Exchange;
 use crate::head::request::Upgrade;
 use crate::head::{Framing, Peer, Prepared, Refusal};
 use crate::own_answer;
-use crate::upstream::{H1Connection, Key, Reuse, connect, speaks_h2};
+use crate::upstream::{Declined, H1Connection, H2Connection, Introduction, Key, Reuse, connect, speaks_h2};
 use crate::watchdog::Alarm;
 use crate::worker::Worker;
 
@@ -49,6 +49,9 @@ impl Worker {
                 // Boxed, so that connections without deadlines have no room for it.
                 let offered = Box::pin(self.offer(request, peer, source, sink, alarms));
                 if patience.within(deadline, offered).await.is_err() {
+                    if !source.has_ended() {
+                        sink.end_with_this();
+                    }
                     let late = Refusal::with(504, "the deadline of the request is over");
                     self.refuse(request, late, None, sink, alarms.receiving).await;
                 }
@@ -89,14 +92,19 @@ impl Worker {
                 if request.framing != Framing::Empty {
                     sink.end_with_this();
                 }
-                return self.refuse(request, nowhere.into(), None, sink, alarms.receiving).await;
+                let table = self.cell.load();
+                let entry = table.find(request.host(), request.path());
+                let service = entry.map(|entry| entry.desired().name.clone());
+                drop(table);
+                let service = service.as_ref().map(cutover_core::ServiceName::as_str);
+                return self.refuse(request, nowhere.into(), service, sink, alarms.receiving).await;
             }
         };
         // A body is gone once it was taken.
         let repeatable = request.is_idempotent && request.framing == Framing::Empty;
         let mut reuse = if repeatable { Reuse::Any } else { Reuse::Fresh };
         for attempt in 1..=ATTEMPTS {
-            let exchange = Exchange::new(lease, began);
+            let exchange = Exchange::new(lease, began, request.deadline);
             let Tried { carried, reused } =
                 self.attempt(request, peer, &exchange, reuse, source, sink, alarms).await;
             let fault = match carried {
@@ -181,35 +189,9 @@ impl Worker {
         };
         if is_h2 {
             return match self.h2_connection(key, introduce, alarms.receiving, limit).await {
-                Ok(mut connection) => {
-                    let address = key.address.to_string();
-                    match connection.begin(request, &address) {
-                        Ok((mut up, mut down)) => {
-                            let carried =
-                                Box::pin(carry(request, &terms, source, sink, &mut up, &mut down)).await;
-                            if let Carried::Failed(Fault { failure: Failure::FirstByteTimeout, .. }) = carried
-                            {
-                                connection.spend();
-                            }
-                            Tried { carried, reused: true }
-                        }
-                        // What HTTP/2 cannot say, which is nothing that the instance said.
-                        Err(Failure::Malformed) => {
-                            let refusal = Some(match request.upgrade {
-                                Some(Upgrade::WebSocket) => {
-                                    Refusal::with(501, "the instance takes no WebSockets over HTTP/2")
-                                }
-                                Some(Upgrade::Other) => {
-                                    Refusal::with(501, "the instance speaks HTTP/2, which has no upgrades")
-                                }
-                                None => Refusal::bad("the host cannot be named to an instance over HTTP/2"),
-                            });
-                            let fault =
-                                Fault { failure: Failure::Malformed, refusal, unsent: true, untouched: true };
-                            Tried { carried: Carried::Failed(fault), reused: false }
-                        }
-                        Err(failure) => unreached(failure),
-                    }
+                Ok((connection, reused)) => {
+                    let carried = self.over_h2(connection, key, request, &terms, source, sink).await;
+                    Tried { carried, reused }
                 }
                 Err(failure) => unreached(failure),
             };
@@ -233,20 +215,61 @@ impl Worker {
         Tried { carried, reused }
     }
 
+    async fn over_h2<S: RequestSource, K: AnswerSink>(
+        &self,
+        mut connection: H2Connection,
+        key: Key,
+        request: &Prepared,
+        terms: &Terms<'_>,
+        source: &mut S,
+        sink: &mut K,
+    ) -> Carried {
+        let declined =
+            |failure, refusal| Carried::Failed(Fault { failure, refusal, unsent: true, untouched: true });
+        let (mut up, mut down) = match connection.begin(request, &key.address.to_string()) {
+            Ok(begun) => begun,
+            // Nothing is wrong with the instance.
+            Err(Declined::Spent) => return declined(Failure::Reset, None),
+            Err(Declined::NoUpgrade) => {
+                let reason = match request.upgrade {
+                    Some(Upgrade::WebSocket) => "the instance takes no WebSockets over HTTP/2",
+                    _ => "the instance speaks HTTP/2, which has no upgrades",
+                };
+                return declined(Failure::ClientGone, Some(Refusal::with(501, reason)));
+            }
+            Err(Declined::Untranslatable) => {
+                let refusal = Refusal::bad("the request cannot be said in HTTP/2, which the instance speaks");
+                return declined(Failure::ClientGone, Some(refusal));
+            }
+        };
+        let carried = Box::pin(carry(request, terms, source, sink, &mut up, &mut down)).await;
+        if let Carried::Failed(Fault { failure, unsent, .. }) = &carried
+            && (*unsent || *failure == Failure::FirstByteTimeout)
+        {
+            // It was told to go, or does not answer: others need not try it.
+            connection.spend();
+        }
+        carried
+    }
+
+    /// A connection with room for one more request, and whether it has carried one before.
     async fn h2_connection(
         &self,
         key: Key,
-        introduce: Option<(
-            cutover_core::routing::ProxyProtocol,
-            Option<(std::net::SocketAddr, std::net::SocketAddr)>,
-        )>,
+        introduce: Introduction,
         alarm: &Alarm,
         limit: Duration,
-    ) -> Result<crate::upstream::H2Connection, Failure> {
+    ) -> Result<(H2Connection, bool), Failure> {
         if let Some(connection) = self.h2_pool.take(key) {
-            return Ok(connection);
+            return Ok((connection, true));
+        }
+        let gate = self.h2_pool.gate(key);
+        let Ok(_held) = alarm.within(limit, gate.lock()).await else { return Err(Failure::ConnectTimeout) };
+        // Somebody else may have opened one meanwhile.
+        if let Some(connection) = self.h2_pool.take(key) {
+            return Ok((connection, true));
         }
         let stream = connect(key.address, introduce, alarm, limit).await?;
-        self.h2_pool.open(key, stream, alarm, limit).await
+        Ok((self.h2_pool.open(key, stream, alarm, limit).await?, false))
     }
 }

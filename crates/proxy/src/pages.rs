@@ -17,15 +17,15 @@ const LARGEST: u64 = 256 * 1024;
 /// Paths whose state is remembered.
 const REMEMBERED: usize = 1024;
 
+/// When a path was read, and the page that was there.
+type Read = (Instant, Option<Rc<str>>);
+
 /// The pages as one worker has read them.
 #[derive(Debug, Default)]
 pub(crate) struct Pages {
     directory: Option<PathBuf>,
     read: RefCell<HashMap<PathBuf, Read>>,
 }
-
-/// When a page was looked for, and what was found.
-type Read = (Instant, Option<Rc<str>>);
 
 impl Pages {
     pub(crate) fn new(directory: Option<PathBuf>) -> Self {

@@ -9,7 +9,7 @@ mod h1;
 pub(crate) mod h2;
 mod pool;
 
-pub(crate) use connect::{connect, open, speaks_h2};
+pub(crate) use connect::{Introduction, connect, open, speaks_h2};
 pub(crate) use h1::H1Connection;
-pub(crate) use h2::{H2Connection, H2Pool};
+pub(crate) use h2::{Declined, H2Connection, H2Pool};
 pub(crate) use pool::{Key, Pool, Reuse};

@@ -1,4 +1,4 @@
-//! Deadlines by the hundred thousand for nearly nothing: each is a number in a list that one timer goes through ten
+//! Deadlines by the hundred thousand for nearly nothing: each is a number in a list that one timer goes through twenty
 //! times a second. A request sets several and reaches none of them.
 
 use std::cell::{Cell, RefCell};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use slab::Slab;
 
-/// How exact deadlines are: one is reached this much late at most.
+/// How exact deadlines are: one is reached at most two of these late.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 /// No deadline.
@@ -24,13 +24,15 @@ const EXPIRED: u64 = 0;
 pub(crate) struct Watchdog {
     /// Ticks since the start.
     now: Cell<u64>,
+    /// How often a connection has become idle: tells within a tick too which one was first.
+    idled: Cell<u64>,
     slots: RefCell<Slab<Slot>>,
 }
 
 #[derive(Debug)]
 struct Slot {
     due: Cell<u64>,
-    /// Since when its connection has no request.
+    /// Since when its connection has no request: lower is longer.
     idle: Cell<u64>,
     waker: RefCell<Option<Waker>>,
 }
@@ -108,7 +110,9 @@ impl Alarm {
 
     /// What waits for it from now on has no request, and may have to go for one that has.
     pub(crate) fn begin_idle(&self) {
-        self.watchdog.slots.borrow()[self.key].idle.set(self.watchdog.now.get());
+        let idled = self.watchdog.idled.get();
+        self.watchdog.idled.set(idled + 1);
+        self.watchdog.slots.borrow()[self.key].idle.set(idled);
     }
 
     pub(crate) fn end_idle(&self) {
@@ -215,6 +219,24 @@ mod tests {
             "{elapsed:?}"
         );
         assert_eq!(alarm.within(Duration::from_secs(1), async { 5 }).await, Ok(5));
+    }
+
+    #[tokio::test]
+    async fn the_one_that_was_idle_for_longest_goes_first_also_within_a_tick() {
+        let watchdog = Rc::<Watchdog>::default();
+        let alarms: Vec<_> = (0..4).map(|_| watchdog.alarm()).collect();
+        for index in [2, 0, 3] {
+            alarms[index].begin_idle();
+        }
+        alarms[2].end_idle();
+        alarms[2].begin_idle();
+        let mut order = Vec::new();
+        while watchdog.expire_longest_idle() {
+            order.push(
+                (0..4).filter(|index| alarms[*index].was_expired() && !order.contains(index)).sum::<usize>(),
+            );
+        }
+        assert_eq!(order, [0, 3, 2]);
     }
 
     #[tokio::test]

@@ -22,6 +22,9 @@ use crate::request_ids::RequestIds;
 use crate::upstream::{H2Pool, Pool};
 use crate::watchdog::Watchdog;
 
+/// At the end of the process clients get this long to take what was answered over HTTP/2.
+const LAST_FRAMES: Duration = Duration::from_secs(2);
+
 /// How far the end of the process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -46,6 +49,8 @@ pub(crate) struct Worker {
     /// Set when the process is about to end: clients are told with their next answer, never cut.
     pub(crate) closing: Flag<bool>,
     pub(crate) phase: watch::Receiver<Phase>,
+    /// HTTP/2 connections with something to send.
+    pub(crate) streaming: Flag<usize>,
     /// Clients that are connected.
     connections: Flag<usize>,
     /// Clients that were refused for want of room, since that was last said.
@@ -87,6 +92,7 @@ async fn work(
         ids,
         closing: Flag::new(false),
         phase: phase.clone(),
+        streaming: Flag::new(0),
         connections: Flag::new(0),
         refused: Flag::new(0),
     });
@@ -104,6 +110,11 @@ async fn work(
         acceptor.abort();
     }
     let _ = phase.wait_for(|phase| *phase == Phase::Ended).await;
+    // An answer over HTTP/2 may lie in its connection when its request has ended.
+    let deadline = tokio::time::Instant::now() + LAST_FRAMES;
+    while worker.streaming.get() > 0 && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     Ok(())
 }
 
@@ -128,7 +139,14 @@ async fn tidy(worker: Rc<Worker>) {
 async fn accept(listener: tokio::net::TcpListener, worker: Rc<Worker>) {
     loop {
         match listener.accept().await {
-            Ok((stream, client)) => worker.admit(stream, client),
+            Ok((stream, client)) => {
+                let is_full = worker.connections.get() >= worker.clients.limits.connections;
+                worker.admit(stream, client);
+                if is_full {
+                    // Those that came just now have to be looked at before it is known whether they are idle.
+                    tokio::task::yield_now().await;
+                }
+            }
             Err(error) => {
                 // Out of descriptors, most likely: those that are connected need time to end, and idle ones need not
                 // stay.

@@ -287,25 +287,3 @@ fn an_unhealthy_instance_leaves_the_rotation_and_comes_back_and_the_last_one_sta
     eventually("out of rotation", || !alone.statistics().instances[0].in_rotation);
     assert_eq!(alone.get("/").0, 200, "the last instance gets requests whatever its probes say");
 }
-
-#[test]
-fn a_host_that_http_2_cannot_name_is_the_clients_fault() {
-    let address = instance(|stream, _| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            stream.set_nonblocking(true).unwrap();
-            let stream = tokio::net::TcpStream::from_std(stream).unwrap();
-            let Ok(mut connection) = h2::server::handshake(stream).await else { return };
-            while let Some(Ok((_, mut respond))) = connection.accept().await {
-                respond.send_response(http::Response::new(()), true).unwrap();
-            }
-        });
-    });
-    let proxy = Proxy::start(&shop(&[address], "upstream = \"h2c\""));
-    let ask = |host: &str| proxy.ask(&format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"));
-    assert_eq!(ask("a.example").0, 200);
-    let (status, body) = ask("%41.example");
-    let expected = "400 Bad Request: the host cannot be named to an instance over HTTP/2";
-    assert_eq!((status, first_line(&body)), (400, expected));
-    assert_eq!(ask("a.example").0, 200);
-}

@@ -39,7 +39,7 @@ pub struct Clients {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Bytes of a request's head, and of its trailers; beyond 431.
+    /// Bytes of a request's head; beyond 431.
     pub head_bytes: usize,
     /// Fields of a request's head; beyond 431. At most [`Limits::MOST_FIELDS`].
     pub head_fields: usize,

@@ -116,7 +116,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The error code of RST_STREAM or GOAWAY.
+    /// The error code of `RST_STREAM` or GOAWAY.
     pub fn code(&self) -> u32 {
         let at = if self.kind == GOAWAY { 4 } else { 0 };
         u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
@@ -157,6 +157,8 @@ fn digits(bytes: &[u8]) -> Option<u16> {
 pub struct Frames {
     stream: TcpStream,
     pending: Vec<u8>,
+    /// Bytes of the client's preface that are still to come.
+    preface: usize,
 }
 
 impl Frames {
@@ -173,7 +175,12 @@ impl Frames {
     async fn greet(mut wire: Wire, values: &[(u16, u32)]) -> Self {
         wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
         wire.send(settings(values)).await;
-        Self { stream: wire.into_stream(), pending: Vec::new() }
+        Self { stream: wire.into_stream(), pending: Vec::new(), preface: 0 }
+    }
+
+    /// The server's end of a connection, whose client's preface is skipped.
+    pub fn of(stream: TcpStream) -> Self {
+        Self { stream, pending: Vec::new(), preface: 24 }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -188,6 +195,9 @@ impl Frames {
     /// The next frame; `None` at the end, be it a reset. SETTINGS are acknowledged.
     pub async fn next(&mut self) -> Option<Frame> {
         loop {
+            let preface = self.preface.min(self.pending.len());
+            self.pending.drain(..preface);
+            self.preface -= preface;
             if let Some(frame) = take(&mut self.pending) {
                 if frame.kind == SETTINGS && frame.flags & ACK == 0 {
                     let _ = self.stream.write_all(&self::frame(SETTINGS, ACK, 0, &[])).await;
@@ -233,7 +243,7 @@ impl Frames {
     /// Sends the same again and again, at most so often, while everything that comes is read; ends when the other end
     /// has closed. Answers how often it was sent, and the frames that came.
     pub async fn flood(self, mut piece: impl FnMut(usize) -> Vec<u8>, most: usize) -> (usize, Vec<Frame>) {
-        let Self { stream, mut pending } = self;
+        let Self { stream, mut pending, .. } = self;
         let (mut read, mut write) = stream.into_split();
         let mut sent = 0;
         let sending = async {

@@ -38,6 +38,7 @@ async fn a_body_beyond_its_limit_is_answered_with_413() {
     frames::literal(&mut head, b"content-length", b"1001");
     client.send(frame(HEADERS, END_HEADERS, 1, &head)).await;
     assert_eq!(client.status(1).await, 413);
+    drop(client);
 
     let mut client = Frames::open(site.address(), &[]).await;
     client.send(post(1, "/sink")).await;

@@ -23,7 +23,7 @@ async fn clients_that_do_not_read_do_not_stop_those_who_share_the_connection_to_
     assert_eq!(site.instance.ledger.holds(), 40);
     drop(client);
     eventually("no answer", || site.instance.ledger.holds() == 0).await;
-    watch.ends_well(48 * MEGABYTE).await;
+    watch.ends_but_for(1, 48 * MEGABYTE).await;
 }
 
 /// Ten bytes a frame: what is in the window are thousands of frames.
@@ -43,7 +43,7 @@ async fn a_client_that_does_not_read_small_messages_does_not_end_the_connection_
     watch.serves(200).await;
     assert_eq!(site.instance.ledger.holds(), 1, "the answer was ended by what nobody has read of it");
     drop(client);
-    watch.ends_well(48 * MEGABYTE).await;
+    watch.ends_but_for(1, 48 * MEGABYTE).await;
 }
 
 /// Instances count resets too, and end a connection that has too many of them.
@@ -61,5 +61,5 @@ async fn a_client_that_takes_requests_back_does_not_end_the_connection_to_the_in
         assert!(sent < 100_000);
     }
     watch.serves(50).await;
-    watch.ends_well(16 * MEGABYTE).await;
+    watch.ends_but_for(1, 16 * MEGABYTE).await;
 }

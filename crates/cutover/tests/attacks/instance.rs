@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -110,7 +110,7 @@ async fn answer(ledger: Arc<Ledger>, request: Request<Incoming>) -> Result<Respo
     let mut words = path.split('/').skip(1);
     let name = words.next().unwrap_or_default();
     let number = words.next().and_then(|number| number.parse().ok());
-    Ok(match (name, number) {
+    let mut response = match (name, number) {
         // So many bytes, with their length.
         ("bytes", Some(length)) => {
             let mut response = Response::new(made(held, length, PIECE));
@@ -132,7 +132,11 @@ async fn answer(ledger: Arc<Ledger>, request: Request<Incoming>) -> Result<Respo
             std::future::pending().await
         }
         _ => Response::new(Full::from("ok").boxed_unsync()),
-    })
+    };
+    // Whatever is left of an attack is not to be waited for longer than is needed: what the proxy keeps for others, it
+    // keeps for a second.
+    response.headers_mut().insert("keep-alive", HeaderValue::from_static("timeout=2"));
+    Ok(response)
 }
 
 fn made(held: Held, length: u64, piece: usize) -> Body {

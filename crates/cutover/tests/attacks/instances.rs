@@ -82,7 +82,7 @@ async fn a_head_without_an_end_makes_a_502() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn words_before_an_answer_that_never_comes_have_an_end() {
-    check("", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n", 8 * MEGABYTE, |protocol, answer| {
+    check("", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n", 16 * MEGABYTE, |protocol, answer| {
         let text = String::from_utf8_lossy(answer);
         assert!(text.contains("HTTP/1.1 502 ") || protocol == "HTTP/2" && text.contains("502 Bad Gateway"));
         assert!(answer.len() < MEGABYTE, "{} bytes were passed on", answer.len());
@@ -224,6 +224,66 @@ async fn fields_that_split_an_answer_split_nothing() {
         let text = String::from_utf8_lossy(&answer);
         assert!(says(&answer, 502), "{field:?}: {text:?}");
         assert!(!text.contains("evil"), "{field:?}: {text:?}");
+    }
+}
+
+/// Over HTTP/2 too: heads before an answer, an answer beside what was promised, and frames that nobody may send.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn instances_of_http2_are_held_to_it() {
+    let status = |code: &str| frames::block(&[(":status", code)]);
+    let hint = frame(HEADERS, END_HEADERS, 1, &[status("103"), frames::block(&[("link", "</a>")])].concat());
+    let mut short = status("200");
+    frames::literal(&mut short, b"content-length", b"2");
+    let mut split = status("200");
+    frames::literal(&mut split, b"x", b"a\r\nset-cookie: evil");
+    for (name, begin, again) in [
+        ("hints", vec![], hint),
+        ("length", frame(HEADERS, END_HEADERS, 1, &short), frame(DATA, 0, 1, b"more than two")),
+        ("split", frame(HEADERS, END_HEADERS | END_STREAM, 1, &split), vec![]),
+        ("no status", frame(HEADERS, END_HEADERS, 1, &frames::block(&[("x", "y")])), vec![]),
+        ("upgrade", frame(HEADERS, END_HEADERS, 1, &status("101")), vec![]),
+        ("other stream", frame(HEADERS, END_HEADERS, 99, &status("200")), vec![]),
+        (
+            "head without an end",
+            frame(HEADERS, 0, 1, &status("200")),
+            frame(9, 0, 1, &frames::block(&[("x", "y")])),
+        ),
+    ] {
+        let bad = played(move |mut stream| {
+            let (begin, again) = (begin.clone(), again.clone());
+            async move {
+                let _ = stream.write_all(&frames::settings(&[])).await;
+                let mut client = Frames::of(stream);
+                // The proxy greets with a PING, whose answer it waits for.
+                while let Some(got) = client.next().await {
+                    if got.kind == frames::PING && got.flags == 0 {
+                        let _ = client.try_send(frame(frames::PING, 1, 0, &got.payload)).await;
+                    }
+                    if got.kind == HEADERS {
+                        let _ = client.try_send(&begin).await;
+                        while !again.is_empty() && client.try_send(&again).await.is_ok() {}
+                    }
+                }
+            }
+        })
+        .await;
+        let more = "upstream = \"h2c\"\ntimeouts = { idle = \"2s\", first_byte = \"2s\" }";
+        let site = Site::beside(bad, "", more).await;
+        let watch = site.watch().await;
+        let mut wire = Wire::open(site.address()).await;
+        wire.send("GET / HTTP/1.1\r\nhost: bad\r\nconnection: close\r\n\r\n").await;
+        let answer = wire.rest().await;
+        let text = String::from_utf8_lossy(&answer[..answer.len().min(300)]).into_owned();
+        assert!(!text.contains("evil"), "{name}: {text:?}");
+        match name {
+            "length" => assert!(!text.contains("more than two"), "{text:?}"),
+            "hints" => assert!(answer.len() < MEGABYTE && answer.ends_with(b"\n"), "{text:?}"),
+            _ => assert!(says(&answer, 502) || says(&answer, 504), "{name}: {text:?}"),
+        }
+        drop(wire);
+        // No window holds heads back: what comes between two looks at them is there at once.
+        let most = if name == "hints" { 96 } else { 16 };
+        watch.ends_but_for(1, most * MEGABYTE).await;
     }
 }
 

@@ -14,12 +14,9 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// What a future ends with, if it does.
-#[track_caller]
-pub fn in_time<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
-    async move {
-        match tokio::time::timeout(PATIENCE, future).await {
-            Ok(ended) => ended,
-            Err(_) => panic!("never: {what}"),
-        }
+pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(ended) => ended,
+        Err(_) => panic!("never: {what}"),
     }
 }

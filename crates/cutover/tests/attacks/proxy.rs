@@ -1,5 +1,6 @@
 //! The real binary's data plane as a process: what it answers, what it costs, what it holds.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -88,14 +89,19 @@ impl Proxy {
         std::fs::write(self.proc("clear_refs"), "5").unwrap();
     }
 
-    /// Sockets that it holds: listeners, clients, instances.
-    pub fn sockets(&self) -> usize {
-        let descriptors = std::fs::read_dir(self.proc("fd")).unwrap();
-        let is_socket = |entry: &std::fs::DirEntry| {
-            std::fs::read_link(entry.path())
-                .is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
-        };
-        descriptors.filter_map(Result::ok).filter(is_socket).count()
+    /// Connections that it holds, to clients and instances.
+    pub fn connections(&self) -> usize {
+        // Address and state of each, and which descriptor it is (proc(5), `/proc/net/tcp`); 0A are listeners.
+        let known = std::fs::read_to_string(self.proc("net/tcp")).unwrap();
+        let connections: HashSet<String> = known
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|words| words.len() > 9 && words[3] != "0A")
+            .map(|words| format!("socket:[{}]", words[9]))
+            .collect();
+        let descriptors = std::fs::read_dir(self.proc("fd")).unwrap().filter_map(Result::ok);
+        let targets = descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        targets.filter(|target| connections.contains(target.to_string_lossy().as_ref())).count()
     }
 
     /// Requests that instances hold, as the proxy counts them.

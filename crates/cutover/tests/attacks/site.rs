@@ -64,7 +64,6 @@ impl Site {
 
     /// Begins to watch: from now on a well-behaved client asks, and memory counts.
     pub async fn watch(&self) -> Watch<'_> {
-        let sockets = self.proxy.sockets();
         // What every proxy needs that has something to do is no matter of an attack.
         for _ in 0..50 {
             ask(self.proxy.address).await.unwrap();
@@ -73,15 +72,13 @@ impl Site {
         let stop = Arc::new(AtomicBool::new(false));
         let served = Arc::new(AtomicUsize::new(0));
         let client = tokio::spawn(behave(self.proxy.address, Arc::clone(&stop), Arc::clone(&served)));
-        Watch { site: self, sockets, resident: self.proxy.resident(), client, stop, served }
+        Watch { site: self, resident: self.proxy.resident(), client, stop, served }
     }
 }
 
 /// What a proxy under attack is held to.
 pub struct Watch<'s> {
     site: &'s Site,
-    /// Sockets before the first client.
-    sockets: usize,
     /// Bytes of memory before the attack.
     resident: usize,
     client: JoinHandle<Result<(), String>>,
@@ -111,6 +108,11 @@ impl Watch<'_> {
 
     /// The client that behaves was served all the time, memory grew by `most` bytes at most, and nothing is left.
     pub async fn ends_well(self, most: usize) {
+        self.ends_but_for(0, most).await;
+    }
+
+    /// The same, but for so many connections, which are kept for others.
+    pub async fn ends_but_for(self, kept: usize, most: usize) {
         self.serves(SERVED.saturating_sub(self.served())).await;
         self.stop.store(true, Ordering::SeqCst);
         let grown = self.grown();
@@ -119,11 +121,11 @@ impl Watch<'_> {
         let proxy = &self.site.proxy;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let (in_flight, sockets) = (proxy.in_flight().await, proxy.sockets());
-            if in_flight == 0 && sockets <= self.sockets {
+            let (in_flight, connections) = (proxy.in_flight().await, proxy.connections());
+            if in_flight == 0 && connections <= kept {
                 return;
             }
-            let left = format!("{in_flight} requests, {sockets} sockets instead of {}", self.sockets);
+            let left = format!("{in_flight} requests, {connections} connections");
             assert!(Instant::now() < deadline, "something is left: {left}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -32,6 +32,9 @@ pub(crate) struct ClientAnswer<'c> {
     /// Whether the process is about to end.
     closing: &'c Cell<bool>,
     has_begun: bool,
+    /// Both directions are the application's own now: the end of one is not the end of the other.
+    tunnels: bool,
+    was_reset: bool,
     looking: &'c Alarm,
     looks: bool,
 }
@@ -46,9 +49,16 @@ impl<'c> ClientAnswer<'c> {
             is_head: request.is_head,
             keep_alive: request.keep_alive,
             has_begun: false,
+            tunnels: false,
+            was_reset: false,
             looking,
             looks: false,
         }
+    }
+
+    /// Whether the connection has to be closed at once, so that the client sees that its answer was cut.
+    pub(crate) fn was_reset(&self) -> bool {
+        self.was_reset
     }
 
     /// Whether the connection may carry another request, as the client was told.
@@ -110,6 +120,7 @@ fn framing(head: &AnswerHead<'_>, version: Version) -> Framing {
 impl AnswerSink for ClientAnswer<'_> {
     fn head(&mut self, head: &AnswerHead<'_>) {
         self.has_begun = true;
+        self.tunnels = head.status == 101;
         let keep_alive = self.keep_alive && !self.closing.get();
         let terms = Terms { version: self.version, is_head: self.is_head, keep_alive };
         let framing;
@@ -142,6 +153,7 @@ impl AnswerSink for ClientAnswer<'_> {
             return;
         }
         let stream: &TcpStream = self.writer.io().as_ref();
+        self.was_reset = true;
         let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
     }
 }
@@ -172,7 +184,7 @@ impl BodySink for ClientAnswer<'_> {
         while self.looking.poll_due(cx).is_ready() {
             let stream: &TcpStream = self.writer.io().as_ref();
             match recv(stream, &mut [0u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-                Ok((0, _)) if self.has_begun => return Poll::Ready(()),
+                Ok((0, _)) if self.has_begun && !self.tunnels => return Poll::Ready(()),
                 // What is read after an end is that end, also when a reset has come since.
                 Ok((0, _)) if !matches!(stream.take_error(), Ok(None)) => return Poll::Ready(()),
                 Ok(_) | Err(Errno::WOULDBLOCK | Errno::INTR) => self.looking.set(LOOK),

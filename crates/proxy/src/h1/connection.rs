@@ -41,6 +41,15 @@ enum Next {
     End,
 }
 
+/// What becomes of a connection after an answer.
+enum Then {
+    Next,
+    /// It ends, as the client was told or will notice.
+    Linger,
+    /// It ends at once.
+    Close,
+}
+
 impl ClientConnection {
     /// Serves the client until it goes away.
     pub(crate) async fn serve(mut self) {
@@ -53,10 +62,12 @@ impl ClientConnection {
                 }
                 Next::End => return,
             };
-            let may_go_on = self.answer(&request).await;
+            let then = self.answer(&request).await;
             self.worker.buffers.give_back(request.head);
-            if !may_go_on {
-                return self.linger().await;
+            match then {
+                Then::Next => {}
+                Then::Linger => return self.linger().await,
+                Then::Close => return,
             }
         }
     }
@@ -134,15 +145,21 @@ impl ClientConnection {
         }
     }
 
-    /// Carries a request; whether another one may follow.
-    async fn answer(&mut self, request: &Prepared) -> bool {
+    /// Carries a request.
+    async fn answer(&mut self, request: &Prepared) -> Then {
         let worker = &self.worker;
         let (read, write) = self.stream.split();
         let mut source = BodyReader::new(read, &mut self.inbox, request.framing);
         let mut sink = ClientAnswer::new(write, worker, request, &self.looking);
         let alarms = Alarms { sending: &self.alarm, receiving: &self.receiving };
         worker.forward(request, &self.peer, &mut source, &mut sink, &alarms).await;
-        sink.keep_alive() && source.has_ended()
+        if sink.was_reset() {
+            Then::Close
+        } else if sink.keep_alive() && source.has_ended() {
+            Then::Next
+        } else {
+            Then::Linger
+        }
     }
 
     async fn refuse(&mut self, refusal: Refusal) {

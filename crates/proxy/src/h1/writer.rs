@@ -54,11 +54,6 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         &self.io
     }
 
-    /// Whether a byte may have reached the other end.
-    pub(crate) fn has_sent(&self) -> bool {
-        self.sent
-    }
-
     async fn send(&mut self, piece: &[u8]) -> io::Result<()> {
         let (mut first, mut second) = (self.out.as_slice(), piece);
         while !first.is_empty() || !second.is_empty() {
@@ -138,6 +133,10 @@ impl<W: AsyncWrite + Unpin> BodySink for Writer<W> {
 
     fn waits(&self) -> bool {
         !self.out.is_empty()
+    }
+
+    fn has_sent(&self) -> bool {
+        self.sent
     }
 
     async fn flush(&mut self) -> io::Result<()> {

@@ -27,6 +27,8 @@ pub(crate) struct AnswerFacts {
     pub(crate) promised: Option<u64>,
     /// Whether silence is ordinary in it.
     pub(crate) is_stream: bool,
+    /// Whether fields may follow its body although its length is known, as in HTTP/2.
+    pub(crate) may_trail: bool,
     /// Whether its fields say a length.
     pub(crate) has_length: bool,
     nominates: bool,
@@ -55,17 +57,18 @@ pub(crate) fn look(status: u16, fields: Fields<'_>, minor: u8, asked: Asked) -> 
         keep_alive: minor == 1,
         promised: None,
         is_stream: false,
+        may_trail: false,
         has_length: false,
         nominates: false,
     };
-    let mut sound = true;
+    let (mut sound, mut closes) = (true, false);
     fields.each(|(name, value)| match Name::of(name) {
         Name::ContentLength => sound &= said.content_length(value).is_ok(),
         Name::TransferEncoding => sound &= said.transfer_encoding(value).is_ok(),
         Name::Connection => {
             for option in elements(value) {
                 if option.eq_ignore_ascii_case(b"close") {
-                    facts.keep_alive = false;
+                    closes = true;
                 } else if option.eq_ignore_ascii_case(b"keep-alive") {
                     facts.keep_alive = true;
                 } else {
@@ -96,7 +99,7 @@ pub(crate) fn look(status: u16, fields: Fields<'_>, minor: u8, asked: Asked) -> 
         }
     };
     // What ends with its connection leaves none, whatever it says.
-    facts.keep_alive &= facts.framing != Framing::UntilClose;
+    facts.keep_alive &= facts.framing != Framing::UntilClose && !closes;
     Some(facts)
 }
 

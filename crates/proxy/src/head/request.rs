@@ -57,6 +57,8 @@ pub(crate) struct Prepared {
     pub(crate) version: Version,
     /// Whether the client's connection may carry another request.
     pub(crate) keep_alive: bool,
+    /// Whether the client waits for 100 before it sends the body.
+    pub(crate) expects_continue: bool,
     pub(crate) upgrade: Option<Upgrade>,
     pub(crate) accept: Accept,
     /// `grpc-timeout`: when the client gives up.
@@ -76,6 +78,7 @@ impl Prepared {
             framing: Framing::Empty,
             version,
             keep_alive: false,
+            expects_continue: false,
             upgrade: None,
             accept: Accept::Text,
             deadline: None,
@@ -184,8 +187,8 @@ fn write(
     let framing = match version {
         Version::Http10 => seen.said.of_request(0)?,
         Version::Http11 => seen.said.of_request(1)?,
-        Version::Http2 { ended: true, .. } => Framing::Empty,
-        Version::Http2 { connect: true, .. } => Framing::UntilClose,
+        // What follows a CONNECT is no body.
+        Version::Http2 { ended: true, .. } | Version::Http2 { connect: true, .. } => Framing::Empty,
         Version::Http2 { .. } => seen.said.length().map_or(Framing::Chunked, Framing::Length),
     };
     if let Framing::Length(length) = framing
@@ -306,6 +309,7 @@ fn write(
             Version::Http11 => !seen.connection.close,
             Version::Http2 { .. } => true,
         },
+        expects_continue,
         upgrade,
         accept: if seen.grpc { Accept::Grpc } else { seen.accept },
         deadline: seen.deadline.filter(|_| seen.grpc),

@@ -72,7 +72,7 @@ pub(crate) fn check_path(method: &str, path: &[u8]) -> Result<(), Refusal> {
 }
 
 /// Checks path and query.
-fn check(path_and_query: &[u8]) -> Result<(), Refusal> {
+pub(crate) fn check(path_and_query: &[u8]) -> Result<(), Refusal> {
     let mut in_query = false;
     for (at, byte) in path_and_query.iter().enumerate() {
         let table = if in_query { &QUERY } else { &PATH };

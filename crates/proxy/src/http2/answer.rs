@@ -53,7 +53,10 @@ impl AnswerSink for StreamAnswer {
             map.remove(SEC_WEBSOCKET_ACCEPT);
         }
         self.ended = head.facts.framing == Framing::Empty;
-        self.left = if let Framing::Length(length) = head.facts.framing { Some(length) } else { None };
+        self.left = match head.facts.framing {
+            Framing::Length(length) if !head.facts.may_trail => Some(length),
+            _ => None,
+        };
         self.stream = self.respond.send_response(response(status, map), self.ended).ok();
     }
 

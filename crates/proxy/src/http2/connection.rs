@@ -56,6 +56,7 @@ pub(crate) async fn serve(
         return;
     };
     let peer = Rc::new(peer);
+    let mut streaming = Streaming { worker: Rc::clone(&worker), counted: false };
     let open = Rc::new(Cell::new(0usize));
     let mut is_idle = false;
     let mut is_going = false;
@@ -63,6 +64,7 @@ pub(crate) async fn serve(
         let mut closing = std::pin::pin!(phase.wait_for(|phase| *phase != Phase::Serving));
         let step = poll_fn(|cx| {
             let accepted = poll_accept(&mut connection, cx);
+            streaming.set(connection.has_streams());
             if exceeded.get() {
                 return Poll::Ready(Step::TooMuch);
             }
@@ -141,6 +143,27 @@ fn poll_accept(connection: &mut Connection<Metered, Bytes>, cx: &mut std::task::
         Some(Ok((request, respond))) => Step::Request(Box::new(request), respond),
         Some(Err(_)) | None => Step::End,
     })
+}
+
+/// Counts a connection as one that has something to send.
+struct Streaming {
+    worker: Rc<Worker>,
+    counted: bool,
+}
+
+impl Streaming {
+    fn set(&mut self, streams: bool) {
+        if std::mem::replace(&mut self.counted, streams) != streams {
+            let count = self.worker.streaming.get();
+            self.worker.streaming.set(if streams { count + 1 } else { count - 1 });
+        }
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.set(false);
+    }
 }
 
 /// Counts the open requests of a connection.

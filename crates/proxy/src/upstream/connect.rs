@@ -12,19 +12,19 @@ use tokio::net::TcpStream;
 use crate::proxy_protocol;
 use crate::watchdog::Alarm;
 
-/// Why there is no connection.
-pub(crate) type Trouble = Failure;
-
 /// The client as a PROXY protocol header tells of it; `None` speaks of nobody, as for a probe.
 pub(crate) type Introduced = Option<(SocketAddr, SocketAddr)>;
+
+/// In which version which client is told of; `None` where instances are not told.
+pub(crate) type Introduction = Option<(ProxyProtocol, Introduced)>;
 
 /// Connects within `limit`.
 pub(crate) async fn connect(
     address: SocketAddr,
-    introduce: Option<(ProxyProtocol, Introduced)>,
+    introduce: Introduction,
     alarm: &Alarm,
     limit: Duration,
-) -> Result<TcpStream, Trouble> {
+) -> Result<TcpStream, Failure> {
     match alarm.within(limit, open(address, introduce)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(_)) => Err(Failure::Connect),
@@ -33,10 +33,7 @@ pub(crate) async fn connect(
 }
 
 /// Connects, and introduces the client.
-pub(crate) async fn open(
-    address: SocketAddr,
-    introduce: Option<(ProxyProtocol, Introduced)>,
-) -> io::Result<TcpStream> {
+pub(crate) async fn open(address: SocketAddr, introduce: Introduction) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     if let Some((version, client)) = introduce {
@@ -52,10 +49,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// away, is HTTP/1.1. Silence is no answer.
 pub(crate) async fn speaks_h2(
     address: SocketAddr,
-    introduce: Option<(ProxyProtocol, Introduced)>,
+    introduce: Introduction,
     alarm: &Alarm,
     limit: Duration,
-) -> Result<bool, Trouble> {
+) -> Result<bool, Failure> {
     let ask = async {
         let mut stream = open(address, introduce).await?;
         let mut head = [0; 9];

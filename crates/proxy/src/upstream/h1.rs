@@ -54,10 +54,6 @@ pub(crate) struct RequestWriter<'c> {
 }
 
 impl RequestSink for RequestWriter<'_> {
-    fn has_sent(&self) -> bool {
-        self.writer.has_sent()
-    }
-
     fn tunnel(&mut self) {
         self.writer.frame(Framing::UntilClose);
     }
@@ -74,6 +70,10 @@ impl BodySink for RequestWriter<'_> {
 
     fn waits(&self) -> bool {
         self.writer.waits()
+    }
+
+    fn has_sent(&self) -> bool {
+        self.writer.has_sent()
     }
 
     async fn flush(&mut self) -> io::Result<()> {

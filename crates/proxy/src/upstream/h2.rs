@@ -20,6 +20,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, Uri};
 use sha1::{Digest, Sha1};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio::task::spawn_local;
 
 use crate::body::{BodySink, BodySource, Piece, SourceError};
@@ -51,6 +52,8 @@ const WEBSOCKET_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 #[derive(Default)]
 pub(crate) struct H2Pool {
     connections: RefCell<HashMap<Key, Vec<H2Connection>>>,
+    /// One connection to an instance is opened at a time; the others that need one wait and share it.
+    gates: RefCell<HashMap<Key, Rc<Mutex<()>>>>,
 }
 
 /// A connection that may carry requests.
@@ -79,6 +82,11 @@ impl H2Pool {
         let connection = connections.get(&key)?.iter().find(free)?;
         connection.shared.used.set(Instant::now());
         Some(connection.clone())
+    }
+
+    /// What is held while a connection is opened.
+    pub(crate) fn gate(&self, key: Key) -> Rc<Mutex<()>> {
+        Rc::clone(self.gates.borrow_mut().entry(key).or_default())
     }
 
     /// Speaks HTTP/2 on a new connection, and keeps it for others.
@@ -137,7 +145,19 @@ impl H2Pool {
             });
             !list.is_empty()
         });
+        self.gates.borrow_mut().retain(|_, gate| Rc::strong_count(gate) > 1);
     }
+}
+
+/// Why a request was not even begun on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Declined {
+    /// The connection takes no more; another one may.
+    Spent,
+    /// It has no upgrades, or this instance no WebSockets in it.
+    NoUpgrade,
+    /// The request cannot be said in HTTP/2.
+    Untranslatable,
 }
 
 impl H2Connection {
@@ -151,24 +171,23 @@ impl H2Connection {
         &mut self,
         request: &Prepared,
         address: &str,
-    ) -> Result<(H2Request, H2Answer), Failure> {
+    ) -> Result<(H2Request, H2Answer), Declined> {
         let connect = request.upgrade == Some(Upgrade::WebSocket);
         if request.upgrade.is_some() && !(connect && self.sender.is_extended_connect_protocol_enabled()) {
-            // HTTP/2 has no upgrades, and this instance no WebSockets in it.
-            return Err(Failure::Malformed);
+            return Err(Declined::NoUpgrade);
         }
         let Translated { request: head, accept } =
-            translate(request, connect, address).ok_or(Failure::Malformed)?;
+            translate(request, connect, address).ok_or(Declined::Untranslatable)?;
         let ends = request.framing == Framing::Empty && !connect;
         let (response, stream) = self.sender.send_request(head, ends).map_err(|_| {
             self.spend();
-            Failure::Connect
+            Declined::Spent
         })?;
         let asked = Asked { is_head: request.is_head, upgrade: connect };
         let carried = Carrying::new(&self.shared);
         let answer = H2Answer { response: Some(response), frames: None, asked, accept, carried };
         // A WebSocket's stream stays open after its head, which HTTP/1.1 knows as a request without a body.
-        Ok((H2Request { stream, ended: ends || connect, sent: true }, answer))
+        Ok((H2Request { stream, ended: ends || connect }, answer))
     }
 }
 
@@ -221,14 +240,9 @@ fn accept_for(key: &[u8]) -> Option<HeaderValue> {
 pub(crate) struct H2Request {
     stream: SendStream<Bytes>,
     ended: bool,
-    sent: bool,
 }
 
 impl RequestSink for H2Request {
-    fn has_sent(&self) -> bool {
-        self.sent
-    }
-
     // A stream is as raw as its frames.
     fn tunnel(&mut self) {
         self.ended = false;
@@ -338,6 +352,7 @@ impl AnswerSource for H2Answer {
                 facts.framing = Framing::Chunked;
             }
             facts.keep_alive = true;
+            facts.may_trail = true;
             self.frames = Some(Frames::new(body));
             self.response = None;
         }
