@@ -65,7 +65,6 @@ impl Name {
             15 => &[(b"x-forwarded-for", Self::ForwardedFor)],
             16 => &[
                 (b"x-forwarded-host", Self::ForwardedHost),
-                (b"x-forwarded-port", Self::Claimed),
                 (b"proxy-connection", Self::Hop),
                 (b"content-encoding", Self::Kept),
             ],
@@ -74,23 +73,28 @@ impl Name {
                 (b"x-forwarded-proto", Self::ForwardedProto),
                 (b"sec-websocket-key", Self::WebSocketKey),
             ],
-            18 => &[
-                (b"proxy-authenticate", Self::Hop),
-                (b"x-forwarded-prefix", Self::Claimed),
-                (b"x-forwarded-server", Self::Claimed),
-            ],
+            18 => &[(b"proxy-authenticate", Self::Hop)],
             19 => &[(b"proxy-authorization", Self::Hop)],
             _ => &[],
         };
         let found = candidates.iter().find(|(known, _)| name.eq_ignore_ascii_case(known));
-        found.map_or(Self::Other, |(_, kind)| *kind)
+        match found {
+            Some((_, kind)) => *kind,
+            // Whatever else frameworks believe: `X-Forwarded-Ssl`, `-Scheme`, `-Prefix`.
+            None if name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-")) => {
+                Self::Claimed
+            }
+            None => Self::Other,
+        }
     }
 
     /// A name with underscores is no name of a field that is known here; it must not pass for one further on.
     fn with_underscores(name: &[u8]) -> Self {
         let mut hyphens = [0; 32];
-        let Some(hyphens) = hyphens.get_mut(..name.len()) else { return Self::Other };
-        hyphens.copy_from_slice(name);
+        // Nothing that is known as a whole is as long; what is known by its beginning may be longer.
+        let length = name.len().min(hyphens.len());
+        let hyphens = &mut hyphens[..length];
+        hyphens.copy_from_slice(&name[..length]);
         for byte in hyphens.iter_mut().filter(|byte| **byte == b'_') {
             *byte = b'-';
         }
@@ -110,6 +114,9 @@ mod tests {
         check("x-forwarded-for", Name::ForwardedFor);
         check("X_Forwarded_For", Name::Disguised);
         check("content_length", Name::Disguised);
+        check("X-Forwarded-Ssl", Name::Claimed);
+        check("x_forwarded_scheme", Name::Disguised);
+        check(&format!("x_forwarded_{}", "a".repeat(40)), Name::Disguised);
         check("my_header", Name::Other);
         check("Hosts", Name::Other);
         check("", Name::Other);
