@@ -17,7 +17,7 @@ const LARGEST: u64 = 256 * 1024;
 /// Paths whose state is remembered.
 const REMEMBERED: usize = 1024;
 
-/// When a path was read, and the page that was there.
+/// When a page was looked for, and what was found.
 type Read = (Instant, Option<Rc<str>>);
 
 /// The pages as one worker has read them.
