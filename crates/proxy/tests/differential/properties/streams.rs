@@ -25,6 +25,7 @@ pub fn check(input: &[u8]) {
         Body::Length(_) => return,
         Body::Chunked => b"1\r\na\r\n0\r\n\r\n",
     };
+    // What follows a CONNECT is no body.
     assert_eq!(ended || connect, request.body == Body::Empty, "{}", shown(text));
     let went = [&request.head[..], body].concat();
     let strict = match strict::read(&went) {
