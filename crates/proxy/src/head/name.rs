@@ -91,8 +91,10 @@ impl Name {
     /// A name with underscores is no name of a field that is known here; it must not pass for one further on.
     fn with_underscores(name: &[u8]) -> Self {
         let mut hyphens = [0; 32];
-        let Some(hyphens) = hyphens.get_mut(..name.len()) else { return Self::Other };
-        hyphens.copy_from_slice(name);
+        // Nothing that is known as a whole is as long; what is known by its beginning may be longer.
+        let length = name.len().min(hyphens.len());
+        let hyphens = &mut hyphens[..length];
+        hyphens.copy_from_slice(&name[..length]);
         for byte in hyphens.iter_mut().filter(|byte| **byte == b'_') {
             *byte = b'-';
         }
@@ -114,6 +116,7 @@ mod tests {
         check("content_length", Name::Disguised);
         check("X-Forwarded-Ssl", Name::Claimed);
         check("x_forwarded_scheme", Name::Disguised);
+        check(&format!("x_forwarded_{}", "a".repeat(40)), Name::Disguised);
         check("my_header", Name::Other);
         check("Hosts", Name::Other);
         check("", Name::Other);

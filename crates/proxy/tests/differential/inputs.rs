@@ -61,6 +61,7 @@ pub const REQUEST_PARTS: &[&[u8]] = &[
     b"X-Forwarded-Host: b\r\n",
     b"Forwarded: for=\"[::1]\"\r\n",
     b"X-Real_IP: 1\r\n",
+    b"X_Forwarded_Of_A_Name_That_Is_Longer_Than_Any: 1\r\n",
     b"X-A: \xe9\t1\r\n",
     b"X-A : 1\r\n",
     b" folded\r\n",

@@ -1,6 +1,8 @@
 //! What may stand in a request for an instance, stated a second time: from the client's request as the strict reader sees
 //! it, and from the rules (RFC 9110, section 7.6; RFC 7239; cutover's own).
 
+use std::collections::BTreeSet;
+
 use super::shown;
 use super::strict::Request;
 
@@ -22,15 +24,11 @@ const OURS: &[&str] = &[
     "x-forwarded-for",
     "x-request-id",
 ];
-/// Said by a trusted proxy in front, or by nobody but us.
-const CLAIMS: &[&str] = &[
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-proto",
-    "x-forwarded-server",
-    "x-real-ip",
-];
+/// Whether it is said by a trusted proxy in front, or by nobody but us.
+fn is_claim(name: &str) -> bool {
+    name == "x-real-ip" || name.starts_with("x-forwarded-") && name != "x-forwarded-for"
+}
+
 /// Passes, whatever `Connection` says: without it an instance would take the request for another one.
 const KEPT: &[&str] = &[
     "accept",
@@ -48,6 +46,7 @@ const KEPT: &[&str] = &[
 /// Compares what went with what came.
 pub(super) fn check(came: &Request, went: &Request, trusted: bool) {
     assert_eq!(end_to_end(came), end_to_end(went), "{}", dumped(went));
+    check_absence(went);
     check_host(came, went);
     check_framing(came, went);
     check_hop(came, went);
@@ -59,8 +58,7 @@ fn end_to_end(request: &Request) -> Vec<(String, Vec<u8>)> {
     let nominated = options(request, "connection");
     let passes = |name: &str| {
         let hyphens = name.replace('_', "-");
-        let known = hyphens.starts_with("x-forwarded-")
-            || [OURS, CLAIMS, KEPT].iter().any(|list| list.contains(&hyphens.as_str()));
+        let known = [OURS, KEPT].iter().any(|list| list.contains(&hyphens.as_str())) || is_claim(&hyphens);
         if known { KEPT.contains(&name) } else { !nominated.contains(&name.to_owned()) }
     };
     let fields = request.fields.iter();
@@ -68,6 +66,20 @@ fn end_to_end(request: &Request) -> Vec<(String, Vec<u8>)> {
         .map(|field| (String::from_utf8_lossy(&field.name).into_owned(), field.value.clone()))
         .filter(|(name, _)| passes(name))
         .collect()
+}
+
+/// Nothing is there that ends here, or that passes for something known once `_` is taken for `-`.
+fn check_absence(went: &Request) {
+    for field in &went.fields {
+        let name = String::from_utf8_lossy(&field.name);
+        let ends =
+            ["http2-settings", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"];
+        let hyphens = name.replace('_', "-");
+        // Permitted: what a trusted proxy claims, by whatever name that is one already.
+        let is_known = !is_claim(&name)
+            && ([OURS, KEPT].iter().any(|list| list.contains(&hyphens.as_str())) || is_claim(&hyphens));
+        assert!(!(ends.contains(&&*name) || name.contains('_') && is_known), "{}", dumped(went));
+    }
 }
 
 fn check_host(came: &Request, went: &Request) {
@@ -157,19 +169,19 @@ fn check_client(came: &Request, went: &Request, trusted: bool) {
         let whole = if name == "forwarded" { own.starts_with(b"for=192.0.2.1") } else { own == b"192.0.2.1" };
         assert!(whole, "{name}: {}", dumped(went));
     }
-    for name in CLAIMS {
+    let host = values(went, "host")[0];
+    let fields = came.fields.iter().chain(&went.fields);
+    let names: BTreeSet<_> = fields.map(|field| String::from_utf8_lossy(&field.name)).collect();
+    for name in names.iter().filter(|name| is_claim(name)) {
         let (said, told) = (values(came, name), values(went, name));
-        if trusted && !said.is_empty() {
-            assert_eq!(said, told, "{name}");
-            continue;
-        }
-        let host = values(went, "host")[0];
-        match *name {
-            "x-forwarded-proto" => assert_eq!(told, [b"http"]),
-            "x-forwarded-host" if !host.is_empty() => assert_eq!(told, [host]),
+        match (&**name, trusted && !said.is_empty()) {
+            (_, true) => assert_eq!(said, told, "{name}"),
+            ("x-forwarded-proto", _) => assert_eq!(told, [b"http"]),
+            ("x-forwarded-host", _) if !host.is_empty() => assert_eq!(told, [host]),
             _ => assert!(told.is_empty(), "{name}: {}", dumped(went)),
         }
     }
+    assert!(names.contains("x-forwarded-proto"), "{}", dumped(went));
     let ids = values(went, "x-request-id");
     assert_eq!(ids.len(), 1, "{}", dumped(went));
     let sound = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.+/=:".contains(byte);
