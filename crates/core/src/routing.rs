@@ -1,8 +1,10 @@
 //! How a request finds its instance, and how that is changed without losing one.
 //!
-//! `desired` is what somebody wants routed; `table` is that, compiled; `publication` replaces one table by the
-//! next, `removed` is what it remembers of services that are gone; `lease` is one request's claim on a target, `fence` what ends the giving of claims.
+//! `desired` is what somebody wants routed, `upstream` what its instances speak; `table` is that, compiled; `publication`
+//! replaces one table by the next, `claims` is what it compares, `removed` what it remembers of services that are gone;
+//! `lease` is one request's claim on a target, `fence` what ends the giving of claims. `listen` is what clients are held to.
 
+mod claims;
 pub mod desired;
 pub mod fence;
 pub mod instance;

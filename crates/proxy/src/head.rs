@@ -5,12 +5,13 @@
 //! framing is decided here, once. [`answer`] does the same on the way back. What a rule refuses is a [`Refusal`].
 //!
 //! Reading order: `name` is which fields are special, `target` and `host` where a request goes, `framing` where its body
-//! ends, `request` and `answer` put these together, `identity` tells who the client is.
+//! ends, `identity` who the client is; `look` reads the fields of a request, `request` and `answer` put all together.
 
 pub(crate) mod answer;
 pub(crate) mod framing;
 pub(crate) mod host;
 pub(crate) mod identity;
+pub(crate) mod look;
 pub(crate) mod name;
 pub(crate) mod parse;
 pub(crate) mod request;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use cutover_core::routing::Limits;
 
 use super::{Body, Outcome};
+use crate::head::look;
 use crate::head::parse::{self, Read};
-use crate::head::request::{self, Incoming, prepare};
+use crate::head::request::{Incoming, prepare};
 use crate::head::{self, Peer, Prepared};
 use crate::http2::connection::incoming;
 use crate::request_ids::RequestIds;
@@ -107,5 +108,5 @@ pub fn host(bytes: &[u8]) -> Option<&[u8]> {
 /// Reads a `grpc-timeout`; `None` if it is none.
 #[must_use]
 pub fn grpc_timeout(value: &[u8]) -> Option<Duration> {
-    request::grpc_timeout(value)
+    look::grpc_timeout(value)
 }

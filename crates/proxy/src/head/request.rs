@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use cutover_core::routing::Limits;
 
-use crate::head::framing::{Framing, Said};
-use crate::head::identity::{Claims, Peer};
+use crate::head::framing::Framing;
+use crate::head::identity::Peer;
+use crate::head::look::look;
 use crate::head::name::Name;
 use crate::head::target::Target;
-use crate::head::{Fields, Refusal, elements, host, is_token};
+use crate::head::{Fields, Refusal, elements, host};
 use crate::request_ids::RequestIds;
 
 /// A request as a client sent it, whichever protocol it speaks.
@@ -116,35 +117,6 @@ impl Prepared {
         // Checked when it was read: these are ASCII.
         std::str::from_utf8(&self.head[range.clone()]).unwrap_or_default()
     }
-}
-
-/// What the first look at all fields finds.
-struct Seen<'a> {
-    kinds: [Name; Limits::MOST_FIELDS],
-    host: Option<&'a [u8]>,
-    said: Said<'a>,
-    connection: Connection,
-    upgrade: Option<&'a [u8]>,
-    accept: Accept,
-    grpc: bool,
-    claims: Claims,
-    ids: usize,
-    has_id: bool,
-    deadline: Option<Duration>,
-    cookies: usize,
-}
-
-/// What `Connection`, `TE` and `Expect` say.
-#[derive(Debug, Default)]
-struct Connection {
-    close: bool,
-    keep_alive: bool,
-    upgrade: bool,
-    /// It names fields besides.
-    nominates: bool,
-    trailers: bool,
-    expects_continue: bool,
-    has_websocket_key: bool,
 }
 
 /// Makes a client's head into the one that an instance gets, in `head`, which is empty.
@@ -321,102 +293,6 @@ fn write(
     })
 }
 
-/// Looks at every field once, and at the rules that need no more than one.
-fn look<'a>(fields: Fields<'a>, version: Version, peer: &Peer) -> Result<Seen<'a>, Refusal> {
-    let mut seen = Seen {
-        kinds: [Name::Other; Limits::MOST_FIELDS],
-        host: None,
-        said: Said::default(),
-        connection: Connection::default(),
-        upgrade: None,
-        accept: Accept::Text,
-        grpc: false,
-        claims: Claims::default(),
-        ids: 0,
-        has_id: false,
-        deadline: None,
-        cookies: 0,
-    };
-    let mut outcome = Ok(());
-    let mut index = 0;
-    fields.each(|(name, value)| {
-        let kind = Name::of(name);
-        seen.kinds[index] = kind;
-        index += 1;
-        if outcome.is_ok() {
-            outcome = seen.take(kind, name, value, version, peer);
-        }
-    });
-    outcome.map(|()| seen)
-}
-
-impl<'a> Seen<'a> {
-    fn take(
-        &mut self,
-        kind: Name,
-        name: &[u8],
-        value: &'a [u8],
-        version: Version,
-        peer: &Peer,
-    ) -> Result<(), Refusal> {
-        match kind {
-            Name::Host if self.host.is_some() => return Err(Refusal::bad("there is more than one Host")),
-            Name::Host => self.host = Some(value),
-            Name::ContentLength => self.said.content_length(value)?,
-            Name::TransferEncoding => self.said.transfer_encoding(value)?,
-            Name::Connection => self.connection.take(value),
-            Name::Te => {
-                let coding = |element: &[u8]| {
-                    let end = element.iter().position(|byte| *byte == b';').unwrap_or(element.len());
-                    element[..end].trim_ascii().eq_ignore_ascii_case(b"trailers")
-                };
-                self.connection.trailers |= elements(value).any(coding);
-            }
-            Name::Upgrade => self.upgrade = self.upgrade.or_else(|| acceptable_upgrade(value)),
-            Name::Expect => {
-                if !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Refusal::with(417, "the only expectation that is known is `100-continue`"));
-                }
-                self.connection.expects_continue = true;
-            }
-            Name::Accept if self.accept == Accept::Text => self.accept = accept(value),
-            Name::ContentType => self.grpc |= is_grpc(value),
-            Name::RequestId => {
-                // Of several, none is believed.
-                self.ids += 1;
-                self.has_id = self.ids == 1 && is_sound_id(value);
-            }
-            Name::GrpcTimeout => self.deadline = grpc_timeout(value),
-            Name::ForwardedFor if peer.trusted => join(&mut self.claims.forwarded_for, b", ", value),
-            Name::Forwarded if peer.trusted => join(&mut self.claims.forwarded, b", ", value),
-            Name::ForwardedProto => self.claims.has_proto |= peer.trusted,
-            Name::ForwardedHost => self.claims.has_host |= peer.trusted,
-            Name::WebSocketKey => {
-                self.connection.has_websocket_key = !matches!(version, Version::Http2 { .. });
-            }
-            Name::Kept if matches!(version, Version::Http2 { .. }) && name == b"cookie" => self.cookies += 1,
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-impl Connection {
-    fn take(&mut self, value: &[u8]) {
-        for option in elements(value) {
-            if option.eq_ignore_ascii_case(b"close") {
-                self.close = true;
-            } else if option.eq_ignore_ascii_case(b"keep-alive") {
-                self.keep_alive = true;
-            } else if option.eq_ignore_ascii_case(b"upgrade") {
-                self.upgrade = true;
-            } else {
-                self.nominates = true;
-            }
-        }
-    }
-}
-
 /// The host that the request is for: the authority that stands in the target, which a `Host` beside it must not contradict
 /// (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1), or else that `Host`.
 fn authority<'a>(
@@ -449,66 +325,6 @@ fn is_nominated(fields: Fields<'_>, name: &[u8]) -> bool {
     nominated
 }
 
-/// The first protocol that may be upgraded to: another version of HTTP behind this proxy's back is how requests are
-/// smuggled past it.
-fn acceptable_upgrade(value: &[u8]) -> Option<&[u8]> {
-    elements(value).find(|protocol| {
-        let end = protocol.iter().position(|byte| *byte == b'/').unwrap_or(protocol.len());
-        let (name, version) = (&protocol[..end], &protocol[end..]);
-        // `protocol-name [ "/" protocol-version ]` (RFC 9110, section 7.8): what is quoted or spaced could be anything.
-        is_token(name)
-            && (version.is_empty() || is_token(&version[1..]))
-            && ![&b"h2c"[..], b"h2", b"h3", b"http", b"tls"]
-                .iter()
-                .any(|refused| name.eq_ignore_ascii_case(refused))
-    })
-}
-
-fn accept(value: &[u8]) -> Accept {
-    for range in elements(value) {
-        let end = range.iter().position(|byte| *byte == b';').unwrap_or(range.len());
-        let range = range[..end].trim_ascii();
-        if range.eq_ignore_ascii_case(b"text/html") {
-            return Accept::Html;
-        }
-        if range.eq_ignore_ascii_case(b"application/json") || range.ends_with(b"+json") {
-            return Accept::Json;
-        }
-    }
-    Accept::Text
-}
-
-/// `application/grpc`, alone or with a codec or parameters.
-fn is_grpc(value: &[u8]) -> bool {
-    let kind = b"application/grpc";
-    value.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
-        && matches!(value.get(kind.len()), None | Some(b'+' | b';'))
-}
-
-/// 1 to 8 digits and a unit (gRPC over HTTP/2, "Timeout").
-pub(crate) fn grpc_timeout(value: &[u8]) -> Option<Duration> {
-    let (unit, digits) = value.split_last()?;
-    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let count: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    Some(match unit {
-        b'H' => Duration::from_secs(count * 3600),
-        b'M' => Duration::from_secs(count * 60),
-        b'S' => Duration::from_secs(count),
-        b'm' => Duration::from_millis(count),
-        b'u' => Duration::from_micros(count),
-        b'n' => Duration::from_nanos(count),
-        _ => return None,
-    })
-}
-
-/// What may stand in logs and pages as it is.
-fn is_sound_id(value: &[u8]) -> bool {
-    let inner = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.+/=:".contains(byte);
-    (1..=128).contains(&value.len()) && value.iter().all(inner)
-}
-
 /// HTTP/2 lets cookies come one by one; HTTP/1.1 knows one field (RFC 9113, section 8.2.3).
 fn join_cookies(fields: Fields<'_>, head: &mut Vec<u8>) {
     let mut before: &[u8] = b"Cookie: ";
@@ -520,13 +336,6 @@ fn join_cookies(fields: Fields<'_>, head: &mut Vec<u8>) {
         }
     });
     head.extend_from_slice(b"\r\n");
-}
-
-fn join(list: &mut Vec<u8>, separator: &[u8], value: &[u8]) {
-    if !list.is_empty() {
-        list.extend_from_slice(separator);
-    }
-    list.extend_from_slice(value);
 }
 
 pub(crate) fn field(head: &mut Vec<u8>, name: &[u8], value: &[u8]) {
