@@ -285,19 +285,25 @@ fn proxy_alone() -> Option<ProxyAlone> {
     Some(alone)
 }
 
+/// Set for a program that has begun itself once more.
+const BEGUN_AGAIN: &str = "CUTOVER_BEGUN_AGAIN";
+
 /// The allocator takes its memory in pieces of 2 MiB, of which a proxy at rest needs a few corners. That can only be
 /// forbidden before the first of them is taken, so the program is begun once more, as the same process. Where it cannot
 /// be, that costs memory and nothing else.
 fn without_huge_pages() {
     use std::os::unix::process::CommandExt as _;
-    if rustix::thread::transparent_huge_pages_are_disabled().unwrap_or(true)
+    // Never twice, whatever the kernel says of it afterwards.
+    if std::env::var_os(BEGUN_AGAIN).is_some()
+        || rustix::thread::transparent_huge_pages_are_disabled().unwrap_or(true)
         || rustix::thread::disable_transparent_huge_pages(true).is_err()
     {
         return;
     }
     if let Ok(program) = std::env::current_exe() {
+        let arguments = std::env::args_os().skip(1);
         // It only returns if it has failed.
-        let _ = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
+        let _ = std::process::Command::new(program).args(arguments).env(BEGUN_AGAIN, "1").exec();
     }
 }
 

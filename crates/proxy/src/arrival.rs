@@ -44,6 +44,7 @@ pub(crate) async fn arrive(worker: Rc<Worker>, stream: TcpStream, client: Socket
     if arrival.worker.clients.proxy_protocol {
         // Whoever may introduce a client may introduce it as a proxy that is believed.
         if !is_proxy && !arrival.worker.clients.trusted_proxies.is_empty() {
+            tracing::debug!(%client, "closed: it is no trusted proxy, and only those introduce clients");
             return;
         }
         let patience = arrival.alarm.another();
@@ -54,7 +55,10 @@ pub(crate) async fn arrive(worker: Rc<Worker>, stream: TcpStream, client: Socket
                 trusted = is_trusted(&arrival.worker.clients.trusted_proxies, introduced.0);
             }
             Ok(Some(None)) => {}
-            Ok(None) | Err(_) => return,
+            Ok(None) | Err(_) => {
+                tracing::debug!(%client, "closed: it did not begin with a PROXY protocol header");
+                return;
+            }
         }
     }
     let peer = Peer::new(ends.0, ends.1, trusted);

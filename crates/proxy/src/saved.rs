@@ -108,7 +108,10 @@ impl Seed {
             .map_err(|source| SeedError::Unreadable { path: path.to_owned(), source })?;
         let document: TableDocument = toml::from_str(&text)
             .map_err(|source| SeedError::Malformed { path: path.to_owned(), source: Box::new(source) })?;
-        if let Some(problem) = document.clients.problem() {
+        let no_pages =
+            |pages: &PathBuf| format!("`pages` names `{}`, which is no directory", pages.display());
+        let pages = document.clients.pages.as_ref().filter(|pages| !pages.is_dir()).map(no_pages);
+        if let Some(problem) = document.clients.problem().or(pages) {
             return Err(SeedError::Clients { path: path.to_owned(), problem });
         }
         let services = serde_json::to_vec(&document.services).map_err(io::Error::from);

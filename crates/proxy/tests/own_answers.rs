@@ -100,3 +100,28 @@ fn the_users_pages_stand_in_for_it() {
     write("shop/502.txt", "closed");
     support::eventually("the new page", || ask(&proxy, "GET", "Host: shop.example\r\n").1 == "closed");
 }
+
+#[test]
+fn a_service_without_an_instance_has_its_own_page_for_that() {
+    let pages = tempfile::tempdir().unwrap();
+    std::fs::create_dir(pages.path().join("shop")).unwrap();
+    std::fs::write(pages.path().join("shop/503.txt"), "the shop is closed").unwrap();
+    std::fs::write(pages.path().join("503.txt"), "something is closed").unwrap();
+    let proxy = Proxy::start(&format!(
+        "[clients]\npages = \"{}\"\n[[service]]\nname = \"shop\"\nweights = {{ blue = 100, green = 0 }}\n",
+        pages.path().display()
+    ));
+    let (head, body) = ask(&proxy, "GET", "Host: a\r\n");
+    assert!(head.starts_with("HTTP/1.1 503") && body == "the shop is closed", "{head}\n{body}");
+}
+
+#[test]
+fn what_is_no_request_is_refused_in_the_form_that_was_asked_for() {
+    let proxy = Proxy::start("");
+    let answer = proxy.raw("GET /a#b HTTP/1.1\r\nHost: a\r\naccept: application/json\r\n\r\n");
+    assert!(
+        answer.starts_with("HTTP/1.1 400") && answer.contains("Content-Type: application/json"),
+        "{answer}"
+    );
+    assert!(answer.contains("\"reason\":\"the target has a fragment\""), "{answer}");
+}

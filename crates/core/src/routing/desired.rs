@@ -100,7 +100,10 @@ pub struct DesiredInstance {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "an instance is an address with its port and no name, or a table with `id` and `address`"
+)]
 enum InstanceText {
     Address(SocketAddr),
     Full { id: InstanceId, address: SocketAddr },

@@ -121,6 +121,8 @@ impl Clients {
             "`target_bytes` is at least 1".to_owned()
         } else if short(head_time) || short(keep_alive) {
             "`head_time` and `keep_alive` are at least `100ms`".to_owned()
+        } else if self.limits.resets_percent > 100 {
+            "`resets_percent` is at most 100".to_owned()
         } else if connections == 0 || streams == 0 {
             "`connections` and `streams` are at least 1".to_owned()
         } else {

@@ -68,7 +68,10 @@ pub(super) fn is_plain(upstream: &PerEnvironment<Upstream>) -> bool {
 
 /// In files: one word or one table for both environments, or a table for each.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "`upstream` is `h1`, `h2c` or `auto`, or a table with `protocol` and `proxy_protocol` (`v1` or `v2`)"
+)]
 pub(super) enum UpstreamText {
     Word(Protocol),
     Both(Upstream),

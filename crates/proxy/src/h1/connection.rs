@@ -12,6 +12,7 @@ use crate::forward::Alarms;
 use crate::h1::answer::ClientAnswer;
 use crate::h1::linger::linger;
 use crate::h1::reader::BodyReader;
+use crate::head::look::accept_in;
 use crate::head::parse::{self, Read};
 use crate::head::request::{Version, prepare};
 use crate::head::{Framing, Peer, Prepared, Refusal};
@@ -165,7 +166,10 @@ impl ClientConnection {
     async fn refuse(&mut self, refusal: Refusal) {
         let mut head = self.worker.buffers.small();
         let id = self.worker.ids.write(&mut head);
-        let request = Prepared::unread(Version::Http11, head, id);
+        let mut request = Prepared::unread(Version::Http11, head, id);
+        request.accept = accept_in(self.inbox.unread());
+        let Refusal { status, reason } = refusal;
+        tracing::debug!(client = %self.peer.address, status, reason, "refused");
         let (_, write) = self.stream.split();
         let mut sink = ClientAnswer::new(write, &self.worker, &request, &self.looking);
         self.worker.refuse(&request, refusal, None, &mut sink, &self.alarm).await;

@@ -51,6 +51,11 @@ impl Peer {
             out.extend_from_slice(host);
         }
         out.extend_from_slice(b"\r\n");
+        // A trusted proxy that says it in the other fields alone is not contradicted in this one.
+        let says_otherwise = !claims.forwarded_for.is_empty() || claims.has_proto || claims.has_host;
+        if claims.forwarded.is_empty() && says_otherwise {
+            return;
+        }
         list(out, b"Forwarded: ", &claims.forwarded);
         out.extend_from_slice(b"for=");
         match self.address.ip().to_canonical() {
@@ -106,6 +111,12 @@ mod tests {
             "X-Forwarded-For: 2001:db8::1\r\nX-Forwarded-Proto: http\r\nForwarded: for=\"[2001:db8::1]\";proto=http\r\n"
         );
         assert!(written("[::ffff:192.0.2.1]:5", &Claims::default(), "").contains("for=192.0.2.1;"));
+    }
+
+    #[test]
+    fn a_trusted_proxy_that_says_nothing_in_forwarded_is_not_contradicted_there() {
+        let claims = Claims { has_proto: true, ..Claims::default() };
+        assert_eq!(written("192.0.2.1:5", &claims, ""), "X-Forwarded-For: 192.0.2.1\r\n");
     }
 
     #[test]

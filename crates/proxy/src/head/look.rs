@@ -150,6 +150,17 @@ fn acceptable_upgrade(value: &[u8]) -> Option<&[u8]> {
     })
 }
 
+/// What the client of a head that was refused would like to read, as far as it can be told: nothing but the form of the
+/// refusal depends on it.
+pub(crate) fn accept_in(head: &[u8]) -> Accept {
+    let lines = head.split(|byte| *byte == b'\n').take(Limits::MOST_FIELDS);
+    let accepted = lines.filter_map(|line| {
+        let (name, value) = line.split_at_checked(7)?;
+        name.eq_ignore_ascii_case(b"accept:").then(|| accept(value))
+    });
+    accepted.into_iter().next().unwrap_or(Accept::Text)
+}
+
 fn accept(value: &[u8]) -> Accept {
     for range in elements(value) {
         let end = range.iter().position(|byte| *byte == b';').unwrap_or(range.len());

@@ -37,6 +37,10 @@ const fn allowed(punctuation: &[u8]) -> [bool; 256] {
 }
 
 const MALFORMED: Refusal = Refusal::bad("the target is malformed");
+const FRAGMENT: Refusal = Refusal::bad("the target has a fragment");
+const LETTER: Refusal = Refusal::bad("the target has a letter that must be escaped");
+const ESCAPE: Refusal = Refusal::bad("the target has a malformed escape");
+const NUL: Refusal = Refusal::bad("the path has an escaped NUL");
 
 /// Reads the target of a request that is not `CONNECT`.
 pub(crate) fn read<'a>(method: &str, target: &'a [u8]) -> Result<Target<'a>, Refusal> {
@@ -81,16 +85,16 @@ pub(crate) fn check(path_and_query: &[u8]) -> Result<(), Refusal> {
                 in_query = true;
                 continue;
             }
-            return Err(MALFORMED);
+            return Err(if *byte == b'#' { FRAGMENT } else { LETTER });
         }
         if *byte == b'%' {
             let digits = path_and_query.get(at + 1..at + 3).unwrap_or_default();
             if digits.len() < 2 || !digits.iter().all(u8::is_ascii_hexdigit) {
-                return Err(MALFORMED);
+                return Err(ESCAPE);
             }
             // No file and no route has it in its name, and languages that end strings with it see another path.
             if digits == b"00" && !in_query {
-                return Err(MALFORMED);
+                return Err(NUL);
             }
         }
     }

@@ -203,6 +203,8 @@ impl StreamTask {
                 worker.buffers.give_back(request.head);
             }
             Err(refusal) => {
+                let Refusal { status, reason } = refusal;
+                tracing::debug!(client = %peer.address, status, reason, "refused");
                 let mut head = worker.buffers.small();
                 let id = worker.ids.write(&mut head);
                 let version = Version::Http2 { ended: true, connect: false };
