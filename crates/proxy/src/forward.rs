@@ -199,10 +199,10 @@ impl Worker {
                 Err(failure) => unreached(failure),
             };
         }
-        let (stream, reused) = match self.pool.take(key, reuse) {
-            Some(stream) => (stream, true),
+        let (stream, carried_before) = match self.pool.take(key, reuse) {
+            Some(taken) => taken,
             None => match connect(key.address, introduce, alarms.receiving, limit).await {
-                Ok(stream) => (stream, false),
+                Ok(stream) => (stream, 0),
                 Err(failure) => return unreached(failure),
             },
         };
@@ -213,9 +213,9 @@ impl Worker {
         if let Carried::Whole { again: true, promised } = carried
             && let Some(stream) = connection.into_idle()
         {
-            self.pool.give_back(key, stream, promised);
+            self.pool.give_back(key, stream, carried_before + 1, promised);
         }
-        Tried { carried, reused }
+        Tried { carried, reused: carried_before > 0 }
     }
 
     async fn over_h2<S: RequestSource, K: AnswerSink>(

@@ -2,7 +2,7 @@
 //!
 //! The rules (a FIN that crosses a written request cannot be told from a lost one): an idle connection is kept
 //! for at most 4 s or what the instance promised; a request that cannot be sent twice takes only one that was idle
-//! for less than 1 s and whose socket holds no FIN, else a fresh one. After a failure every request takes a fresh one.
+//! for less than 1 s, whose socket holds no FIN, and which has outlived an answer, else a fresh one. After a failure every request takes a fresh one.
 
 mod connect;
 mod h1;

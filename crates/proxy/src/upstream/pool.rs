@@ -12,6 +12,9 @@ use tokio::net::TcpStream;
 const IDLE_LIMIT: Duration = Duration::from_secs(4);
 /// A request that cannot be repeated takes no connection that was idle for longer.
 const FRESH_LIMIT: Duration = Duration::from_secs(1);
+/// Nor one that has carried a single request and is idle for less: an instance that ends its connections after an answer
+/// without saying so is about to. One that has carried more has shown that it does not.
+const SETTLED: Duration = Duration::from_millis(100);
 /// Per key and worker.
 const IDLE_PER_KEY: usize = 256;
 
@@ -45,11 +48,13 @@ struct Idle {
     stream: TcpStream,
     since: Instant,
     until: Instant,
+    /// Requests that it has carried.
+    carried: u64,
 }
 
 impl Pool {
-    /// Puts a connection back; both its directions must have ended.
-    pub(crate) fn give_back(&self, key: Key, stream: TcpStream, promised_seconds: Option<u64>) {
+    /// Puts a connection back that has carried so many requests; both its directions must have ended.
+    pub(crate) fn give_back(&self, key: Key, stream: TcpStream, carried: u64, promised_seconds: Option<u64>) {
         // The promise counts from the answer; one second for its way here and the next request's way there.
         let promised = promised_seconds.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
         let limit = promised.map_or(IDLE_LIMIT, |promised| promised.min(IDLE_LIMIT));
@@ -60,30 +65,35 @@ impl Pool {
         let list = idle.entry(key).or_default();
         if list.len() < IDLE_PER_KEY {
             let since = Instant::now();
-            list.push(Idle { stream, since, until: since + limit });
+            list.push(Idle { stream, since, until: since + limit, carried });
         }
     }
 
-    /// An idle connection that suits the request, if there is one.
-    pub(crate) fn take(&self, key: Key, reuse: Reuse) -> Option<TcpStream> {
+    /// An idle connection that suits the request, if there is one, and how many it has carried.
+    pub(crate) fn take(&self, key: Key, reuse: Reuse) -> Option<(TcpStream, u64)> {
         if reuse == Reuse::None {
             return None;
         }
         let mut idle = self.idle.borrow_mut();
         let list = idle.get_mut(&key)?;
-        if list.is_empty() {
-            return None;
-        }
         let any = reuse == Reuse::Any;
-        let now = Instant::now();
-        while let Some(last) = list.last() {
-            if !any && now.duration_since(last.since) >= FRESH_LIMIT {
-                // The others were idle for longer; they may serve requests that can be repeated.
-                return None;
+        let mut index = list.len();
+        let now = if index > 0 { Instant::now() } else { return None };
+        while index > 0 {
+            index -= 1;
+            if !any {
+                let time = now.duration_since(list[index].since);
+                if time >= FRESH_LIMIT {
+                    // The others were idle for longer; they may serve requests that can be repeated.
+                    return None;
+                }
+                if list[index].carried < 2 && time < SETTLED {
+                    continue;
+                }
             }
-            let Idle { stream, until, .. } = list.pop()?;
+            let Idle { stream, until, carried, .. } = list.remove(index);
             if now < until && (if any { seems_quiet(&stream) } else { is_quiet(&stream) }) {
-                return Some(stream);
+                return Some((stream, carried));
             }
         }
         None

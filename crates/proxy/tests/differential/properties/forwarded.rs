@@ -154,7 +154,14 @@ fn check_hop(came: &Request, went: &Request) {
 
 /// An instance is told the truth about the client, once.
 fn check_client(came: &Request, went: &Request, trusted: bool) {
-    for name in ["x-forwarded-for", "forwarded"] {
+    // A trusted proxy that says who the client is in the other fields alone is not contradicted in `Forwarded`.
+    let says = |name| values(came, name).iter().any(|value| !value.is_empty());
+    let has = |name| !values(came, name).is_empty();
+    let otherwise = says("x-forwarded-for") || has("x-forwarded-proto") || has("x-forwarded-host");
+    let left_out = trusted && !says("forwarded") && otherwise;
+    assert!(!left_out || values(went, "forwarded").is_empty(), "{}", dumped(went));
+    let told_in: &[&str] = if left_out { &["x-forwarded-for"] } else { &["x-forwarded-for", "forwarded"] };
+    for name in told_in.iter().copied() {
         let (said, told) = (values(came, name).join(&b", "[..]), values(went, name));
         assert_eq!(told.len(), 1, "{name}: {}", dumped(went));
         // Permitted: empty elements of a list are left out (RFC 9110, section 5.6.1).
