@@ -67,6 +67,17 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Whether a `Connection` names the field, so that it ends at this hop (RFC 9110, section 7.6.1).
+    pub(crate) fn nominate(self, name: &[u8]) -> bool {
+        let mut nominated = false;
+        self.each(|(other, value)| {
+            if other.eq_ignore_ascii_case(b"connection") {
+                nominated |= elements(value).any(|option| option.eq_ignore_ascii_case(name));
+            }
+        });
+        nominated
+    }
+
     pub(crate) fn count(self) -> usize {
         match self {
             Self::Wire(fields) => fields.len(),

@@ -118,7 +118,7 @@ impl AnswerHead<'_> {
                 Name::ContentLength => !bodiless,
                 // 426 has to name the protocols that are wanted (RFC 9110, section 15.5.22).
                 Name::Upgrade => status == 101 || status == 426,
-                Name::Other => !(self.facts.nominates && self.is_nominated(name)),
+                Name::Other => !(self.facts.nominates && self.fields.nominate(name)),
                 _ => true,
             };
             if passes {
@@ -132,16 +132,6 @@ impl AnswerHead<'_> {
         let mut weight = 20;
         self.fields.each(|(name, value)| weight += name.len() + value.len() + 4);
         weight
-    }
-
-    fn is_nominated(&self, name: &[u8]) -> bool {
-        let mut nominated = false;
-        self.fields.each(|(other, value)| {
-            if other.eq_ignore_ascii_case(b"connection") {
-                nominated |= elements(value).any(|option| option.eq_ignore_ascii_case(name));
-            }
-        });
-        nominated
     }
 
     /// Writes it as HTTP/1.1, without what the framing towards the client and its connection need, and without the

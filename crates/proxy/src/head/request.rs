@@ -10,7 +10,7 @@ use crate::head::identity::Peer;
 use crate::head::look::look;
 use crate::head::name::Name;
 use crate::head::target::Target;
-use crate::head::{Fields, Refusal, elements, host};
+use crate::head::{Fields, Refusal, host};
 use crate::request_ids::RequestIds;
 
 /// A request as a client sent it, whichever protocol it speaks.
@@ -210,7 +210,7 @@ fn write(
         let kind = seen.kinds[index];
         index += 1;
         let passes = match kind {
-            Name::Other => !(seen.connection.nominates && is_nominated(fields, name)),
+            Name::Other => !(seen.connection.nominates && fields.nominate(name)),
             Name::Kept if seen.cookies > 1 && name.eq_ignore_ascii_case(b"cookie") => false,
             Name::Kept | Name::Accept | Name::ContentType | Name::Trailer | Name::GrpcTimeout => true,
             Name::RequestId if seen.has_id => {
@@ -312,17 +312,6 @@ fn authority<'a>(
         (None, None) if version == Version::Http10 => Ok(b""),
         (_, None) => Err(Refusal::bad("exactly one Host field is needed")),
     }
-}
-
-/// Whether a `Connection` names the field, so that it ends at this hop.
-fn is_nominated(fields: Fields<'_>, name: &[u8]) -> bool {
-    let mut nominated = false;
-    fields.each(|(other, value)| {
-        if other.eq_ignore_ascii_case(b"connection") {
-            nominated |= elements(value).any(|option| option.eq_ignore_ascii_case(name));
-        }
-    });
-    nominated
 }
 
 /// HTTP/2 lets cookies come one by one; HTTP/1.1 knows one field (RFC 9113, section 8.2.3).
