@@ -11,8 +11,11 @@
 
 mod frames;
 mod instance;
+#[path = "../support/patience.rs"]
 mod patience;
 mod proxy;
+#[path = "../support/proxy_process.rs"]
+mod proxy_process;
 mod site;
 mod wire;
 

@@ -28,11 +28,14 @@ mod application;
 mod grpc_client;
 mod h1_client;
 mod h2_client;
+#[path = "../support/patience.rs"]
 mod patience;
 mod pattern;
 mod played;
 mod program;
 mod proxy;
+#[path = "../support/proxy_process.rs"]
+mod proxy_process;
 mod site;
 
 mod curl;
