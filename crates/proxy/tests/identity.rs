@@ -60,6 +60,36 @@ fn what_a_trusted_proxy_says_is_passed_on_and_grows() {
     assert_eq!(values(&head, "forwarded"), ["for=198.51.100.7, for=127.0.0.1;host=a;proto=http"]);
 }
 
+/// Asks for a resource of `https` by plain HTTP/1.1 and by plain HTTP/2; the statuses.
+fn ask_for_https(proxy: &Proxy) -> (u16, u16) {
+    let over_h1 = proxy.ask("GET https://a:443/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").0;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let over_h2 = runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(proxy.address()).await.unwrap();
+        let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+        let driven = tokio::spawn(connection);
+        let request = http::Request::get("https://a/x").body(()).unwrap();
+        let status = client.send_request(request, true).unwrap().0.await.unwrap().status();
+        driven.abort();
+        status.as_u16()
+    });
+    (over_h1, over_h2)
+}
+
+#[test]
+fn https_by_a_connection_without_tls_is_misdirected() {
+    let (proxy, heads) = proxy("");
+    assert_eq!(ask_for_https(&proxy), (421, 421));
+    assert!(heads.try_recv().is_err());
+}
+
+#[test]
+fn a_trusted_proxy_may_have_ended_tls_in_front() {
+    let (proxy, heads) = proxy("[clients]\ntrusted_proxies = [\"127.0.0.0/8\"]");
+    assert_eq!(ask_for_https(&proxy), (200, 200));
+    assert!(heads.recv().unwrap().starts_with("GET /x HTTP/1.1\r\nHost: a\r\n"));
+}
+
 #[test]
 fn a_request_has_an_id_and_keeps_a_sound_one() {
     let (proxy, heads) = proxy("");

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::head::is_token_byte;
+use crate::head::target::Scheme;
 
 /// The other end of a connection.
 #[derive(Debug, Clone)]
@@ -18,7 +19,7 @@ pub(crate) struct Peer {
     pub(crate) trusted: bool,
     /// The address as text, which every request needs.
     text: Box<str>,
-    scheme: &'static str,
+    scheme: Scheme,
 }
 
 /// What was said about the way of a request so far, by fields that are collected before any is passed on.
@@ -35,7 +36,12 @@ pub(crate) struct Claims {
 impl Peer {
     pub(crate) fn new(address: SocketAddr, local: SocketAddr, trusted: bool) -> Self {
         let text = address.ip().to_canonical().to_string().into();
-        Self { address, local, trusted, text, scheme: "http" }
+        Self { address, local, trusted, text, scheme: Scheme::Http }
+    }
+
+    /// Whether it came by TLS.
+    pub(crate) fn secure(&self) -> bool {
+        self.scheme == Scheme::Https
     }
 
     /// Writes the fields that tell an instance of this client; what it claims counts only if it is trusted.
@@ -44,7 +50,7 @@ impl Peer {
         out.extend_from_slice(self.text.as_bytes());
         if !claims.has_proto {
             out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
-            out.extend_from_slice(self.scheme.as_bytes());
+            out.extend_from_slice(self.scheme.name());
         }
         if !claims.has_host && !host.is_empty() {
             out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
@@ -75,7 +81,7 @@ impl Peer {
             out.extend_from_slice(quote);
         }
         out.extend_from_slice(b";proto=");
-        out.extend_from_slice(self.scheme.as_bytes());
+        out.extend_from_slice(self.scheme.name());
         out.extend_from_slice(b"\r\n");
     }
 }

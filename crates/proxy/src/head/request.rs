@@ -9,7 +9,7 @@ use crate::head::framing::Framing;
 use crate::head::identity::Peer;
 use crate::head::look::look;
 use crate::head::name::Name;
-use crate::head::target::Target;
+use crate::head::target::{Scheme, Target};
 use crate::head::{Fields, Refusal, host};
 use crate::request_ids::RequestIds;
 
@@ -153,6 +153,10 @@ fn write(
     }
     if target.path_and_query.len() > limits.target_bytes {
         return Err(Refusal::with(414, "the target is too long"));
+    }
+    // RFC 9110, section 7.4: only a trusted proxy, which has ended TLS in front, may ask for `https` by a plain connection.
+    if target.scheme == Scheme::Https && !peer.secure() && !peer.trusted {
+        return Err(Refusal::with(421, "https was asked for by a connection without TLS"));
     }
     let seen = look(fields, version, peer)?;
     let authority = authority(&target, seen.host, version)?;
@@ -304,7 +308,7 @@ fn authority<'a>(
         host::check(host)?;
     }
     match (target.authority, field) {
-        (Some(authority), Some(host)) if !host::same(authority, host, target.default_port) => {
+        (Some(authority), Some(host)) if !host::same(authority, host, target.scheme.default_port()) => {
             Err(Refusal::bad("the target names another host than the Host field"))
         }
         (_, Some(host)) => Ok(host),

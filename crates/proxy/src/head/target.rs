@@ -11,8 +11,42 @@ pub(crate) struct Target<'a> {
     pub(crate) path_and_query: &'a [u8],
     /// Of an absolute form.
     pub(crate) authority: Option<&'a [u8]>,
+    /// Of an absolute form, or `:scheme`; `http` where none is said.
+    pub(crate) scheme: Scheme,
+}
+
+/// What a request wants of the connection that it comes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    pub(crate) fn name(self) -> &'static [u8] {
+        match self {
+            Self::Http => b"http",
+            Self::Https => b"https",
+        }
+    }
+
     /// The port that is meant where the authority, or a `Host` beside it, names none.
-    pub(crate) default_port: &'static [u8],
+    pub(crate) fn default_port(self) -> &'static [u8] {
+        match self {
+            Self::Http => b"80",
+            Self::Https => b"443",
+        }
+    }
+
+    /// A `:scheme` of HTTP/2. Those of other protocols are for gateways to them (RFC 9113, section 8.3.1).
+    pub(crate) fn named(scheme: Option<&str>) -> Result<Self, Refusal> {
+        match scheme {
+            None => Ok(Self::Http),
+            Some(scheme) if scheme.eq_ignore_ascii_case("http") => Ok(Self::Http),
+            Some(scheme) if scheme.eq_ignore_ascii_case("https") => Ok(Self::Https),
+            Some(_) => Err(Refusal::bad("the scheme is not one of HTTP")),
+        }
+    }
 }
 
 /// Unreserved, sub-delims, `:`, `@`, `/` and `%` (RFC 3986, section 3.3), besides `[`, `]` and `|`, which browsers leave
@@ -44,26 +78,26 @@ const NUL: Refusal = Refusal::bad("the path has an escaped NUL");
 
 /// Reads the target of a request that is not `CONNECT`.
 pub(crate) fn read<'a>(method: &str, target: &'a [u8]) -> Result<Target<'a>, Refusal> {
-    let (authority, rest, default_port) = match target {
-        [b'/', ..] => (None, target, &b"80"[..]),
+    let (authority, rest, scheme) = match target {
+        [b'/', ..] => (None, target, Scheme::Http),
         b"*" if method == "OPTIONS" => {
-            return Ok(Target { path_and_query: target, authority: None, default_port: b"80" });
+            return Ok(Target { path_and_query: target, authority: None, scheme: Scheme::Http });
         }
         _ => {
-            let (rest, default_port) = strip_scheme(target).ok_or(MALFORMED)?;
+            let (rest, scheme) = strip_scheme(target).ok_or(MALFORMED)?;
             let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
             let (authority, rest) = rest.split_at(end);
             host::check(authority)?;
             if authority.is_empty() {
                 return Err(MALFORMED);
             }
-            (Some(authority), rest, default_port)
+            (Some(authority), rest, scheme)
         }
     };
     check(rest)?;
     // RFC 9112, section 3.2.4: without path and query the server as a whole is meant.
     let whole = method == "OPTIONS" && authority.is_some() && rest.is_empty();
-    Ok(Target { path_and_query: if whole { b"*" } else { rest }, authority, default_port })
+    Ok(Target { path_and_query: if whole { b"*" } else { rest }, authority, scheme })
 }
 
 /// Checks the `:path` of HTTP/2: it begins with a slash, or is the `*` of `OPTIONS` (RFC 9113, section 8.3.1).
@@ -101,11 +135,11 @@ pub(crate) fn check(path_and_query: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn strip_scheme(target: &[u8]) -> Option<(&[u8], &'static [u8])> {
-    let schemes: [(&[u8], &[u8]); 2] = [(b"http://", b"80"), (b"https://", b"443")];
-    schemes.into_iter().find_map(|(scheme, port)| {
-        let (start, rest) = target.split_at_checked(scheme.len())?;
-        start.eq_ignore_ascii_case(scheme).then_some((rest, port))
+fn strip_scheme(target: &[u8]) -> Option<(&[u8], Scheme)> {
+    let schemes: [(&[u8], Scheme); 2] = [(b"http://", Scheme::Http), (b"https://", Scheme::Https)];
+    schemes.into_iter().find_map(|(written, scheme)| {
+        let (start, rest) = target.split_at_checked(written.len())?;
+        start.eq_ignore_ascii_case(written).then_some((rest, scheme))
     })
 }
 

@@ -16,7 +16,7 @@ use tokio::task::spawn_local;
 use crate::carry::RequestSource;
 use crate::forward::Alarms;
 use crate::head::request::{Incoming, Version, prepare};
-use crate::head::target::{self, Target};
+use crate::head::target::{self, Scheme, Target};
 use crate::head::{Fields, Peer, Prepared, Refusal};
 use crate::http2::answer::StreamAnswer;
 use crate::http2::meter::{Meter, Metered};
@@ -240,7 +240,7 @@ pub(crate) fn incoming(head: &http::request::Parts, ended: bool) -> Result<Incom
     }
     Ok(Incoming {
         method: head.method.as_str(),
-        target: Target { path_and_query, authority, default_port: b"80" },
+        target: Target { path_and_query, authority, scheme: Scheme::named(head.uri.scheme_str())? },
         fields: Fields::Map(&head.headers),
         version: Version::Http2 { ended, connect },
     })
