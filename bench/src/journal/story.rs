@@ -124,6 +124,7 @@ impl Story {
                 health_deadline: Duration::from_secs(60),
                 upstream: Upstream::default(),
                 timeouts: Timeouts::default(),
+                gates: cutover_core::gates::Gates::default(),
                 workers: BTreeMap::new(),
             },
             secrets: vec![SecretReference {

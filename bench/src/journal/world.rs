@@ -58,6 +58,8 @@ impl World {
             clock: Arc::new(clock),
             mandate: Arc::new(self.clone()),
             notifier: Arc::new(cutover_controller::ports::NobodyToTell),
+            gates: Arc::new(cutover_controller::ports::NobodyToAsk),
+            migrator: Arc::new(cutover_controller::ports::NobodyToAsk),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! state directory, and the latter is written down where it is made.
 
 pub mod embedded;
+pub mod gates;
 pub mod http_health;
 pub mod notify;
 pub mod process;

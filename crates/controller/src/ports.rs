@@ -3,6 +3,7 @@
 //! Each port says what is true after a crash. Nothing here knows who implements it.
 
 mod console;
+mod gates;
 mod logs;
 mod notifier;
 mod rehearsal;
@@ -10,6 +11,7 @@ mod releases;
 mod router;
 
 pub use console::{Console, Control, Ending, Invocation, Session, Terminal, Unrunnable, WindowSize, Written};
+pub use gates::{GateRun, GateRunner, Migrator, NobodyToAsk};
 pub use logs::{InstanceLogs, LogLine, LogOrigin, LogQuery, Stream, WantedOrigin};
 pub use notifier::{News, NobodyToTell, Notifier, NotifySettings, NotifyTrouble};
 pub use rehearsal::{InstanceUsage, Meter, Rehearsal, Rehearsed, Usage};
@@ -66,6 +68,10 @@ pub struct Ports {
     pub mandate: Arc<dyn Mandate>,
     /// Tells people.
     pub notifier: Arc<dyn Notifier>,
+    /// Runs hooks and smoke suites.
+    pub gates: Arc<dyn GateRunner>,
+    /// Changes the schema of databases.
+    pub migrator: Arc<dyn Migrator>,
 }
 
 impl Ports {

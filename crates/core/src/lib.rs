@@ -6,6 +6,7 @@
 pub mod artifact;
 pub mod environment;
 pub mod epoch;
+pub mod gates;
 pub mod health;
 pub mod names;
 pub mod receipt;

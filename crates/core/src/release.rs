@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::ArtifactSource;
+use crate::gates::Gates;
 use crate::health::{HealthCheck, HealthPolicy};
 use crate::names::{ReleaseId, ServiceName, Version, WorkerName};
 use crate::routing::{Timeouts, Upstream};
@@ -55,6 +56,9 @@ pub struct Configuration {
     /// Programs without HTTP that run while the release is live, and only then.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub workers: BTreeMap<WorkerName, Worker>,
+    /// What it has to pass before users reach it, and what is run on its way.
+    #[serde(default, skip_serializing_if = "Gates::is_empty")]
+    pub gates: Gates,
 }
 
 impl Configuration {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_adapters::embedded::EmbeddedRouter;
+use cutover_adapters::gates::Gatekeeper;
 use cutover_adapters::http_health::HttpHealth;
 use cutover_adapters::notify::Receivers;
 use cutover_adapters::process::{Parent, ProcessExecutor, ProcessSettings};
@@ -163,6 +164,8 @@ impl World {
             clock: Arc::new(clock),
             mandate: lock.clone(),
             notifier: Arc::new(notifier),
+            gates: Arc::new(Gatekeeper),
+            migrator: Arc::new(Gatekeeper),
         };
         let manager =
             DeploymentManager::start(ports, Arc::new(journal)).await.map_err(|error| refused(&error))?;

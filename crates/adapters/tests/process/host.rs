@@ -63,6 +63,7 @@ impl Host {
                 health_deadline: Duration::from_secs(10),
                 upstream: Upstream::default(),
                 timeouts: Timeouts::default(),
+                gates: cutover_core::gates::Gates::default(),
                 workers: BTreeMap::new(),
             },
             secrets: Vec::new(),

@@ -93,6 +93,7 @@ impl Fixture {
                 health_deadline: Duration::from_secs(10),
                 upstream: Upstream::default(),
                 timeouts: Timeouts::default(),
+                gates: cutover_core::gates::Gates::default(),
                 workers: BTreeMap::new(),
             },
             secrets: BTreeMap::from([(

@@ -109,6 +109,7 @@ pub(crate) fn spec(service: &ServiceName, version: &str, bake: u64, auto_rollbac
             health_deadline: Duration::from_secs(30),
             upstream: Upstream::default(),
             timeouts: Timeouts::default(),
+            gates: cutover_core::gates::Gates::default(),
             workers: workers(version),
         },
         secrets: BTreeMap::new(),

@@ -60,6 +60,8 @@ impl Outside {
             clock: self.clock.clone(),
             mandate: Arc::new(self.clone()),
             notifier: Arc::new(cutover_controller::ports::NobodyToTell),
+            gates: Arc::new(cutover_controller::ports::NobodyToAsk),
+            migrator: Arc::new(cutover_controller::ports::NobodyToAsk),
         }
     }
 

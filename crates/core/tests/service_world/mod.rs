@@ -47,6 +47,7 @@ pub(crate) fn release(version: &str) -> Release {
             health_deadline: Duration::from_secs(300),
             upstream: Upstream::default(),
             timeouts: Timeouts::default(),
+            gates: cutover_core::gates::Gates::default(),
             workers: workers(version),
         },
         secrets: Vec::new(),

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 
+use cutover_core::gates::Gates;
 use cutover_core::names::Version;
 use cutover_core::release::{Configuration, DeploymentSpec};
 
@@ -102,6 +103,7 @@ pub(super) fn resolve_with(
         upstream,
         timeouts,
         workers,
+        gates: Gates::default(),
     };
     let spec = DeploymentSpec {
         service: service.clone(),
@@ -185,6 +187,7 @@ mod tests {
                 health_deadline: Duration::from_secs(300),
                 upstream: Upstream::default(),
                 timeouts: Timeouts::default(),
+                gates: Gates::default(),
                 workers: BTreeMap::new(),
             },
             secrets: BTreeMap::new(),

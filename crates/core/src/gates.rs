@@ -1,0 +1,114 @@
+//! What a release has to earn before it reaches users, and what is told of it.
+//!
+//! A release carries its gates with it: what was believed of the old one can be asked again of it when the new one has
+//! changed the schema below. Assertions and captures are texts here; what they mean is the business of the room that
+//! checks and runs them.
+
+mod finding;
+mod hook;
+mod suite;
+
+pub use finding::{Assertion, Check, Finding, Verdict};
+pub use hook::{ContractWhen, Hook, HookAction, HookPoint, Migrate};
+pub use suite::{Step, Suite, SuiteKind};
+
+use serde::{Deserialize, Serialize};
+
+use crate::environment::Environment;
+use crate::names::{DeploymentId, ServiceName, Version};
+
+/// What a release has to pass, and what is run on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Gates {
+    /// Smoke suites, run at the same time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub smoke: Vec<Suite>,
+    /// What is run at named points, in this order where a point has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
+    /// The steps of the database.
+    #[serde(default, skip_serializing_if = "Migrate::is_empty")]
+    pub migrate: Migrate,
+    /// A host name under which whoever has a signed link reaches the release before its switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview_host: Option<String>,
+}
+
+impl Gates {
+    /// Whether nothing is asked of a release but its health.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The hooks of a point, in their order.
+    pub fn hooks_at(&self, point: HookPoint) -> impl Iterator<Item = &Hook> {
+        self.hooks.iter().filter(move |hook| hook.point == point)
+    }
+
+    /// The suites that are repeated while the bake lasts.
+    pub fn during_bake(&self) -> impl Iterator<Item = &Suite> {
+        self.smoke.iter().filter(|suite| suite.during_bake.is_some())
+    }
+}
+
+/// Something that must answer before a deployment goes on, or is asked on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// All hooks of a point, in their order.
+    Hook(HookPoint),
+    /// Makes the schema fit for the old release and the new one.
+    Expand,
+    /// All suites, at the idle environment, by the private way through the proxy.
+    Smoke,
+    /// All suites of the release that is live, as users reach it, after the schema was expanded.
+    StillWorks,
+    /// One suite, as users reach the new release, while it bakes.
+    DuringBake {
+        /// Its name.
+        suite: String,
+    },
+    /// Takes from the schema what only the old release needed.
+    Contract,
+}
+
+impl Gate {
+    /// The name of its line in a report.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        match self {
+            Self::Hook(point) => point.label(),
+            Self::Expand => "expand",
+            Self::Smoke => "smoke",
+            Self::StillWorks => "still works",
+            Self::DuringBake { .. } => "checks",
+            Self::Contract => "contract",
+        }
+    }
+}
+
+/// What a gate is told of the deployment that it is asked for: the JSON object that hooks get.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateContext {
+    /// The service.
+    pub service: ServiceName,
+    /// The deployment.
+    pub deployment: DeploymentId,
+    /// `deploy`, `rollback`, …
+    pub kind: String,
+    /// Its status.
+    pub status: String,
+    /// Who asked for it.
+    pub actor: String,
+    /// The version it brings.
+    pub version: Version,
+    /// The version that was live before, if any was.
+    pub from: Option<Version>,
+    /// The slot it brings the release to.
+    pub environment: Environment,
+    /// The slot that is live.
+    pub live: Environment,
+    /// Why it ends the way it does, if that is known.
+    pub reason: Option<String>,
+}
