@@ -11,11 +11,12 @@ use await_healthy::AwaitHealthy;
 
 use std::time::Duration;
 
+use cutover_core::gates::{Finding, Gate, GateContext};
 use cutover_core::service::{Answer, Effect, EffectId, PendingEffect};
-use cutover_core::{Environment, Epoch, InstanceId, ServiceName};
+use cutover_core::{CommandId, Environment, Epoch, InstanceId, ServiceName};
 use tokio::sync::mpsc;
 
-use crate::ports::{Applied, PortError, Ports, Provision, RouterError, StartWorkers};
+use crate::ports::{Applied, GateRun, PortError, Ports, Provision, RouterError, StartWorkers};
 
 /// Between two questions to a router that could not be asked, or has not finished.
 const ROUTER_PAUSE: Duration = Duration::from_millis(50);
@@ -61,6 +62,7 @@ impl Performer {
             | Effect::Shift { .. }
             | Effect::Drain { .. }
             | Effect::Unroute { .. }
+            | Effect::RunGate { .. }
             | Effect::Prioritise { .. } => None,
         }
     }
@@ -96,11 +98,26 @@ impl Performer {
                 self.ports.executor.stop(&pending.id, &ids).await.map(|()| Answer::WorkersStopped)
             }
             Effect::Unroute { epoch } => self.unroute(*epoch).await,
+            Effect::RunGate { gate, environment, release, context } => {
+                let id = gate_id(&pending.id, context);
+                let waiting_for = &self.waiting_for;
+                let wanted =
+                    GateRun { gate, id: &id, release, environment: *environment, context, waiting_for };
+                Ok(Answer::Judged { finding: Box::new(self.judge(wanted).await) })
+            }
             Effect::Prioritise { live, idle } => {
                 self.ports.executor.prioritise(live, idle).await.map(|()| Answer::Prioritised)
             }
         };
         result.unwrap_or_else(|error| Answer::Failed { reason: error.reason, last_lines: error.last_lines })
+    }
+
+    async fn judge(&self, wanted: GateRun<'_>) -> Finding {
+        match wanted.gate {
+            Gate::Expand => self.ports.migrator.expand(wanted).await,
+            Gate::Contract => self.ports.migrator.contract(wanted).await,
+            _ => self.ports.gates.run(wanted).await,
+        }
     }
 
     async fn provision(
@@ -158,4 +175,12 @@ impl Performer {
             }
         }
     }
+}
+
+/// The same whenever a gate is asked again, and unlike that of any other gate on the host.
+fn gate_id(effect: &EffectId, context: &GateContext) -> CommandId {
+    // A deployment's id may be as long as a label is.
+    let deployment: String = context.deployment.as_str().chars().take(36).collect();
+    let id = format!("gate-{deployment}-{}", effect.sequence);
+    CommandId::try_from(id).unwrap_or_else(|_| unreachable!("an id and a number are a short label"))
 }

@@ -305,8 +305,9 @@ impl ServiceLoop {
         crash::point("after append", || crash::decision(&self.snapshot.state, event));
         let last_closed = transition.closed.last().or(self.snapshot.last_closed.as_ref()).cloned();
         // What was waited for still is, if the deployment is where it was.
-        let stage =
-            |state: &ServiceState| state.deployment.as_ref().map(|open| (open.id.clone(), open.stage));
+        let stage = |state: &ServiceState| {
+            state.deployment.as_ref().map(|open| (open.id.clone(), open.stage, open.gates.len()))
+        };
         let stays = stage(&transition.state) == stage(&self.snapshot.state);
         self.snapshot = Arc::new(Snapshot {
             sequence,
@@ -389,6 +390,7 @@ fn label(effect: &Effect) -> &'static str {
         Effect::StartWorkers { .. } => "start_workers",
         Effect::StopWorkers { .. } => "stop_workers",
         Effect::Unroute { .. } => "unroute",
+        Effect::RunGate { .. } => "run_gate",
         Effect::Prioritise { .. } => "prioritise",
     }
 }

@@ -12,6 +12,8 @@ pub use finding::{Assertion, Check, Finding, Verdict};
 pub use hook::{ContractWhen, Hook, HookAction, HookPoint, Migrate};
 pub use suite::{Step, Suite, SuiteKind};
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
@@ -44,6 +46,25 @@ impl Gates {
     /// The hooks of a point, in their order.
     pub fn hooks_at(&self, point: HookPoint) -> impl Iterator<Item = &Hook> {
         self.hooks.iter().filter(move |hook| hook.point == point)
+    }
+
+    /// How long a gate may take, by the times of what it runs.
+    #[must_use]
+    pub fn patience(&self, gate: &Gate) -> Duration {
+        let suites = |wanted: &dyn Fn(&Suite) -> bool| {
+            self.smoke
+                .iter()
+                .filter(|suite| wanted(suite))
+                .map(|suite| suite.timeout)
+                .max()
+                .unwrap_or_default()
+        };
+        match gate {
+            Gate::Hook(point) => self.hooks_at(*point).map(|hook| hook.timeout).sum(),
+            Gate::Expand | Gate::Contract => self.migrate.timeout,
+            Gate::Smoke | Gate::StillWorks => suites(&|_| true),
+            Gate::DuringBake { suite } => suites(&|one| one.name == *suite),
+        }
     }
 
     /// The suites that are repeated while the bake lasts.

@@ -16,13 +16,17 @@ pub mod step;
 pub mod workers;
 
 pub use command::{CommandEnd, CommandRun};
-pub use deployment::{Deployment, DeploymentKind, Outcome, Round, Stage, Status, StepReport, Undo};
+pub use deployment::{
+    Deployment, DeploymentKind, NextCheck, Outcome, Round, Stage, Status, StepReport, Undo,
+};
 pub use effect::{Answer, Effect, EffectId, PendingEffect, Purpose};
 pub use event::{Event, ObservedRoute, StopScope, WhenOpen};
 pub use freeze::{Circumstances, Freeze, WindowVerdict};
 pub use invariants::InvariantViolation;
 pub use readiness::Readiness;
 pub use resolve::{Way, WayOut};
-pub use state::{Clearing, Health, Instance, Leaving, Recovery, Removal, ServiceState, Slot, Stopped};
+pub use state::{
+    Clearing, Contraction, Health, Instance, Leaving, Recovery, Removal, ServiceState, Slot, Stopped,
+};
 pub use step::{Asked, Refusal, Transition, Watched, step};
 pub use workers::{WatchedWorkers, WorkerInstance, Workers};

@@ -160,7 +160,7 @@ fn a_first_release_waits_too() {
     let mut world = World::new();
     world.deploy_with("v1", held_policy()).unwrap();
     world.go_well();
-    assert_eq!(world.outside.route, None);
+    assert_eq!(world.outside.in_traffic(), Vec::new());
     promote(&mut world, None).unwrap();
     world.go_well();
     assert_eq!(world.live_version(), Some("v1"));

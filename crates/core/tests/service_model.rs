@@ -367,6 +367,20 @@ fn rollout() -> RolloutPolicy {
     }
 }
 
+#[test]
+fn gates_with_failures_in_every_order() {
+    let budget = Budget { deploys: 2, ..Budget::default() };
+    check_versions(["gated", "gated-2"], Budget { failures: 1, rollbacks: 1, ..budget }, rollout());
+    check_versions(["gated", "gated-2"], Budget { failures: 1, aborts: 1, ..budget }, rollout());
+}
+
+#[test]
+fn gates_with_crashes_and_deaths_in_every_order() {
+    let budget = Budget { deploys: 2, ..Budget::default() };
+    check_versions(["gated", "v2"], Budget { crashes: 1, ills: 1, ..budget }, rollout());
+    check_versions(["v1", "gated"], Budget { crashes: 1, rollbacks: 1, ..budget }, rollout());
+}
+
 fn check(budget: Budget, rollout: RolloutPolicy) {
     check_versions(["v1", "v2"], budget, rollout);
 }

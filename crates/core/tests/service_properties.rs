@@ -5,6 +5,7 @@
 
 mod service_world;
 
+use cutover_core::gates::Finding;
 use cutover_core::release::RolloutPolicy;
 use cutover_core::service::{
     Answer, Clearing, Deployment, Effect, Event, Health, PendingEffect, ServiceState, Stage, Status,
@@ -45,12 +46,14 @@ enum Happening {
     Dies(u8),
     Health { blue: bool, healthy: bool },
     Workers { healthy: bool },
+    Contract,
+    NotPassed { choice: u8, fails: bool },
     Restart { term: u8, remembers_route: bool },
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
-        3 => (0..5_u8, any::<bool>(), any::<bool>(), any::<bool>(), 0..4_u8, 0..4_u8).prop_map(
+        3 => (0..7_u8, any::<bool>(), any::<bool>(), any::<bool>(), 0..4_u8, 0..4_u8).prop_map(
             |(version, bake, standby, auto_rollback, hold, when_open)| Happening::Deploy {
                 version, bake, standby, auto_rollback, hold: hold == 0, when_open
             }
@@ -77,6 +80,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => any::<u8>().prop_map(Happening::Dies),
         2 => (any::<bool>(), any::<bool>()).prop_map(|(blue, healthy)| Happening::Health { blue, healthy }),
         1 => any::<bool>().prop_map(|healthy| Happening::Workers { healthy }),
+        1 => Just(Happening::Contract),
+        1 => (any::<u8>(), any::<bool>()).prop_map(|(choice, fails)| Happening::NotPassed { choice, fails }),
         2 => (0..4_u8, any::<bool>()).prop_map(|(term, remembers_route)| Happening::Restart {
             term, remembers_route
         }),
@@ -123,7 +128,8 @@ impl History {
                 };
                 let when_open = [WhenOpen::Refuse, WhenOpen::Queue, WhenOpen::Supersede, WhenOpen::EndBake]
                     [usize::from(*when_open)];
-                let version = ["v0", "v1", "exclusive", "overlapping", "mixed"][usize::from(*version)];
+                let version =
+                    ["v0", "v1", "exclusive", "overlapping", "mixed", "gated", "all"][usize::from(*version)];
                 self.happens(&deploy_event(self.requests, version, policy, when_open));
             }
             Happening::Rollback => {
@@ -250,6 +256,20 @@ impl History {
                 let health = if *healthy { Health::Healthy } else { service_world::unhealthy() };
                 let (environment, workers) = (watched.environment, watched.workers);
                 self.happens(&Event::WorkersChanged { environment, workers, health });
+            }
+            Happening::Contract => self.happens(&Event::ContractRequested { actor: String::new() }),
+            Happening::NotPassed { choice, fails } => {
+                let gates: Vec<_> = self
+                    .world
+                    .state
+                    .pending
+                    .iter()
+                    .filter(|pending| matches!(pending.effect, Effect::RunGate { .. }))
+                    .cloned()
+                    .collect();
+                let Some(gate) = gates.get(usize::from(*choice) % gates.len().max(1)) else { return };
+                let finding = if *fails { Finding::fail("no") } else { Finding::not_yet("nobody knows") };
+                self.answer(gate, service_world::judged(finding));
             }
             Happening::Restart { term, remembers_route } => {
                 if !remembers_route {

@@ -147,6 +147,7 @@ fn account(event: &Event, before: &ServiceState, after: &ServiceState, closed: &
         | Event::StopRequested { actor, .. }
         | Event::RemoveRequested { actor, .. }
         | Event::RollbackToRequested { actor, .. }
+        | Event::ContractRequested { actor }
         | Event::ResolveRequested { actor, .. }
         | Event::UnfreezeRequested { actor } => actor.as_str(),
         Event::FreezeRequested { freeze } => freeze.by.as_str(),
@@ -195,6 +196,7 @@ fn sentence(event: &Event, about: Option<&Deployment>, closed: &[Deployment]) ->
             format!("rollback to `{}` was asked for", release.version)
         }
         Event::StopRequested { scope: StopScope::Service, .. } => "stop was asked for".to_owned(),
+        Event::ContractRequested { .. } => "contraction of the schema was asked for".to_owned(),
         Event::PromoteRequested { .. } => "promote was asked for".to_owned(),
         Event::ResolveRequested { way, .. } => format!("`{}` was chosen as the way out", way.label()),
         Event::CommandStarted { run } => {
@@ -206,6 +208,14 @@ fn sentence(event: &Event, about: Option<&Deployment>, closed: &[Deployment]) ->
         }
         Event::Answered { effect, answer } => match answer {
             Answer::Failed { reason, .. } => format!("effect {} has failed: {reason}", effect.sequence),
+            Answer::Judged { finding } => {
+                format!(
+                    "effect {} was judged {}: {}",
+                    effect.sequence,
+                    finding.verdict.label(),
+                    finding.reason
+                )
+            }
             done => format!("effect {} was answered: {}", effect.sequence, word(done)),
         },
         Event::HealthChanged { environment, health, .. } => match health {
@@ -238,6 +248,7 @@ fn word(answer: &Answer) -> &'static str {
         Answer::WorkersStopped => "workers stopped",
         Answer::Unrouted => "unrouted",
         Answer::Prioritised => "prioritised",
+        Answer::Judged { .. } => "judged",
         Answer::Failed { .. } => "failed",
     }
 }

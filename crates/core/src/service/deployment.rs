@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
+use crate::gates::{Finding, Gate};
 use crate::names::{DeploymentId, InstanceId, ReleaseId, Version};
 use crate::receipt::Receipt;
 use crate::release::{Origin, Release, RolloutPolicy};
@@ -63,6 +64,12 @@ pub struct Deployment {
     /// The release while its slot is still being emptied; the slot has it from `Provisioning` on.
     #[serde(default)]
     pub incoming: Option<Box<Release>>,
+    /// What it still has to pass before it goes on from its stage, the gate that is asked first.
+    #[serde(default)]
+    pub gates: Vec<Gate>,
+    /// The suites that are repeated while it bakes, and when each is next.
+    #[serde(default)]
+    pub checks: Vec<NextCheck>,
     /// What the slot held before; put back (cold) if the deployment fails before its cutover.
     pub displaced: Option<Slot>,
     /// While it is being undone: why, and how it will end.
@@ -90,6 +97,17 @@ pub struct Round {
     pub started: Vec<Instance>,
     /// Those that go, with their places in case they stay after all.
     pub leaving: Vec<Instance>,
+}
+
+/// A suite that is repeated in the bake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextCheck {
+    /// Its name.
+    pub suite: String,
+    /// When it is asked next; absent while it is being asked.
+    pub at: Option<Timestamp>,
+    /// How often it has passed.
+    pub passed: u32,
 }
 
 /// Why a deployment is being undone; kept apart from [`Deployment::reason`], which says more while it is stuck.
@@ -190,18 +208,28 @@ impl Status {
 
 /// Where in its line a deployment is.
 ///
-/// The line is `Vacating → Provisioning → AwaitingHealth → AwaitingPromotion → Shifting → Baking`. Expanding the
-/// database has its place between `Provisioning` and `AwaitingHealth`, gates after `AwaitingHealth`, steps of
-/// weight within `Shifting`, evidence within `Baking`.
+/// The line is `Preparing → Vacating → Expanding → Provisioning → Provisioned → AwaitingHealth → Admitting → Validating →
+/// AwaitingPromotion → Shifting → Baking`; a stage whose gates a release does not have is left out. Steps of weight have
+/// their place within `Shifting`, evidence within `Baking`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    /// Gates are asked before anything is done.
+    Preparing,
     /// The slot is being emptied of what it held.
     Vacating,
+    /// The schema is being made fit for the old release and the new one.
+    Expanding,
     /// Instances of the release are being started.
     Provisioning,
+    /// They run, and gates are asked before their health.
+    Provisioned,
     /// Its instances have to become healthy.
     AwaitingHealth,
+    /// The router is told of the private way to it.
+    Admitting,
+    /// Gates are asked of the healthy release.
+    Validating,
     /// Every gate has passed but one: a person has to promote it.
     AwaitingPromotion,
     /// The shift to it was asked for.
@@ -227,9 +255,9 @@ pub enum Stage {
 /// One thing that was done, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepReport {
-    /// `queue`, `vacate`, `provision`, `healthy`, `promote`, `switch`, `workers`, `bake`, `drain`, `revive`,
+    /// `queue`, `vacate`, `provision`, `healthy`, `admit`, `promote`, `switch`, `workers`, `bake`, `drain`, `revive`,
     /// `switch back`, `stop`, `restart` (of the controller), `start` and `exchange` (of instances in the live slot),
-    /// `weights`.
+    /// `weights`, and the label of each gate.
     pub name: String,
     /// When it began.
     pub started_at: Timestamp,
@@ -239,6 +267,9 @@ pub struct StepReport {
     pub outcome: Option<Outcome>,
     /// One line about it: a figure or a reason.
     pub detail: String,
+    /// What was found, if it is a gate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finding: Option<Box<Finding>>,
 }
 
 impl StepReport {

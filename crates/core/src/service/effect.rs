@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
 use crate::epoch::Epoch;
+use crate::gates::{Finding, Gate, GateContext};
 use crate::names::{InstanceId, ServiceName};
 use crate::receipt::Receipt;
 use crate::release::Release;
@@ -40,6 +41,8 @@ pub struct PendingEffect {
 pub enum Purpose {
     /// The open deployment.
     Deployment,
+    /// What is run after a deployment has moved traffic, or has ended. Nothing waits for it.
+    Trailing,
     /// The emptying of a slot without weight.
     Clearing(Environment),
     /// The way out of instances whose slot stays.
@@ -116,6 +119,17 @@ pub enum Effect {
         /// The service's newest: whoever has been told of a newer one has been told otherwise.
         epoch: Epoch,
     },
+    /// Ask a gate for its verdict.
+    RunGate {
+        /// Which.
+        gate: Gate,
+        /// The slot of the release whose gate it is.
+        environment: Environment,
+        /// That release.
+        release: Box<Release>,
+        /// What it is asked for.
+        context: Box<GateContext>,
+    },
     /// Tell the operating system whom to spare when memory runs out.
     Prioritise {
         /// Instances of the live environment.
@@ -157,6 +171,11 @@ pub enum Answer {
     WorkersStopped,
     /// The router does not know the service any more.
     Unrouted,
+    /// The gate has answered.
+    Judged {
+        /// How, and why.
+        finding: Box<Finding>,
+    },
     /// The priorities are set.
     Prioritised,
     /// It could not be done.

@@ -139,6 +139,11 @@ pub enum Event {
         /// Which way.
         way: Way,
     },
+    /// Somebody wants the schema contracted: there is no way back to the former release then.
+    ContractRequested {
+        /// Who.
+        actor: String,
+    },
     /// Somebody runs a command with a release.
     CommandStarted {
         /// What, and who.

@@ -6,9 +6,11 @@
 use std::collections::BTreeSet;
 
 use crate::environment::Environment;
+use crate::gates::{Gate, HookPoint, Verdict};
 use crate::names::{DeploymentId, InstanceId};
+use crate::release::Release;
 use crate::routing::ServiceRoute;
-use crate::service::deployment::{Deployment, DeploymentKind, Stage, Status};
+use crate::service::deployment::{Deployment, DeploymentKind, Outcome, Stage, Status};
 use crate::service::effect::{Answer, Effect, PendingEffect, Purpose};
 use crate::service::event::Event;
 use crate::service::state::{Clearing, ServiceState};
@@ -98,7 +100,11 @@ impl ServiceState {
     fn check_gate_passed(&self, environment: Environment, event: &Event, after: &Self) -> Checked {
         let newly =
             after.environments[environment].passed_gates && !self.environments[environment].passed_gates;
-        let healthy = matches!(event, Event::Answered { answer: Answer::Healthy { .. }, .. });
+        let healthy = match event {
+            Event::Answered { answer: Answer::Healthy { .. }, .. } => true,
+            Event::Answered { answer: Answer::Judged { finding }, .. } => finding.verdict == Verdict::Pass,
+            _ => false,
+        };
         let held = after.deployment.as_ref().is_some_and(|d| d.is_held() && d.environment == environment);
         let promoted = matches!(event, Event::PromoteRequested { .. })
             && self.deployment.as_ref().is_some_and(|d| d.is_held() && d.environment == environment);
@@ -106,7 +112,12 @@ impl ServiceState {
         let put_back = displaced.is_some_and(|slot| slot.release == after.environments[environment].release);
         hold("I8", !newly || (healthy && !held) || promoted || put_back, || {
             format!("{environment} passed its gates without an answer")
-        })
+        })?;
+        let missed = after.deployment.as_ref().filter(|_| newly && !put_back).and_then(|open| {
+            let slot = &after.environments[open.environment];
+            slot.release.as_ref().and_then(|release| open.missed_gate(release))
+        });
+        hold("I8", missed.is_none(), || format!("{environment} has not passed {missed:?}"))
     }
 
     fn check_live(&self) -> Checked {
@@ -150,7 +161,8 @@ impl ServiceState {
     fn check_deployment(&self) -> Checked {
         let waits = |queued: &Deployment| queued.status == Status::NotStarted && queued.incoming.is_some();
         hold("I4", self.queue.iter().all(waits), || "something in the queue has begun".to_owned())?;
-        hold("progress", self.queue.is_empty() || self.deployment.is_some(), || {
+        let changes = self.contraction.as_ref().is_some_and(|contraction| contraction.finding.is_none());
+        hold("progress", self.queue.is_empty() || self.deployment.is_some() || changes, || {
             "the queue waits for nothing".to_owned()
         })?;
         let Some(deployment) = &self.deployment else {
@@ -270,6 +282,10 @@ impl ServiceState {
         let goes_on = deployment.status == Status::Stuck
             || match deployment.stage {
                 Stage::Vacating | Stage::Retiring => clearing,
+                Stage::Preparing | Stage::Expanding | Stage::Provisioned | Stage::Validating => {
+                    asked(|effect| matches!(effect, Effect::RunGate { .. }))
+                }
+                Stage::Admitting => asked(|effect| matches!(effect, Effect::Shift { .. })),
                 Stage::Provisioning => asked(|effect| matches!(effect, Effect::Provision { .. })),
                 Stage::Adding => asked(|effect| matches!(effect, Effect::Provision { .. })),
                 Stage::Exchanging => self.environments[deployment.environment].leaving.is_some(),
@@ -320,6 +336,27 @@ impl ServiceState {
 
     fn routes(&self) -> impl Iterator<Item = &ServiceRoute> {
         self.pending.iter().filter_map(PendingEffect::route)
+    }
+}
+
+impl Deployment {
+    /// A gate of a release that a deploy's report does not tell as passed.
+    fn missed_gate(&self, release: &Release) -> Option<Gate> {
+        if self.kind != DeploymentKind::Deploy {
+            return None;
+        }
+        let own = &release.configuration.gates;
+        let hooks = HookPoint::ALL
+            .into_iter()
+            .filter(|point| point.is_gate() && own.hooks_at(*point).next().is_some());
+        let gates = hooks.map(Gate::Hook);
+        let gates = gates.chain(own.migrate.expand.as_ref().map(|_| Gate::Expand));
+        let mut gates = gates.chain(own.smoke.first().map(|_| Gate::Smoke));
+        let passed = |gate: &Gate| {
+            let report = self.steps.iter().rev().find(|report| report.name == gate.label());
+            report.is_some_and(|report| report.outcome == Some(Outcome::Passed) && report.finding.is_some())
+        };
+        gates.find(|gate| !passed(gate))
     }
 }
 

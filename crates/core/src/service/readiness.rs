@@ -127,6 +127,9 @@ impl ServiceState {
         if !slot.passed_gates {
             return Err(NoTarget { why: format!("`{version}` has not passed its gates") });
         }
+        if let Some(why) = self.unfit_for_the_schema(release) {
+            return Err(NoTarget { why });
+        }
         Ok(Target { environment, version, warm: slot.unfit().is_none() })
     }
 

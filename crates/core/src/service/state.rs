@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::environment::{Environment, PerEnvironment, Weights};
 use crate::epoch::Epoch;
-use crate::names::{DeploymentId, InstanceId, ServiceName};
+use crate::gates::Finding;
+use crate::names::{DeploymentId, InstanceId, ReleaseId, ServiceName, Version};
 use crate::release::Release;
 use crate::service::command::CommandRun;
 use crate::service::deployment::Deployment;
-use crate::service::effect::PendingEffect;
+use crate::service::effect::{Effect, PendingEffect};
 use crate::service::freeze::Freeze;
 use crate::service::workers::Workers;
 use crate::timestamp::Timestamp;
@@ -41,6 +42,12 @@ pub struct ServiceState {
     /// Deployments that wait for the end of the open one, the next one first.
     #[serde(default)]
     pub queue: Vec<Deployment>,
+    /// Deployments that have ended and whose last hooks still run.
+    #[serde(default)]
+    pub trailing: Vec<Deployment>,
+    /// What is run after the trailing effect that is pending, in this order.
+    #[serde(default)]
+    pub to_trail: Vec<Effect>,
     /// Effects that were asked for and not answered.
     pub pending: Vec<PendingEffect>,
     /// Number of the next effect of this service.
@@ -68,6 +75,9 @@ pub struct ServiceState {
     /// The freeze that was said last and not taken back; it may have run out since.
     #[serde(default)]
     pub freeze: Option<Freeze>,
+    /// The last time the schema was made unfit for older releases.
+    #[serde(default)]
+    pub contraction: Option<Contraction>,
     /// Commands that people run with a release of the service, and those that ended last, oldest first.
     #[serde(default)]
     pub commands: Vec<CommandRun>,
@@ -82,6 +92,22 @@ pub struct Recovery {
     pub decision: String,
 }
 
+/// A contraction of the schema, from the moment at which it was asked for: half of one is as good as all of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contraction {
+    /// Who asked for it; the service's policy if nobody did.
+    pub by: String,
+    /// The version that was live.
+    pub version: Version,
+    /// When it was asked for.
+    pub at: Timestamp,
+    /// What came of it; absent while it goes on.
+    #[serde(default)]
+    pub finding: Option<Box<Finding>>,
+    /// Releases that may run on the schema: the one that was live then, and those that were live since, oldest first.
+    pub fit: Vec<ReleaseId>,
+}
+
 /// A slot and what is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Slot {
@@ -91,6 +117,9 @@ pub struct Slot {
     pub instances: Vec<Instance>,
     /// Whether the present release has passed every gate before the shift, or was live before (I2).
     pub passed_gates: bool,
+    /// Whether the router may have been told of a private way to the present release.
+    #[serde(default)]
+    pub private: bool,
     /// Whether the present release was taken back; a rollback never goes to it.
     pub rolled_back: bool,
     /// What the watch of its instances says.
@@ -222,6 +251,9 @@ impl ServiceState {
             recovery: None,
             freeze: None,
             commands: Vec::new(),
+            trailing: Vec::new(),
+            to_trail: Vec::new(),
+            contraction: None,
         }
     }
 

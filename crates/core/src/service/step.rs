@@ -15,10 +15,13 @@
 
 mod answer;
 mod by_hand;
+mod checks;
 mod clearing;
 mod command;
+mod contract;
 mod draft;
 mod freeze;
+mod gates;
 mod health;
 mod hold;
 mod leaving;
@@ -35,6 +38,7 @@ mod route;
 mod stop;
 mod time;
 mod traffic;
+mod trailing;
 mod undo;
 mod workers;
 
@@ -108,6 +112,7 @@ pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Trans
             draft.promote_requested(deployment.as_ref(), actor)?
         }
         Event::ResolveRequested { actor, way } => draft.resolve_requested(actor, *way)?,
+        Event::ContractRequested { actor } => draft.contract_requested(actor)?,
         Event::CommandStarted { run } => draft.command_started(run),
         Event::CommandEnded { run } => draft.command_ended(run),
         Event::Answered { effect, answer } => draft.answered(effect, answer),

@@ -59,6 +59,7 @@ fn start_time_again(service: &mut ServiceState, time: Timestamp) {
     if let Some(deployment) = &mut service.deployment {
         deployment.bake_until = deployment.bake_until.map(ahead);
         deployment.hold_until = deployment.hold_until.map(ahead);
+        deployment.checks.iter_mut().for_each(|check| check.at = check.at.map(ahead));
     }
 }
 
@@ -69,6 +70,20 @@ fn leave_out_the_report(service: &mut ServiceState) {
     }
     if let Some(removal) = &mut service.removal {
         removal.at = now;
+    }
+    service.trailing.clear();
+    if let Some(contraction) = &mut service.contraction {
+        contraction.at = now;
+    }
+    for pending in &mut service.pending {
+        if let Effect::RunGate { context, .. } = &mut pending.effect {
+            context.reason = None;
+        }
+    }
+    for effect in &mut service.to_trail {
+        if let Effect::RunGate { context, .. } = effect {
+            context.reason = None;
+        }
     }
     service.last_switch = None;
     service.recovery = None;
@@ -88,7 +103,14 @@ fn leave_out_the_report(service: &mut ServiceState) {
     let Some(deployment) = &mut service.deployment else {
         return;
     };
-    deployment.steps.clear();
+    // What of it decides is which gates have passed.
+    deployment.steps.retain(|report| report.finding.is_some());
+    for report in &mut deployment.steps {
+        report.started_at = now;
+        report.ended_at = report.ended_at.map(|_| now);
+    }
+    deployment.steps.dedup();
+    deployment.checks.iter_mut().for_each(|check| check.passed = 0);
     deployment.receipts.clear();
     deployment.reason = None;
     deployment.started_at = now;

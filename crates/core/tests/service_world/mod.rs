@@ -11,13 +11,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cutover_core::gates::{
+    ContractWhen, Finding, Gates, Hook, HookAction, HookPoint, Migrate, Suite, SuiteKind,
+};
 use cutover_core::health::HealthPolicy;
 use cutover_core::receipt::Receipt;
 use cutover_core::release::{Configuration, Release, RolloutPolicy, Route, RunPolicy, Worker};
 use cutover_core::routing::{ServiceRoute, Timeouts, Upstream};
 use cutover_core::service::{
-    Answer, Deployment, Effect, Event, Health, Instance, ObservedRoute, PendingEffect, Refusal, ServiceState,
-    Slot, StopScope, Way, WhenOpen, step,
+    Answer, Deployment, Effect, Event, Health, Instance, ObservedRoute, PendingEffect, Purpose, Refusal,
+    ServiceState, Slot, StopScope, Way, WhenOpen, step,
 };
 use cutover_core::{
     DeploymentId, Environment, Epoch, InstanceId, PerEnvironment, ReleaseId, Timestamp, Weights, WorkerName,
@@ -47,7 +50,7 @@ pub(crate) fn release(version: &str) -> Release {
             health_deadline: Duration::from_secs(300),
             upstream: Upstream::default(),
             timeouts: Timeouts::default(),
-            gates: cutover_core::gates::Gates::default(),
+            gates: gates(version),
             workers: workers(version),
         },
         secrets: Vec::new(),
@@ -70,6 +73,41 @@ fn workers(version: &str) -> BTreeMap<WorkerName, Worker> {
         "overlapping" => [named("mail", true)].into(),
         "mixed" => [named("mail", true), named("report", false)].into(),
         _ => BTreeMap::new(),
+    }
+}
+
+/// The gates of a version, which its name tells: most have none.
+fn gates(version: &str) -> Gates {
+    let hook = |point: HookPoint| Hook {
+        name: point.label().to_owned(),
+        point,
+        action: HookAction::Command(vec!["./hook".to_owned()]),
+        timeout: Duration::from_secs(60),
+        retries: 0,
+    };
+    let suite = Suite {
+        name: "home".to_owned(),
+        kind: SuiteKind::Command { command: vec!["./smoke".to_owned()], junit: None },
+        timeout: Duration::from_secs(60),
+        retries: 0,
+        during_bake: Some(Duration::from_secs(3)),
+        variables: BTreeMap::new(),
+    };
+    let command = |word: &str| Some(vec![word.to_owned()]);
+    let migrate =
+        Migrate { expand: command("./expand"), contract: command("./contract"), ..Migrate::default() };
+    let version = version.split('-').next().unwrap_or_default();
+    match version {
+        "gated" => Gates {
+            smoke: vec![suite],
+            hooks: [HookPoint::BeforeDeploy, HookPoint::AfterCutover, HookPoint::OnRollback].map(hook).into(),
+            migrate: Migrate { contract_when: ContractWhen::AfterBake, ..migrate },
+            preview_host: None,
+        },
+        "all" => {
+            Gates { smoke: vec![suite], hooks: HookPoint::ALL.map(hook).into(), migrate, preview_host: None }
+        }
+        _ => Gates::default(),
     }
 }
 
@@ -122,6 +160,10 @@ pub(crate) struct Outside {
     pub(crate) stopped: BTreeSet<InstanceId>,
     /// Instances that have been seen healthy.
     pub(crate) proved: BTreeSet<InstanceId>,
+    /// The gates that a deployment has passed, of those that have any, by their labels.
+    pub(crate) passed: BTreeMap<DeploymentId, BTreeSet<String>>,
+    /// The gates that a release has for a deploy, by their labels.
+    pub(crate) wanted: BTreeMap<InstanceId, BTreeSet<String>>,
     /// The workers that were ever started: of which slot and release, and whether they may overlap.
     pub(crate) workers: BTreeMap<InstanceId, (Environment, ReleaseId, bool)>,
 }
@@ -130,7 +172,9 @@ impl Outside {
     /// Does what is asked for and says what a port would say.
     pub(crate) fn perform(&mut self, pending: &PendingEffect) -> Answer {
         match &pending.effect {
-            Effect::Provision { instances, .. } => {
+            Effect::Provision { instances, release, .. } => {
+                let wanted = gates_of_a_deploy(&release.configuration.gates);
+                self.wanted.extend(instances.iter().map(|id| (id.clone(), wanted.clone())));
                 self.running.extend(instances.iter().cloned());
                 self.stopped.retain(|id| !instances.contains(id));
                 Answer::Provisioned { instances: instances.iter().cloned().map(instance).collect() }
@@ -170,7 +214,24 @@ impl Outside {
                 Answer::Unrouted
             }
             Effect::Prioritise { .. } => Answer::Prioritised,
+            Effect::RunGate { gate, context, .. } => {
+                if pending.purpose == Purpose::Deployment {
+                    let passed = self.passed.entry(context.deployment.clone()).or_default();
+                    passed.insert(gate.label().to_owned());
+                }
+                judged(Finding::pass("1 of 1"))
+            }
         }
+    }
+
+    /// An instance that has traffic although a gate of its deployment has not been passed.
+    fn unearned(&self) -> Option<InstanceId> {
+        self.in_traffic().into_iter().find(|id| {
+            let deployment = id.as_str().rsplit('-').nth(1).and_then(|id| id.parse::<DeploymentId>().ok());
+            let passed = deployment.and_then(|id| self.passed.get(&id));
+            // What a restart or a scale has started has no gates of its own.
+            passed.is_some_and(|passed| self.wanted.get(id).is_some_and(|wanted| !wanted.is_subset(passed)))
+        })
     }
 
     fn shift(&mut self, route: &ServiceRoute) -> Answer {
@@ -248,6 +309,9 @@ impl Outside {
         if let Some(new) = self.in_traffic().iter().find(|id| !self.proved.contains(*id)) {
             return Err(format!("{new} has traffic and was never seen healthy"));
         }
+        if let Some(id) = self.unearned() {
+            return Err(format!("{id} has traffic and has passed {:?} of {:?}", self.passed, self.wanted));
+        }
         let working: Vec<_> =
             self.workers.iter().filter(|(id, _)| self.running.contains(*id)).map(|(_, of)| of).collect();
         for one in &working {
@@ -266,6 +330,19 @@ impl Outside {
 /// An instance at an address that follows from nothing but the need for one.
 pub(crate) fn instance(id: InstanceId) -> Instance {
     Instance { id, address: SocketAddr::from(([127, 0, 0, 1], 4000)) }
+}
+
+fn gates_of_a_deploy(gates: &Gates) -> BTreeSet<String> {
+    let hooks = gates.hooks.iter().filter(|hook| hook.point.is_gate()).map(|hook| hook.point.label());
+    let others = [("expand", gates.migrate.expand.is_some()), ("smoke", !gates.smoke.is_empty())];
+    hooks
+        .chain(others.into_iter().filter(|(_, has)| *has).map(|(label, _)| label))
+        .map(str::to_owned)
+        .collect()
+}
+
+pub(crate) fn judged(finding: Finding) -> Answer {
+    Answer::Judged { finding: Box::new(finding) }
 }
 
 pub(crate) fn failed(reason: &str) -> Answer {
@@ -519,5 +596,6 @@ pub(crate) fn label(effect: &Effect) -> &'static str {
         Effect::StopWorkers { .. } => "stop workers",
         Effect::Unroute { .. } => "unroute",
         Effect::Prioritise { .. } => "prioritise",
+        Effect::RunGate { .. } => "gate",
     }
 }

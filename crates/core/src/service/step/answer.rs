@@ -1,6 +1,7 @@
 //! Answers to effects. What nobody waits for any more is ignored, whatever it says.
 
 use crate::environment::Environment;
+use crate::gates::Finding;
 use crate::receipt::Receipt;
 use crate::routing::ServiceRoute;
 use crate::service::deployment::{DeploymentKind, Outcome, Stage};
@@ -74,6 +75,15 @@ impl Draft {
             {
                 self.have_left(*environment);
             }
+            (Effect::RunGate { gate, context, .. }, answer) => {
+                // Whoever asked it for an answer got none: nobody knows.
+                let finding = match answer {
+                    Answer::Judged { finding } => (**finding).clone().in_short(),
+                    Answer::Failed { reason, .. } => Finding::not_yet(reason.clone()),
+                    _ => return,
+                };
+                self.judged(pending.purpose, gate, &context.deployment, finding);
+            }
             (_, Answer::Failed { reason, last_lines }) => {
                 if pending.purpose == Purpose::Deployment && !last_lines.is_empty() {
                     self.revise(|deployment| deployment.last_lines.clone_from(last_lines));
@@ -91,7 +101,7 @@ impl Draft {
             // A clearing waits for no one for ever.
             Purpose::Clearing(environment) => self.cleared_to(environment, Clearing::Unrouting),
             Purpose::Leaving(environment) => self.left_to(environment, Clearing::Retiring),
-            Purpose::Upkeep => {}
+            Purpose::Upkeep | Purpose::Trailing => {}
         }
     }
 
@@ -112,6 +122,7 @@ impl Draft {
             let open = self.state.deployment.as_ref();
             match open.map(|open| (open.stage, open.kind)) {
                 Some((Stage::Shifting, DeploymentKind::Traffic)) => self.weights_are_set(receipt),
+                Some((Stage::Admitting, _)) => self.admitted(),
                 Some((Stage::Shifting, _)) => self.cut_over(receipt),
                 Some((Stage::ShiftingBack, _)) => self.shifted_back(receipt),
                 _ => {}
@@ -150,6 +161,7 @@ impl Draft {
             (
                 Effect::Retire { .. }
                 | Effect::Prioritise { .. }
+                | Effect::RunGate { .. }
                 | Effect::Unroute { .. }
                 | Effect::StartWorkers { .. }
                 | Effect::StopWorkers { .. },
@@ -165,7 +177,7 @@ impl Draft {
                 self.get_stuck("traffic could not be moved back", reason);
             }
             Purpose::Deployment => self.undo(reason.to_owned(), Cause::Failure),
-            Purpose::Clearing(_) | Purpose::Leaving(_) => {}
+            Purpose::Clearing(_) | Purpose::Leaving(_) | Purpose::Trailing => {}
             Purpose::Upkeep => self.state.republish_at = Some(self.now + RETRY_PAUSE),
         }
     }
@@ -190,6 +202,7 @@ impl PendingEffect {
             | (Effect::StartWorkers { .. }, Answer::WorkersStarted)
             | (Effect::StopWorkers { .. }, Answer::WorkersStopped)
             | (Effect::Prioritise { .. }, Answer::Prioritised)
+            | (Effect::RunGate { .. }, Answer::Judged { .. })
             | (Effect::Unroute { .. }, Answer::Unrouted)
             | (_, Answer::Failed { .. }) => true,
             _ => false,

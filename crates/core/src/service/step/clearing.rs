@@ -23,7 +23,7 @@ impl Draft {
         self.forget(|pending| pending.purpose == Purpose::Upkeep && restoring(&pending.effect));
         self.leave_with_the_slot(environment);
         let slot = self.slot_mut(environment);
-        slot.clearing = Some(match (slot.passed_gates, slot.rolled_back) {
+        slot.clearing = Some(match (slot.passed_gates, slot.rolled_back || slot.private) {
             (true, _) => Clearing::Draining,
             // It may have been in the table, and only a receipt proves that it has left it.
             (false, true) => Clearing::Unrouting,
@@ -114,7 +114,7 @@ impl Draft {
         match self.waiting_for(environment) {
             Some(Stage::Vacating) => {
                 self.end_step("vacate", Outcome::Passed, "");
-                self.provision();
+                self.expand();
             }
             Some(Stage::Retiring) => self.attempt_retired(),
             _ => {}

@@ -13,6 +13,8 @@ use crate::timestamp::Timestamp;
 pub(super) const PROVISION_TIMEOUT: Duration = Duration::from_secs(60);
 /// What whoever awaits health gets on top of the release's own deadline, so that its better reason comes first.
 pub(super) const HEALTH_GRACE: Duration = Duration::from_secs(10);
+/// What whoever asks a gate gets on top of the times of what it runs, so that its better reason comes first.
+pub(super) const GATE_GRACE: Duration = Duration::from_secs(30);
 /// Longest time for a shift; one that was not answered by then may or may not have been made.
 pub(super) const SHIFT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for what instances still hold.
@@ -132,6 +134,7 @@ impl Draft {
             ended_at: None,
             outcome: None,
             detail: String::new(),
+            finding: None,
         };
         self.revise(|deployment| deployment.steps.push(report));
     }
@@ -153,7 +156,9 @@ impl Draft {
     pub(super) fn end_steps(&mut self, outcome: Outcome, detail: &str) {
         let now = self.now;
         self.revise(|deployment| {
-            for report in deployment.steps.iter_mut().filter(|report| report.outcome.is_none()) {
+            // What trails has an answer of its own.
+            let goes_on = |report: &&mut StepReport| report.outcome.is_none() && !report.trails();
+            for report in deployment.steps.iter_mut().filter(goes_on) {
                 report.ended_at = Some(now);
                 report.outcome = Some(outcome);
                 report.detail = detail.to_owned();
@@ -164,6 +169,7 @@ impl Draft {
     /// Ends the deployment. What it still waits for is only told to people, and nobody would hear it.
     pub(super) fn close(&mut self, status: Status) {
         self.end_step_of_workers();
+        self.trail_at_the_end(status);
         self.end_steps(Outcome::Passed, "its end was not waited for");
         self.forget(|pending| pending.purpose == Purpose::Deployment);
         if let Some(mut deployment) = self.state.deployment.take() {
@@ -173,6 +179,9 @@ impl Draft {
             deployment.incoming = None;
             deployment.displaced = None;
             deployment.undo = None;
+            deployment.gates.clear();
+            deployment.checks.clear();
+            self.keep_while_it_trails(&deployment);
             self.ended(deployment);
         }
     }
@@ -202,6 +211,7 @@ impl ServiceState {
                 longest.unwrap_or_default() + RETIRE_GRACE
             }
             Effect::Prioritise { .. } => PRIORITISE_TIMEOUT,
+            Effect::RunGate { gate, release, .. } => release.configuration.gates.patience(gate) + GATE_GRACE,
         }
     }
 }

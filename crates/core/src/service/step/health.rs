@@ -23,15 +23,16 @@ pub struct Watched<'a> {
 }
 
 impl ServiceState {
-    /// The environments whose health is to be watched: what has passed its gates, or all but a person's, and is not
+    /// The environments whose health is to be watched: what has passed its gates, or is asked for them, and is not
     /// being emptied.
     ///
     /// Of each, the first conclusion counts as a change and has to be told.
     #[must_use]
     pub fn watched(&self) -> Vec<Watched<'_>> {
         let watched = self.environments.iter().filter_map(|(environment, slot)| {
-            let held = self.deployment.as_ref().is_some_and(|d| d.is_held() && d.environment == environment);
-            let gates = slot.passed_gates || held;
+            let proving =
+                |d: &Deployment| d.undo.is_none() && d.stage.is_proving() && d.environment == environment;
+            let gates = slot.passed_gates || self.deployment.as_ref().is_some_and(proving);
             let present = gates && slot.clearing.is_none() && !slot.instances.is_empty();
             let release = slot.release.as_ref().filter(|_| present)?;
             Some(Watched { environment, release, instances: &slot.instances })
@@ -63,9 +64,9 @@ impl Draft {
 
     /// In the bake, a live environment that lost its health is given up if there is a better one to go to.
     pub(super) fn weigh_health(&mut self) {
-        let Some(deployment) = self.state.deployment.as_ref().filter(|d| Deployment::is_baking(d)) else {
+        if !self.state.deployment.as_ref().is_some_and(Deployment::is_baking) {
             return;
-        };
+        }
         let (lost, last_lines) = match (&self.slot(self.state.live).health, &self.workers().health) {
             (Health::Unhealthy { reason, last_lines }, _) => {
                 (format!("lost health in the bake: {reason}"), last_lines.clone())
@@ -78,6 +79,14 @@ impl Draft {
                 return self.note_in_bake(trouble);
             }
         };
+        self.give_up_in_bake(&lost, last_lines);
+    }
+
+    /// Takes back what bakes, if that is wanted and there is something better to go back to; else says why not.
+    pub(super) fn give_up_in_bake(&mut self, lost: &str, last_lines: Vec<String>) {
+        let Some(deployment) = self.state.deployment.as_ref().filter(|d| Deployment::is_baking(d)) else {
+            return;
+        };
         if !deployment.rollout.auto_rollback {
             return self.note_in_bake(Some(format!("{lost}; not taken back, because auto_rollback is off")));
         }
@@ -85,7 +94,7 @@ impl Draft {
         let hindrance = match self.state.rollback_target() {
             Ok(target) if target.warm => {
                 self.revise(|deployment| deployment.last_lines = last_lines);
-                return self.undo(lost, Cause::Failure);
+                return self.undo(lost.to_owned(), Cause::Failure);
             }
             Ok(target) => {
                 let reason = self.state.former_is_unfit().unwrap_or_default();

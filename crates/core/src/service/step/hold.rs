@@ -11,6 +11,7 @@ use crate::service::state::Health;
 use crate::service::step::draft::Draft;
 use crate::service::step::refusal::Refusal;
 use crate::service::step::undo::Cause;
+use crate::timestamp::Timestamp;
 
 impl Draft {
     /// Begins to wait for a promote.
@@ -63,10 +64,12 @@ impl Draft {
 
     /// What waits and is not well any more is not what passed its other gates.
     pub(super) fn weigh_health_of_the_held(&mut self) {
-        let Some(held) = self.deployment_at(Stage::AwaitingPromotion) else { return };
+        let proving = self.state.deployment.as_ref().filter(|d| d.undo.is_none() && d.stage.is_proving());
+        let Some(held) = proving else { return };
+        let meanwhile =
+            if held.is_held() { "while it waited to be promoted" } else { "before it had passed its gates" };
         if let Health::Unhealthy { reason, last_lines } = &self.slot(held.environment).health {
-            let (reason, last_lines) =
-                (format!("lost health while it waited to be promoted: {reason}"), last_lines.clone());
+            let (reason, last_lines) = (format!("lost health {meanwhile}: {reason}"), last_lines.clone());
             self.revise(|deployment| deployment.last_lines = last_lines);
             self.undo(reason, Cause::Failure);
         }
@@ -78,6 +81,13 @@ impl Deployment {
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.stage == Stage::AwaitingPromotion && self.undo.is_none()
+    }
+
+    /// Since when a person's promote is awaited, and until when.
+    #[must_use]
+    pub fn held(&self) -> Option<(Timestamp, Timestamp)> {
+        let since = self.steps.iter().rev().find(|report| report.name == "promote")?.started_at;
+        self.hold_until.filter(|_| self.is_held()).map(|until| (since, until))
     }
 
     fn why_not_held(&self) -> String {

@@ -1,11 +1,12 @@
 //! The line of a deployment: `Vacating → Provisioning → AwaitingHealth (→ AwaitingPromotion) → Shifting → Baking
-//! → ended`.
+//! → ended`, with the stages of `gates` between.
 
 use std::collections::BTreeSet;
 
 use std::time::Duration;
 
 use crate::environment::{Environment, Weights};
+use crate::gates::HookPoint;
 use crate::names::{DeploymentId, InstanceId, ServiceName};
 use crate::receipt::Receipt;
 use crate::release::Release;
@@ -16,14 +17,22 @@ use crate::service::step::draft::Draft;
 use crate::service::step::undo::Cause;
 
 impl Draft {
-    /// Opens a deployment whose release has to be started: at once if its slot is empty, else once it is.
+    /// Opens a deployment whose release has to be started.
     pub(super) fn open(&mut self, deployment: Deployment, release: &Release) {
-        let environment = deployment.environment;
         let incoming = Some(Box::new(release.clone()));
         self.state.deployment = Some(Deployment { status: Status::Deploying, incoming, ..deployment });
+        self.prepare();
+    }
+
+    /// Has the slot emptied, or goes on at once if it is.
+    pub(super) fn vacate(&mut self) {
+        let Some(environment) = self.state.deployment.as_ref().map(|open| open.environment) else {
+            return;
+        };
+        self.revise(|deployment| deployment.stage = Stage::Vacating);
         let slot = self.slot(environment);
         if slot.instances.is_empty() && slot.clearing.is_none() && slot.leaving.is_none() {
-            self.provision();
+            self.expand();
         } else {
             self.begin_step("vacate");
             self.clear_now(environment);
@@ -52,6 +61,7 @@ impl Draft {
         let count = taken.count();
         deployment.displaced = Some(std::mem::replace(slot, taken)).filter(|slot| slot.release.is_some());
         deployment.stage = Stage::Provisioning;
+        deployment.status = Status::Deploying;
         self.state.standby_until = None;
         self.begin_step("provision");
         let instances = instance_ids(&self.state.name, environment, &id, count);
@@ -77,39 +87,56 @@ impl Draft {
         let slot = self.slot_mut(environment);
         slot.instances = instances.to_vec();
         slot.last_deployed = Some(now);
+        self.ask_after_the_start();
+    }
+
+    /// Asks for the health of what runs.
+    pub(super) fn await_health(&mut self) {
+        let Some(environment) = self.state.deployment.as_ref().map(|open| open.environment) else {
+            return;
+        };
+        let slot = self.slot(environment);
         let Some(release) = slot.release.clone().map(Box::new) else {
             return;
         };
+        let instances = slot.instances.clone();
         self.revise(|deployment| {
             deployment.status = Status::Validating;
             deployment.stage = Stage::AwaitingHealth;
         });
         self.begin_step("healthy");
-        let instances = instances.to_vec();
         self.ask(Purpose::Deployment, Effect::AwaitHealthy { environment, release, instances, again: false });
     }
 
-    /// The gate of health has passed: traffic may come, unless a person has to say so.
+    /// The gate of health has passed: the others are asked.
     pub(super) fn became_healthy(&mut self, detail: &str) {
         let Some(deployment) = self.deployment_at(Stage::AwaitingHealth) else {
             return;
         };
-        let (environment, hold) = (deployment.environment, deployment.rollout.hold);
+        let environment = deployment.environment;
         let start = deployment.steps.iter().rev().find(|report| report.name == "provision");
         let took = start.map(|report| self.now.since(report.started_at));
         self.end_step("healthy", Outcome::Passed, detail);
         let slot = self.slot_mut(environment);
         slot.health = Health::Healthy;
         slot.start_took = took;
-        match hold {
+        self.validate();
+    }
+
+    /// Every gate has passed but a person's, if there is to be one.
+    pub(super) fn await_promotion(&mut self) {
+        let Some(open) = &self.state.deployment else { return };
+        match open.rollout.hold {
             Some(hold) => self.hold(hold),
-            None => self.pass_gates(environment),
+            None => self.pass_gates(open.environment),
         }
     }
 
     /// Every gate has passed: traffic comes.
     pub(super) fn pass_gates(&mut self, environment: Environment) {
-        self.slot_mut(environment).passed_gates = true;
+        let slot = self.slot_mut(environment);
+        slot.passed_gates = true;
+        slot.private = false;
         self.revise(|deployment| {
             deployment.status = Status::Shifting;
             deployment.stage = Stage::Shifting;
@@ -129,6 +156,7 @@ impl Draft {
         let bake = if self.slot(old).release.is_none() { Duration::ZERO } else { bake };
         self.note_switch("switch", environment, receipt);
         self.go_live(environment);
+        self.note_fitness(environment);
         let (now, undoes) = (self.now, self.slot(old).deployed_by.clone());
         self.revise(|deployment| {
             deployment.status = Status::Live;
@@ -146,10 +174,12 @@ impl Draft {
             deployment.stage = Stage::Baking;
             deployment.bake_until = Some(now + bake);
         });
+        self.trail(&[HookPoint::AfterEachStep, HookPoint::AfterCutover]);
         if bake.is_zero() {
             return self.end_bake();
         }
         self.begin_step("bake");
+        self.begin_checks();
         if !self.slot(old).instances.is_empty() {
             self.begin_step("drain");
             let instances = self.ids(old);
@@ -192,7 +222,12 @@ impl Draft {
         let Some(standby) = self.deployment_at(Stage::Baking).map(|d| d.rollout.standby) else {
             return;
         };
+        if self.is_checking() {
+            // Its verdict is worth the moment.
+            return;
+        }
         self.end_bake_early();
+        self.contract_by_policy();
         let idle = self.state.idle();
         if self.slot(idle).instances.is_empty() && self.slot(idle).leaving.is_none() {
             return;
@@ -208,6 +243,7 @@ impl Draft {
     pub(super) fn end_bake_early(&mut self) {
         let trouble = self.state.deployment.as_ref().and_then(|deployment| deployment.reason.clone());
         self.end_step("bake", Outcome::Passed, trouble.unwrap_or_default());
+        self.end_checks();
         self.close(Status::Live);
     }
 }

@@ -69,6 +69,7 @@ impl Draft {
             ended_at: None,
             outcome: None,
             detail: String::new(),
+            finding: None,
         });
         let position = if first { 0 } else { self.state.queue.len() };
         self.state.queue.insert(position, wanted);
@@ -76,7 +77,10 @@ impl Draft {
 
     /// Opens what waited longest, once nothing is open.
     pub(super) fn start_queued(&mut self) {
-        while self.state.deployment.is_none() && !self.state.queue.is_empty() {
+        while self.state.deployment.is_none()
+            && !self.state.queue.is_empty()
+            && self.state.is_contracting().is_ok()
+        {
             let queued = self.state.queue.remove(0);
             let Some(release) = queued.incoming.clone() else { continue };
             let live = self.slot(self.state.live).release.as_ref();

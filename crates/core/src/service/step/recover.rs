@@ -131,7 +131,7 @@ impl Draft {
             let gone = started.into_iter().find(|instance| !found.running.contains(&instance.id));
             return gone.map(|gone| format!("instance `{}` was gone", gone.id));
         }
-        if !matches!(open.stage, Stage::AwaitingHealth | Stage::AwaitingPromotion | Stage::Shifting) {
+        if !open.stage.is_before_the_shift() && open.stage != Stage::Shifting {
             return None;
         }
         let slot = self.slot(open.environment);
@@ -177,6 +177,8 @@ impl Draft {
             deployment.hold_until = deployment.hold_until.min(latest);
             let latest = now + deployment.rollout.bake;
             deployment.bake_until = deployment.bake_until.map(|until| until.min(latest));
+            // Asked too early does no harm.
+            deployment.checks.iter_mut().for_each(|check| check.at = check.at.map(|at| at.min(latest)));
         });
         self.state.republish_at = self.state.republish_at.map(|at| at.min(now + LONGEST_PAUSE));
         if let Some(removal) = &mut self.state.removal {

@@ -23,7 +23,7 @@ pub enum Asked {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Another deployment of the service is open (I4).
-    #[error("deployment `{id}` of `{version}` by {actor} is open: it is `{}`{}", status.label(), in_bake(*baking))]
+    #[error("deployment `{id}` of `{version}` by {actor} is open: it is `{}`{}{}", status.label(), in_bake(*baking), waits(*held))]
     DeploymentOpen {
         /// What it is in the way of.
         asked: Asked,
@@ -37,6 +37,8 @@ pub enum Refusal {
         status: Status,
         /// Whether it only waits for the end of its bake, so that `--end-bake` would let the request through.
         baking: bool,
+        /// If it waits for a person's promote: since when, and when it is taken back if nobody gives it.
+        held: Option<(Timestamp, Timestamp)>,
         /// The version whose warmth would be given up by ending the bake.
         warm: Option<Version>,
     },
@@ -182,6 +184,22 @@ pub enum Refusal {
         /// Why not.
         why: String,
     },
+    /// The schema of what is live cannot be contracted, or is already.
+    #[error("there is nothing to contract: {why}")]
+    NothingToContract {
+        /// Why not.
+        why: String,
+    },
+    /// The schema is changing below whatever would be started.
+    #[error("the schema is being contracted for `{version}`, on the word of {by}")]
+    Contracting {
+        /// Whose word.
+        by: String,
+        /// The version that is live.
+        version: Version,
+        /// Since when.
+        at: Timestamp,
+    },
     /// No deployment is stuck.
     #[error("there is nothing to resolve: no deployment is stuck")]
     NothingToResolve,
@@ -207,6 +225,11 @@ pub(super) fn frozen(freeze: &Freeze) -> String {
     format!("{what} is frozen by {by} until {until}: {reason}")
 }
 
+fn waits(held: Option<(Timestamp, Timestamp)>) -> String {
+    held.map(|(since, until)| format!(" and waits for somebody's promote since {since}, until {until}"))
+        .unwrap_or_default()
+}
+
 fn in_bake(baking: bool) -> &'static str {
     if baking { " and in its bake, which `--end-bake` would end" } else { "" }
 }
@@ -224,6 +247,7 @@ impl Refusal {
             actor: deployment.actor.clone(),
             status: deployment.status,
             baking,
+            held: deployment.held(),
             warm: warm.map(|release| release.version.clone()),
         }
     }
@@ -244,6 +268,14 @@ impl Refusal {
                 "`--end-bake` ends the bake now; there is no former release whose warmth would be lost"
                     .to_owned(),
             ),
+            Self::DeploymentOpen { held: Some(_), asked: Asked::Deploy, .. } => Some(
+                "`cutover promote` lets it go on, `cutover abort` takes it back; `--queue` waits for its end, \
+                 `--supersede` replaces it"
+                    .to_owned(),
+            ),
+            Self::DeploymentOpen { held: Some(_), .. } => {
+                Some("`cutover promote` lets it go on, `cutover abort` takes it back".to_owned())
+            }
             Self::DeploymentOpen { status: Status::Stuck, .. } => {
                 Some("`cutover resolve` shows the ways out and what each of them means".to_owned())
             }
@@ -299,6 +331,12 @@ impl Refusal {
                 "`cutover stop SERVICE` stops the whole service, `cutover stop SERVICE idle` what is warm".to_owned(),
             ),
             Self::Removed { .. } => Some("`cutover history` tells what it was".to_owned()),
+            Self::Contracting { .. } => {
+                Some("`cutover status` tells how far it is; ask again once it has ended".to_owned())
+            }
+            Self::NothingToContract { .. } => {
+                Some("`cutover status` tells whether there is a way back to the former release".to_owned())
+            }
             Self::FreezeTooLong { .. } => Some("`--until` names an earlier moment".to_owned()),
             Self::NothingToStop { .. } => None,
             Self::NotUnderWay { id } => Some(format!("`cutover show {id}` tells how it ended")),

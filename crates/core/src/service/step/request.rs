@@ -24,6 +24,7 @@ impl Draft {
     ) -> Result<(), Refusal> {
         self.is_here_to_stay()?;
         self.is_whole()?;
+        self.state.is_contracting()?;
         let open = self.state.deployment.as_ref();
         if let Some(setting) = open.filter(|open| open.kind == DeploymentKind::Traffic) {
             return Err(Refusal::open(Asked::Move, &self.state, setting));
@@ -66,6 +67,9 @@ impl Draft {
         let live = live.ok_or(Refusal::NothingIsLive)?;
         if live.id == release.id && self.state.stopped.is_none() {
             return Err(Refusal::AlreadyLive { version: live.version.clone(), release: live.id.clone() });
+        }
+        if let Some(why) = self.state.unfit_for_the_schema(release) {
+            return Err(Refusal::NothingToRollBackTo { why });
         }
         let idle = self.slot(self.state.idle());
         let is_former = idle.release.as_ref().is_some_and(|idle| idle.id == release.id);
@@ -215,6 +219,8 @@ impl Draft {
             rounds: Vec::new(),
             incoming: None,
             displaced: None,
+            gates: Vec::new(),
+            checks: Vec::new(),
             undo: None,
             undoes: None,
             overrode: None,

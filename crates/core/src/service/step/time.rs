@@ -1,7 +1,6 @@
 //! What happens by itself when time goes on, and when it is next worth looking.
 
 use crate::environment::Environment;
-use crate::service::deployment::Deployment;
 use crate::service::effect::{Answer, Purpose};
 use crate::service::state::{ServiceState, Slot};
 use crate::service::step::draft::Draft;
@@ -12,6 +11,7 @@ use crate::timestamp::Timestamp;
 enum Alarm {
     HoldEnds,
     BakeEnds,
+    Checks,
     StandbyEnds,
     Republish,
     Retry(Environment),
@@ -40,6 +40,7 @@ impl Draft {
         match alarm {
             Alarm::HoldEnds => self.end_hold(),
             Alarm::BakeEnds => self.end_bake(),
+            Alarm::Checks => self.ask_checks(),
             Alarm::StandbyEnds => self.clear(self.state.idle()),
             Alarm::Republish => {
                 let weights = self.state.weights;
@@ -68,8 +69,10 @@ impl ServiceState {
     fn alarms(&self) -> Vec<(Alarm, Timestamp)> {
         let hold = self.deployment.as_ref().and_then(|deployment| deployment.hold_until);
         let hold = hold.map(|at| (Alarm::HoldEnds, at));
-        let baking = self.deployment.as_ref().filter(|deployment| Deployment::is_baking(deployment));
+        // The verdict of a check is worth the moment.
+        let baking = self.deployment.as_ref().filter(|open| open.is_baking() && !self.is_checking());
         let bake = baking.and_then(|deployment| deployment.bake_until).map(|at| (Alarm::BakeEnds, at));
+        let checks = self.next_check().map(|at| (Alarm::Checks, at));
         // While a deployment is open the idle slot is its business.
         let standby = self
             .standby_until
@@ -92,6 +95,7 @@ impl ServiceState {
         hold.into_iter()
             .chain(remove)
             .chain(bake)
+            .chain(checks)
             .chain(standby)
             .chain(republish)
             .chain(retries)

@@ -33,18 +33,25 @@ impl Draft {
         self.revise(|deployment| {
             deployment.status = Status::RollingBack;
             deployment.hold_until = None;
+            deployment.gates.clear();
+            deployment.checks.clear();
             deployment.reason = Some(reason.clone());
             deployment.undo = Some(Undo { reason, ends_as });
         });
         match stage {
             Stage::Adding | Stage::Proving | Stage::Exchanging => self.end_rounds(),
-            // Nothing of its own was done. The slot goes on being emptied: half of it cannot be taken back.
-            Stage::Vacating => self.close(ends_as),
-            Stage::AwaitingHealth | Stage::AwaitingPromotion if ends_as == Status::Failed => {
+            // Nothing of its own runs. A slot goes on being emptied: half of it cannot be taken back.
+            Stage::Preparing | Stage::Vacating | Stage::Expanding => self.close(ends_as),
+            stage if stage.is_before_the_shift() && ends_as == Status::Failed => {
                 self.keep_for_inspection();
                 self.close(ends_as);
             }
-            Stage::Provisioning | Stage::AwaitingHealth | Stage::AwaitingPromotion => self.retire_attempt(),
+            Stage::Provisioning
+            | Stage::Provisioned
+            | Stage::AwaitingHealth
+            | Stage::Admitting
+            | Stage::Validating
+            | Stage::AwaitingPromotion => self.retire_attempt(),
             Stage::Baking if !self.is_former_fit() => self.revive(),
             Stage::Shifting | Stage::Baking => {
                 if ends_as == Status::Failed {
@@ -179,9 +186,9 @@ impl Draft {
         let environment = deployment.environment;
         let before = deployment.displaced.take().unwrap_or_default();
         let ends_as = deployment.undo.as_ref().map_or(Status::RolledBack, |undo| undo.ends_as);
-        *self.slot_mut(environment) = before;
         self.end_step("stop", Outcome::Passed, "");
         self.close(ends_as);
+        *self.slot_mut(environment) = before;
     }
 
     /// An undo failed: from here only a person, or a restart, goes on.
@@ -220,9 +227,10 @@ impl Deployment {
         let failure = cause == Cause::Failure;
         let keep = failure && !self.rollout.auto_rollback && self.kind == DeploymentKind::Deploy;
         match self.stage {
-            Stage::Vacating if failure => Status::Failed,
+            Stage::Preparing | Stage::Vacating | Stage::Expanding if failure => Status::Failed,
             // A start that failed leaves nothing worth an inspection, and nobody knows what of it runs.
-            Stage::AwaitingHealth | Stage::AwaitingPromotion | Stage::Shifting if keep => Status::Failed,
+            Stage::Shifting if keep => Status::Failed,
+            stage if keep && stage.is_before_the_shift() => Status::Failed,
             Stage::Shifting if failure && !self.has_provisioned(slot) => Status::Failed,
             _ => Status::RolledBack,
         }

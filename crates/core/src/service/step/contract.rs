@@ -1,0 +1,118 @@
+//! The contraction of the schema, after the bake: from then on there is no way back to releases from before it.
+
+use crate::environment::Environment;
+use crate::gates::{ContractWhen, Finding, Gate, Verdict};
+use crate::service::effect::Effect;
+use crate::service::state::{Contraction, ServiceState};
+use crate::service::step::draft::Draft;
+use crate::service::step::refusal::{Asked, Refusal};
+
+/// Releases that are remembered as fit; of more, the oldest are forgotten.
+const MOST_FIT: usize = 32;
+
+impl Draft {
+    pub(super) fn contract_requested(&mut self, actor: &str) -> Result<(), Refusal> {
+        self.is_here_to_stay()?;
+        if let Some(open) = &self.state.deployment {
+            return Err(Refusal::open(Asked::Move, &self.state, open));
+        }
+        self.state.is_contracting()?;
+        let live = self.slot(self.state.live).release.as_ref().ok_or(Refusal::NothingIsLive)?;
+        let done = self.state.contraction.as_ref().filter(|done| {
+            let passed = |finding: &Finding| finding.verdict == Verdict::Pass;
+            done.fit.first() == Some(&live.id) && done.finding.as_deref().is_some_and(passed)
+        });
+        let why = match done {
+            Some(done) => format!("that was done for `{}`, by {}", done.version, done.by),
+            None if live.configuration.gates.migrate.contract.is_none() => {
+                format!("`{}` has no `contract` in `[migrate]`", live.version)
+            }
+            None => return self.contract(actor),
+        };
+        Err(Refusal::NothingToContract { why })
+    }
+
+    /// The bake has ended well.
+    pub(super) fn contract_by_policy(&mut self) {
+        let live = self.slot(self.state.live).release.as_ref();
+        let migrate = live.map(|release| &release.configuration.gates.migrate);
+        let wanted = migrate.is_some_and(|migrate| {
+            migrate.contract.is_some() && migrate.contract_when == ContractWhen::AfterBake
+        });
+        if wanted && self.state.is_contracting().is_ok() {
+            // What it cannot know is not asked for.
+            let _ = self.contract("contract_when = \"after_bake\"");
+        }
+    }
+
+    fn contract(&mut self, by: &str) -> Result<(), Refusal> {
+        let environment = self.state.live;
+        let slot = self.slot(environment);
+        let release = slot.release.clone().map(Box::new).ok_or(Refusal::NothingIsLive)?;
+        let unknown = || Refusal::NothingToContract { why: "no deployment brought what is live".to_owned() };
+        let deployment = slot.deployed_by.clone().ok_or_else(unknown)?;
+        let context = Box::new(crate::gates::GateContext {
+            service: self.state.name.clone(),
+            deployment,
+            kind: "deploy".to_owned(),
+            status: "live".to_owned(),
+            actor: by.to_owned(),
+            version: release.version.clone(),
+            from: None,
+            environment,
+            live: environment,
+            reason: None,
+        });
+        self.state.contraction = Some(Contraction {
+            by: by.to_owned(),
+            version: release.version.clone(),
+            at: self.now,
+            finding: None,
+            fit: vec![release.id.clone()],
+        });
+        self.ask_trailing(Effect::RunGate { gate: Gate::Contract, environment, release, context });
+        Ok(())
+    }
+
+    /// It was answered.
+    pub(super) fn contracted(&mut self, finding: Finding) {
+        if let Some(contraction) = &mut self.state.contraction {
+            contraction.finding = Some(Box::new(finding));
+        }
+    }
+
+    /// A release went live: what was contracted before it is no hindrance for a way back to it.
+    pub(super) fn note_fitness(&mut self, environment: Environment) {
+        let Some(id) = self.slot(environment).release.as_ref().map(|release| release.id.clone()) else {
+            return;
+        };
+        if let Some(contraction) = &mut self.state.contraction
+            && !contraction.fit.contains(&id)
+        {
+            contraction.fit.push(id);
+            let surplus = contraction.fit.len().saturating_sub(MOST_FIT);
+            contraction.fit.drain(..surplus);
+        }
+    }
+}
+
+impl ServiceState {
+    /// # Errors
+    /// If the schema is being contracted.
+    pub(super) fn is_contracting(&self) -> Result<(), Refusal> {
+        match &self.contraction {
+            Some(Contraction { by, version, at, finding: None, .. }) => {
+                Err(Refusal::Contracting { by: by.clone(), version: version.clone(), at: *at })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Why a release could not run on the schema as it is.
+    pub(crate) fn unfit_for_the_schema(&self, release: &crate::release::Release) -> Option<String> {
+        let contraction =
+            self.contraction.as_ref().filter(|contraction| !contraction.fit.contains(&release.id))?;
+        let Contraction { version, by, .. } = contraction;
+        Some(format!("the schema was contracted for `{version}` ({by}), and `{}` is older", release.version))
+    }
+}
