@@ -121,7 +121,7 @@ impl History {
             Happening::Deploy { version, bake, standby, auto_rollback, hold, when_open } => {
                 self.requests += 1;
                 let policy = RolloutPolicy {
-                    bake: if *bake { Duration::from_secs(600) } else { Duration::ZERO },
+                    bake: if *bake { Duration::from_secs(10) } else { Duration::ZERO },
                     standby: if *standby { Duration::from_secs(60) } else { Duration::ZERO },
                     auto_rollback: *auto_rollback,
                     hold: hold.then_some(Duration::from_secs(30)),

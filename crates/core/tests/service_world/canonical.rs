@@ -104,12 +104,16 @@ fn leave_out_the_report(service: &mut ServiceState) {
         return;
     };
     // What of it decides is which gates have passed.
-    deployment.steps.retain(|report| report.finding.is_some());
+    deployment.steps.retain(|report| report.finding.is_some() || report.outcome.is_none());
     for report in &mut deployment.steps {
         report.started_at = now;
         report.ended_at = report.ended_at.map(|_| now);
     }
-    deployment.steps.dedup();
+    // Told again it says nothing new.
+    let mut known = BTreeSet::new();
+    deployment.steps.reverse();
+    deployment.steps.retain(|report| known.insert((report.name.clone(), report.outcome.is_some())));
+    deployment.steps.reverse();
     deployment.checks.iter_mut().for_each(|check| check.passed = 0);
     deployment.receipts.clear();
     deployment.reason = None;
