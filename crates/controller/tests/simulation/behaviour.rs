@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cutover_controller::ports::Exit;
+use cutover_core::gates::{ContractWhen, Gates, Hook, HookAction, HookPoint, Migrate, Suite, SuiteKind};
 use cutover_core::health::HealthPolicy;
 use cutover_core::release::{
     Configuration, DeploymentSpec, Release, RolloutPolicy, Route, RunPolicy, Worker,
@@ -28,10 +29,12 @@ pub(crate) enum Behaviour {
     Dies,
     /// Healthy at first.
     Sick,
+    /// Healthy, and fails its smoke suite.
+    Rejected,
 }
 
 impl Behaviour {
-    pub(crate) const ALL: [Self; 4] = [Self::Good, Self::Never, Self::Dies, Self::Sick];
+    pub(crate) const ALL: [Self; 5] = [Self::Good, Self::Never, Self::Dies, Self::Sick, Self::Rejected];
 
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -39,6 +42,7 @@ impl Behaviour {
             Self::Never => "never",
             Self::Dies => "dies",
             Self::Sick => "sick",
+            Self::Rejected => "rejected",
         }
     }
 
@@ -50,7 +54,7 @@ impl Behaviour {
     /// Whether an instance answers well that long after its start.
     pub(crate) fn is_well(self, age: u64) -> bool {
         match self {
-            Self::Good => age >= READY,
+            Self::Good | Self::Rejected => age >= READY,
             Self::Never | Self::Dies => false,
             Self::Sick => (READY..SICK).contains(&age),
         }
@@ -109,7 +113,7 @@ pub(crate) fn spec(service: &ServiceName, version: &str, bake: u64, auto_rollbac
             health_deadline: Duration::from_secs(30),
             upstream: Upstream::default(),
             timeouts: Timeouts::default(),
-            gates: cutover_core::gates::Gates::default(),
+            gates: gates(version),
             workers: workers(version),
         },
         secrets: BTreeMap::new(),
@@ -128,6 +132,42 @@ pub(crate) fn spec(service: &ServiceName, version: &str, bake: u64, auto_rollbac
 /// The same for a release that has workers, if its number says so.
 pub(crate) fn working_version(number: u64, behaviour: Behaviour) -> String {
     format!("w{number}-{}", behaviour.word())
+}
+
+/// Two thirds of all `w` versions have gates, and some of them contract the schema after their bake.
+pub(crate) fn gates(version: &str) -> Gates {
+    let number: u32 = version.bytes().filter(u8::is_ascii_digit).map(u32::from).sum();
+    if !(version.starts_with('g') || version.starts_with('w') && !number.is_multiple_of(3)) {
+        return Gates::default();
+    }
+    let hook = |point: HookPoint| Hook {
+        name: point.label().to_owned(),
+        point,
+        action: HookAction::Command(vec!["./hook".to_owned()]),
+        timeout: Duration::from_secs(20),
+        retries: 0,
+    };
+    let suite = Suite {
+        name: "home".to_owned(),
+        kind: SuiteKind::Command { command: vec!["./smoke".to_owned()], junit: None },
+        timeout: Duration::from_secs(20),
+        retries: 0,
+        during_bake: Some(Duration::from_secs(4)),
+        variables: BTreeMap::new(),
+    };
+    let command = |word: &str| Some(vec![word.to_owned()]);
+    let contract = command("./contract").filter(|_| number.is_multiple_of(5));
+    Gates {
+        smoke: vec![suite],
+        hooks: HookPoint::ALL.map(hook).into(),
+        migrate: Migrate {
+            expand: command("./expand"),
+            contract,
+            contract_when: ContractWhen::AfterBake,
+            timeout: Duration::from_secs(30),
+        },
+        preview_host: None,
+    }
 }
 
 /// A third of all `w` versions have a worker that may overlap, a third one that may not, a third none.

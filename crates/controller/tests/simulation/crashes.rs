@@ -142,3 +142,12 @@ fn a_controller_that_cannot_see_what_runs_does_not_start_and_changes_nothing() {
     assert_eq!(lives.memory.records(&SHOP.parse().unwrap()).len(), records);
     lives.assert_kept();
 }
+
+#[test]
+fn a_crash_at_each_append_of_a_deployment_with_gates_ends_as_its_gates_say() {
+    let gates = at_each_append(&format!("g2-{}", Behaviour::Good.word()), Status::Live);
+    // Twelve gates and hooks, and the checks of a bake of ten seconds.
+    assert!(gates >= 20, "only {gates} appends");
+    let stopped = at_each_append(&format!("g2-{}", Behaviour::Rejected.word()), Status::RolledBack);
+    assert!(stopped >= 12, "only {stopped} appends");
+}

@@ -17,6 +17,7 @@ pub(crate) enum Port {
     InFlight,
     Check,
     Prepare,
+    Gate,
     Append,
 }
 
@@ -76,6 +77,9 @@ impl Port {
                 Fault::Stray,
             ],
             Self::Provision | Self::Stop | Self::Prioritise => ANY,
+            Self::Gate => {
+                &[Fault::FailBefore, Fault::Late, Fault::AnswerLate, Fault::Hang, Fault::LoseAnswer]
+            }
             Self::Append => &[Fault::FailBefore, Fault::FailAfter],
         }
     }

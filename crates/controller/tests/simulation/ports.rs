@@ -5,21 +5,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cutover_controller::ports::{
-    Applied, DeploymentExecutor, EvidenceSource, Exit, HealthValidator, KeepReleases, Mandate, PortError,
-    PrepareError, Provision, ReleaseStore, Routed, RouterError, Running, StartWorkers, TrafficRouter,
+    Applied, DeploymentExecutor, EvidenceSource, Exit, GateRun, GateRunner, HealthValidator, KeepReleases,
+    Mandate, Migrator, PortError, PrepareError, Provision, ReleaseStore, Routed, RouterError, Running,
+    StartWorkers, TrafficRouter,
 };
 use cutover_controller::{Clock, Ports};
+use cutover_core::gates::Finding;
 use cutover_core::health::HealthCheck;
 use cutover_core::release::{DeploymentSpec, Release};
 use cutover_core::routing::ServiceRoute;
 use cutover_core::service::{EffectId, Instance};
 use cutover_core::statistics::Statistics;
-use cutover_core::{Epoch, InstanceId, ReleaseId, ServiceName, Timestamp};
+use cutover_core::{CommandId, Epoch, InstanceId, ReleaseId, ServiceName, Timestamp};
 use tokio::time::{Instant, sleep};
 
 use crate::behaviour;
 use crate::fault::{Fault, Port};
-use crate::world::{Start, World, broken};
+use crate::world::{Judged, Start, World, broken};
 
 /// The runtime's paused clock, going on where the life before ended.
 pub(crate) struct VirtualClock {
@@ -60,8 +62,8 @@ impl Outside {
             clock: self.clock.clone(),
             mandate: Arc::new(self.clone()),
             notifier: Arc::new(cutover_controller::ports::NobodyToTell),
-            gates: Arc::new(cutover_controller::ports::NobodyToAsk),
-            migrator: Arc::new(cutover_controller::ports::NobodyToAsk),
+            gates: Arc::new(self.clone()),
+            migrator: Arc::new(self.clone()),
         }
     }
 
@@ -296,6 +298,46 @@ impl TrafficRouter for Outside {
         let error = || RouterError::Unreachable("the router is broken by the simulation".to_owned());
         let held = |world: &mut World, _| Ok(u64::from(world.random.in_thousand(300)));
         self.ask(Port::InFlight, error, held).await
+    }
+}
+
+/// A gate that is being run; dropped with whoever waits for it.
+struct Asked<'a>(&'a Outside, CommandId);
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let mut world = self.0.world.lock().unwrap_or_else(PoisonError::into_inner);
+        world.gates.remove(&self.1);
+    }
+}
+
+#[async_trait]
+impl GateRunner for Outside {
+    async fn run(&self, wanted: GateRun<'_>) -> Finding {
+        if !self.world().gates.insert(wanted.id.clone()) {
+            self.world().breach("a gate is run twice at once");
+        }
+        let _running = Asked(self, wanted.id.clone());
+        let judged = Judged {
+            deployment: wanted.context.deployment.clone(),
+            label: wanted.gate.label().to_owned(),
+            behaviour: behaviour::Behaviour::of(&wanted.release.version),
+        };
+        let judge = |world: &mut World, _| Ok(world.judge(&judged));
+        let error = || broken("the gate");
+        let answer = self.ask(Port::Gate, error, judge).await;
+        answer.unwrap_or_else(|error: PortError| Finding::not_yet(error.reason))
+    }
+}
+
+#[async_trait]
+impl Migrator for Outside {
+    async fn expand(&self, wanted: GateRun<'_>) -> Finding {
+        self.run(wanted).await
+    }
+
+    async fn contract(&self, wanted: GateRun<'_>) -> Finding {
+        self.run(wanted).await
     }
 }
 

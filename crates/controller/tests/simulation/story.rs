@@ -223,6 +223,7 @@ impl Story {
             2 => Behaviour::Never,
             4 => Behaviour::Dies,
             6 => Behaviour::Sick,
+            0 => Behaviour::Rejected,
             _ => Behaviour::Good,
         };
         let back = self.chance.below(self.number.min(2));

@@ -6,15 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use cutover_controller::ports::{Exit, PortError, Routed, RouterError, Running};
+use cutover_core::gates::Finding;
 use cutover_core::receipt::Receipt;
 use cutover_core::release::Release;
 use cutover_core::routing::ServiceRoute;
 use cutover_core::service::{Instance, ObservedRoute};
 use cutover_core::{
-    Environment, Epoch, InstanceId, PerEnvironment, ReleaseId, ServiceName, Timestamp, Weights,
+    CommandId, DeploymentId, Environment, Epoch, InstanceId, PerEnvironment, ReleaseId, ServiceName,
+    Timestamp, Weights,
 };
 
-use crate::behaviour::Behaviour;
+use crate::behaviour::{Behaviour, gates};
 use crate::fault::Faults;
 use crate::random::Random;
 
@@ -48,6 +50,10 @@ pub(crate) struct World {
     pub(crate) served: BTreeSet<ServiceName>,
     /// How often instances were started.
     pub(crate) starts: usize,
+    /// The gates that deployments have passed, by their labels; of those that have any.
+    pub(crate) passed: BTreeMap<DeploymentId, BTreeSet<String>>,
+    /// Gates that are being run.
+    pub(crate) gates: BTreeSet<CommandId>,
 }
 
 /// Instances that somebody wants started.
@@ -61,6 +67,14 @@ pub(crate) struct Start {
     pub(crate) worker: Option<bool>,
     /// Whether somebody had given it up.
     pub(crate) late: bool,
+}
+
+/// What a gate is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Judged {
+    pub(crate) deployment: DeploymentId,
+    pub(crate) label: String,
+    pub(crate) behaviour: Behaviour,
 }
 
 /// An instance.
@@ -139,6 +153,8 @@ impl World {
             trace: Vec::new(),
             served: BTreeSet::new(),
             starts: 0,
+            passed: BTreeMap::new(),
+            gates: BTreeSet::new(),
         }
     }
 
@@ -444,6 +460,9 @@ impl World {
         }
         for routed in route.instances(to) {
             let nick = self.nick(&routed.id);
+            if let Some(gate) = self.missed_gate(&routed.id) {
+                self.breach(format!("I2: {nick} gets traffic and has not passed `{gate}`"));
+            }
             match self.process(&routed.id) {
                 None => self.breach(format!("I2: {nick} gets traffic and was never started")),
                 Some(process) if !process.proved => {
@@ -455,6 +474,32 @@ impl World {
                 Some(_) => {}
             }
         }
+    }
+
+    /// A gate that the deployment of an instance has not passed, if it has any.
+    fn missed_gate(&self, id: &InstanceId) -> Option<String> {
+        let deployment = id.as_str().rsplit('-').nth(1)?.parse::<DeploymentId>().ok()?;
+        let passed = self.passed.get(&deployment)?;
+        let gates = gates(&self.process(id)?.version);
+        let hooks = gates.hooks.iter().filter(|hook| hook.point.is_gate()).map(|hook| hook.point.label());
+        let others = [("expand", gates.migrate.expand.is_some()), ("smoke", !gates.smoke.is_empty())];
+        let mut wanted = hooks.chain(others.into_iter().filter(|(_, has)| *has).map(|(label, _)| label));
+        wanted.find(|label| !passed.contains(*label)).map(str::to_owned)
+    }
+
+    /// What a gate finds; a release that is rejected fails its suite.
+    pub(crate) fn judge(&mut self, wanted: &Judged) -> Finding {
+        let passes = wanted.behaviour != Behaviour::Rejected || wanted.label != "smoke";
+        if wanted.label == "before_deploy" {
+            self.passed.entry(wanted.deployment.clone()).or_default();
+        }
+        if !passes {
+            return Finding::fail("the suite `home` failed");
+        }
+        if let Some(passed) = self.passed.get_mut(&wanted.deployment) {
+            passed.insert(wanted.label.clone());
+        }
+        Finding::pass("1 of 1")
     }
 
     /// Somebody moves the traffic of a service to its other environment, if that is well.
