@@ -14,7 +14,7 @@ use cutover_core::service::{
     Deployment, Effect, EffectId, Event, PendingEffect, Refusal, ServiceState, step,
 };
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::JoinHandle;
 
 use crate::crash;
 use crate::journal::{Importance, Journal, JournalError, Record};
@@ -95,7 +95,7 @@ struct ServiceLoop {
     deposed: bool,
     deposing: Deposing,
     changed: Arc<Notify>,
-    running: HashMap<EffectId, AbortHandle>,
+    running: HashMap<EffectId, JoinHandle<()>>,
     /// The last start or stop in each lane: the next one waits for its end.
     lanes: HashMap<Lane, JoinHandle<()>>,
     publish: watch::Sender<Arc<Snapshot>>,
@@ -199,8 +199,10 @@ impl ServiceLoop {
                 () = tokio::time::sleep(wait) => self.handle(Event::TimePassed).await,
             }
         }
-        for task in self.running.values() {
+        // What is cut short ends what it has started, before whoever comes next begins it again.
+        for (_, task) in self.running.drain() {
             task.abort();
+            let _ = task.await;
         }
         // Until these have ended the receiver lives, which tells whoever waits for the end.
         for (_, task) in self.lanes.drain() {
@@ -350,12 +352,17 @@ impl ServiceLoop {
         let id = pending.id.clone();
         let lane = Performer::lane(&pending.effect);
         let former = lane.and_then(|lane| self.lanes.remove(&lane)).map(Former::new);
+        // Asked again, it does not begin before what was begun for it has ended.
+        let interrupted = self.running.remove(&id).inspect(JoinHandle::abort);
         tracing::debug!(service = %id.service, sequence = id.sequence, effect = label(&pending.effect), "performing");
         let patience = pending.deadline.since(self.ports.clock.now());
         let task = tokio::spawn(async move {
             let performed = async {
                 if let Some(former) = former {
                     former.end().await;
+                }
+                if let Some(interrupted) = interrupted {
+                    let _ = interrupted.await;
                 }
                 crash::point("before effect", || crash::word(&pending.effect));
                 performer.perform(&pending).await
@@ -372,9 +379,7 @@ impl ServiceLoop {
                 self.lanes.insert(lane, task);
             }
             None => {
-                if let Some(former) = self.running.insert(id, task.abort_handle()) {
-                    former.abort();
-                }
+                self.running.insert(id, task);
             }
         }
     }
