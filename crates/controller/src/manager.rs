@@ -5,6 +5,7 @@ mod command;
 mod error;
 mod found;
 mod freeze;
+mod gates;
 mod moves;
 mod news;
 mod plan;

@@ -28,5 +28,5 @@ pub use resolve::{Way, WayOut};
 pub use state::{
     Clearing, Contraction, Health, Instance, Leaving, Recovery, Removal, ServiceState, Slot, Stopped,
 };
-pub use step::{Asked, Refusal, Transition, Watched, step};
+pub use step::{Asked, Held, Refusal, Transition, Watched, step};
 pub use workers::{WatchedWorkers, WorkerInstance, Workers};

@@ -26,8 +26,8 @@ const BEFORE_THE_SHIFT: [&str; 8] = [
 ];
 
 fn pending_gate(world: &World) -> Option<PendingEffect> {
-    let gates = world.state.pending.iter().filter(|pending| matches!(pending.effect, Effect::RunGate { .. }));
-    gates.last().cloned()
+    let gates = world.state.pending.iter().rev();
+    gates.into_iter().find(|pending| matches!(pending.effect, Effect::RunGate { .. })).cloned()
 }
 
 fn label(pending: &PendingEffect) -> String {

@@ -6,6 +6,7 @@ mod bring;
 mod config_check;
 mod confirm;
 mod console;
+mod contract;
 #[cfg(feature = "crash-points")]
 mod crash_points;
 mod demo;
@@ -15,6 +16,7 @@ mod ending;
 mod environment;
 mod exec;
 pub(crate) mod exit;
+mod findings;
 mod follow;
 mod foreign;
 mod freeze;
@@ -44,6 +46,7 @@ mod setup;
 mod several;
 mod show;
 mod shutdown;
+mod smoke;
 mod spinner;
 mod ssh_entry;
 mod status;
@@ -101,7 +104,10 @@ Every day:
   remove SERVICE       Take a service away; its history stays
 
 During a deployment:
-  promote [SERVICE]    Let what waits for it (`deploy --hold-before-switch`) switch traffic
+  promote [SERVICE]    Let what waits for it (`approval`, `--hold-before-switch`) switch traffic
+  smoke [SERVICE] [ENV]
+                       Run the smoke suites of a release by hand
+  contract [SERVICE]   Take from the schema what only the former release needed
   abort [SERVICE]      End the open deployment and undo it
   resolve [SERVICE]    Show the ways out of what is stuck, and take one
   freeze [SERVICE]     Refuse deployments until a moment; `unfreeze` ends that
@@ -139,6 +145,8 @@ enum Verb {
     Traffic(traffic::Traffic),
     Rollback(rollback::Rollback),
     Promote(promote::Promote),
+    Smoke(smoke::Smoke),
+    Contract(contract::Contract),
     Abort(abort::Abort),
     Resolve(resolve::Resolve),
     Remove(remove::Remove),
@@ -210,6 +218,8 @@ pub(crate) fn run() -> ExitCode {
         Verb::Traffic(verb) => runtime(verb.run(&printer)),
         Verb::Rollback(verb) => runtime(verb.run(&printer)),
         Verb::Promote(verb) => runtime(verb.run(&printer)),
+        Verb::Smoke(verb) => runtime(verb.run(&printer)),
+        Verb::Contract(verb) => runtime(verb.run(&printer)),
         Verb::Abort(verb) => runtime(verb.run(&printer)),
         Verb::Remove(verb) => runtime(verb.run(&printer)),
         Verb::Restart(verb) => runtime(verb.run(&printer)),

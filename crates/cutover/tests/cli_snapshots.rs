@@ -16,6 +16,7 @@ const VERBS: &[&str] = &[
     "abort",
     "backup",
     "config-check",
+    "contract",
     "demo",
     "deploy",
     "doctor",
@@ -40,6 +41,7 @@ const VERBS: &[&str] = &[
     "setup",
     "show",
     "shutdown",
+    "smoke",
     "ssh-entry",
     "status",
     "stop",
@@ -228,6 +230,10 @@ fn verbs_of_a_service_through_its_life() {
     scene!(host, "rollback: nothing to go back to", "rollback");
     scene!(host, "abort: nothing is open", "abort");
     scene!(host, "promote: nothing waits", "promote");
+    scene!(host, "smoke: idle is empty", "smoke");
+    scene!(host, "smoke: there is no suite", "smoke", "live");
+    scene!(host, "contract: not asked about", "contract");
+    scene!(host, "contract: there is nothing to contract", "contract", "--yes");
     scene!(host, "resolve: nothing is stuck", "resolve");
     scene!(host, "logs: idle is empty", "logs", "idle");
     scene!(host, "exec: idle is empty", "exec", "idle", "--", "true");

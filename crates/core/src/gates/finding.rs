@@ -99,13 +99,6 @@ impl Finding {
         Self { verdict, reason, checks }
     }
 
-    /// The last lines of the first program that did not pass, oldest first.
-    #[must_use]
-    pub fn last_lines(&self) -> Vec<String> {
-        let bad = |check: &&Check| check.verdict != Verdict::Pass && !check.output.is_empty();
-        self.checks.iter().find(bad).map(|check| check.output.clone()).unwrap_or_default()
-    }
-
     /// The same with no more than is kept for good. A state is part of every record, and the record of a rescue has to
     /// fit on a full disk: it must not grow with what programs print.
     #[must_use]

@@ -43,7 +43,7 @@ mod undo;
 mod workers;
 
 pub use health::Watched;
-pub use refusal::{Asked, Refusal};
+pub use refusal::{Asked, Held, Refusal};
 
 use crate::service::deployment::{Deployment, DeploymentKind};
 use crate::service::effect::PendingEffect;

@@ -129,6 +129,17 @@ impl Client {
         self.within(DEED, done).await
     }
 
+    /// Asks for what may take as long as it likes: whoever waits sees that it goes on, and can end it.
+    pub(crate) async fn post_patiently<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, ClientError> {
+        self.is_awake().await?;
+        let reply = self.accepted(self.0.send(Method::POST, path, Some(body)).await?).await?;
+        Ok(self.0.json(reply).await?)
+    }
+
     /// Sends a body piece by piece, for as long as it takes: whoever makes the pieces sees whether they are taken.
     pub(crate) async fn put<T: DeserializeOwned>(
         &self,

@@ -43,6 +43,8 @@ const RULES: &[Rule] = &[
     rule(Method::POST, "/v1/services/{service}/rollback", &["rollback"]),
     rule(Method::POST, "/v1/services/{service}/abort", &["abort"]),
     rule(Method::POST, "/v1/services/{service}/promote", &["promote"]),
+    rule(Method::POST, "/v1/services/{service}/smoke", &["smoke"]),
+    rule(Method::POST, "/v1/services/{service}/contract", &["contract"]),
     rule(Method::POST, "/v1/services/{service}/restart", &["restart"]),
     rule(Method::POST, "/v1/services/{service}/scale", &["scale"]),
     rule(Method::POST, "/v1/services/{service}/traffic", &["traffic"]),

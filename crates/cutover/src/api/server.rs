@@ -29,7 +29,7 @@ use crate::api::views::{
     AbortRequest, Accepted, ControllerView, DeployAnswer, DeployRequest, DeploymentView, HistoryView,
     PromoteRequest, ResolveRequest, RollbackRequest, ServiceView, ServicesView, WaysView, moment,
 };
-use crate::api::{VERSION, artifacts, exec, logs, moves, plan};
+use crate::api::{VERSION, artifacts, exec, gates, logs, moves, plan};
 
 /// Seconds by which the host's clock has to be elsewhere before people are told.
 const NOTABLE_DRIFT: u64 = 60;
@@ -124,6 +124,7 @@ pub(crate) async fn serve(
         .merge(logs::routes())
         .merge(exec::routes())
         .merge(moves::routes())
+        .merge(gates::routes())
         .merge(plan::routes())
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .layer(axum::middleware::from_fn(peer::hear))
@@ -435,8 +436,22 @@ fn waiting_for(snapshot: &Snapshot, deployment: &Deployment) -> Option<String> {
             "`cutover promote {service}` switches traffic to it; if nobody asks for that, it is taken back at {until}"
         ));
     }
-    let trouble = snapshot.journal_trouble.clone().or_else(|| snapshot.waiting_for.clone());
-    trouble.filter(|_| deployment.ended_at.is_none())
+    if deployment.ended_at.is_some() {
+        return None;
+    }
+    let told = snapshot.waiting_for.clone();
+    // The gate that is asked now, by its own name.
+    let asked = deployment.gates.first().filter(|gate| {
+        deployment.steps.iter().any(|step| step.outcome.is_none() && step.name == gate.label())
+    });
+    let told = match asked {
+        Some(gate) => {
+            let told = told.map_or_else(String::new, |told| format!(": {told}"));
+            Some(format!("the gate `{}`{told}", gate.label()))
+        }
+        None => told,
+    };
+    snapshot.journal_trouble.clone().or(told)
 }
 
 struct Following {

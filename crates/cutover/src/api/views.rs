@@ -1,6 +1,7 @@
 //! The objects of the API and of `--json`.
 
 use cutover_controller::{Snapshot, Submitted};
+use cutover_core::gates::Finding;
 use cutover_core::receipt::Receipt;
 use cutover_core::release::{DeploymentSpec, Origin};
 use cutover_core::service::{
@@ -18,6 +19,7 @@ use std::time::{Duration, SystemTime};
 use crate::api::VERSION;
 use crate::api::calendar::{FreezeView, NotifyTroubleView};
 use crate::api::exec::CommandView;
+use crate::api::gates::ContractionView;
 
 /// The last millisecond that RFC 3339 can write.
 const LAST_OF_9999: Duration = Duration::from_millis(253_402_300_799_999);
@@ -162,6 +164,9 @@ pub(crate) struct ServiceView {
     /// Receivers of notifications that cannot be told at present.
     #[serde(default)]
     pub(crate) notify_trouble: Vec<NotifyTroubleView>,
+    /// The last time the schema was made unfit for older releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) contraction: Option<ContractionView>,
     /// Commands that people run now.
     #[serde(default)]
     pub(crate) commands: Vec<CommandView>,
@@ -318,6 +323,9 @@ pub(crate) struct StepView {
     pub(crate) detail: String,
     pub(crate) started_at: String,
     pub(crate) seconds: Option<f64>,
+    /// What was found, if it is a gate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) finding: Option<Finding>,
 }
 
 /// A list of deployments.
@@ -391,6 +399,7 @@ impl StepView {
             detail: step.detail.clone(),
             started_at: moment(step.started_at),
             seconds: step.took().map(|took| took.as_secs_f64()),
+            finding: step.finding.as_deref().cloned(),
         }
     }
 }
@@ -423,6 +432,7 @@ impl ServiceView {
             queue: state.queue.iter().map(QueuedView::new).collect(),
             recovery: state.recovery.as_ref().map(RecoveryView::new),
             clock_ahead_seconds: None,
+            contraction: state.contraction.as_ref().map(ContractionView::new),
             commands: state.commands.iter().filter(|run| run.ended.is_none()).map(CommandView::new).collect(),
             journal_trouble: snapshot.journal_trouble.clone(),
             freeze: state.frozen(now).map(FreezeView::new),

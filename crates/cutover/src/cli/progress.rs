@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 use cutover_core::service::{DeploymentKind, Outcome, Status};
 
 use crate::api::views::{DeploymentView, ServiceView, StepView};
-use crate::cli::foreign;
 use crate::cli::printer::Printer;
 use crate::cli::spinner::Spinner;
+use crate::cli::{findings, foreign};
 
 /// The step that moves traffic back.
 const SWITCH_BACK: &str = "switch back";
@@ -64,6 +64,10 @@ impl<'a> Progress<'a> {
                     self.tell_reason(view);
                 }
                 self.spinner.say(&step_line(step));
+                // What keeps a release from its users is not looked up somewhere else.
+                if let Some(finding) = &step.finding {
+                    findings::evidence(finding).lines().for_each(|line| self.spinner.say(line));
+                }
             }
         }
         if view.status == Status::RollingBack && self.told_reason != view.reason {

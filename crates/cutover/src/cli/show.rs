@@ -9,10 +9,10 @@ use cutover_core::release::Origin;
 use crate::api::client::{Client, ClientError};
 use crate::api::views::{DeploymentView, HistoryView};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::foreign;
 use crate::cli::place::{self, Place};
 use crate::cli::printer::Printer;
 use crate::cli::progress::step_line;
+use crate::cli::{findings, foreign};
 
 /// One deployment with its steps, reasons and receipts
 #[derive(Args)]
@@ -98,6 +98,9 @@ fn text(view: &DeploymentView) -> String {
     }
     for step in &view.steps {
         let _ = writeln!(text, "{}", step_line(step));
+        if let Some(finding) = &step.finding {
+            text.push_str(&findings::all(finding));
+        }
     }
     for receipt in &view.receipts {
         let _ = writeln!(

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
+use cutover_core::gates::Verdict;
 use cutover_core::service::Status as DeploymentStatus;
 use cutover_core::{Environment, ServiceName, WorkerName};
 use hyper::StatusCode;
@@ -14,6 +15,7 @@ use serde_json::json;
 use crate::api::VERSION;
 use crate::api::calendar::NotifyTroubleView;
 use crate::api::client::Client;
+use crate::api::gates::ContractionView;
 use crate::api::views::{
     DeploymentView, EnvironmentView, RecoveryView, ServiceView, ServicesView, WorkersView,
 };
@@ -204,10 +206,28 @@ pub(crate) fn service_text(view: &ServiceView) -> String {
     for trouble in &view.notify_trouble {
         let _ = writeln!(text, "  {}", notify_trouble_text(trouble));
     }
+    if let Some(contraction) = &view.contraction {
+        let _ = writeln!(text, "  {}", contraction_text(contraction));
+    }
     if let Some(trouble) = &view.journal_trouble {
         let _ = writeln!(text, "  nothing can be decided now: {trouble}");
     }
     text
+}
+
+fn contraction_text(contraction: &ContractionView) -> String {
+    let ContractionView { version, by, at, finding } = contraction;
+    let by = foreign::line(by);
+    match finding {
+        None => format!("the schema is being contracted for {version} ({by}), for {}", age(at)),
+        Some(finding) if finding.verdict == Verdict::Pass => {
+            format!("the schema was contracted for {version} {} ago ({by})", age(at))
+        }
+        Some(finding) => format!(
+            "the contraction of the schema for {version} has not passed: {}; `cutover contract` tries it again",
+            foreign::line(&finding.reason)
+        ),
+    }
 }
 
 fn notify_trouble_text(trouble: &NotifyTroubleView) -> String {

@@ -131,6 +131,7 @@ impl Live {
             | Effect::StartWorkers { .. }
             | Effect::StopWorkers { .. }
             | Effect::Unroute { .. }
+            | Effect::RunGate { .. }
             | Effect::Prioritise { .. } => false,
         };
         let busy = state.pending.iter().any(|pending| under_way(&pending.effect));

@@ -62,9 +62,9 @@ impl Draft {
             }
         });
         if !passed {
-            let (lost, last_lines) = (format!("in the bake {}", said(suite, &finding)), finding.last_lines());
+            let lost = format!("in the bake {}", said(suite, &finding));
             self.end_gate(STEP, finding);
-            self.give_up_in_bake(&lost, last_lines);
+            self.give_up_in_bake(&lost, Vec::new());
             if self.deployment_at(Stage::Baking).is_some_and(|baking| baking.undo.is_none()) {
                 self.begin_step(STEP);
             }

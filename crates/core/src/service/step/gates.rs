@@ -141,10 +141,9 @@ impl Draft {
     fn gate_answered(&mut self, gate: &Gate, finding: Finding) {
         let Some(stage) = self.state.deployment.as_ref().map(|open| open.stage) else { return };
         let passed = finding.verdict == Verdict::Pass;
-        let (said, last_lines) = (said(gate.label(), &finding), finding.last_lines());
+        let said = said(gate.label(), &finding);
         self.end_gate(gate.label(), finding);
         if !passed {
-            self.revise(|deployment| deployment.last_lines = last_lines);
             return self.undo(said, Cause::Failure);
         }
         self.revise(|deployment| {

@@ -9,9 +9,8 @@ use crate::names::DeploymentId;
 use crate::service::deployment::{Deployment, Outcome, Stage, Status};
 use crate::service::state::Health;
 use crate::service::step::draft::Draft;
-use crate::service::step::refusal::Refusal;
+use crate::service::step::refusal::{Held, Refusal};
 use crate::service::step::undo::Cause;
-use crate::timestamp::Timestamp;
 
 impl Draft {
     /// Begins to wait for a promote.
@@ -83,11 +82,11 @@ impl Deployment {
         self.stage == Stage::AwaitingPromotion && self.undo.is_none()
     }
 
-    /// Since when a person's promote is awaited, and until when.
+    /// How long a person's promote is awaited, while it is.
     #[must_use]
-    pub fn held(&self) -> Option<(Timestamp, Timestamp)> {
+    pub fn held(&self) -> Option<Held> {
         let since = self.steps.iter().rev().find(|report| report.name == "promote")?.started_at;
-        self.hold_until.filter(|_| self.is_held()).map(|until| (since, until))
+        self.hold_until.filter(|_| self.is_held()).map(|until| Held { since, until })
     }
 
     fn why_not_held(&self) -> String {

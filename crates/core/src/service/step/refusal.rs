@@ -19,11 +19,20 @@ pub enum Asked {
     RollbackTo,
 }
 
+/// How long a person's promote is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Since when.
+    pub since: Timestamp,
+    /// When it is taken back if nobody gives it.
+    pub until: Timestamp,
+}
+
 /// A request that was refused; nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Another deployment of the service is open (I4).
-    #[error("deployment `{id}` of `{version}` by {actor} is open: it is `{}`{}{}", status.label(), in_bake(*baking), waits(*held))]
+    #[error("deployment `{id}` of `{version}` by {actor} is open: it is `{}`{}{}", status.label(), in_bake(*baking), waits(held.as_deref()))]
     DeploymentOpen {
         /// What it is in the way of.
         asked: Asked,
@@ -37,8 +46,8 @@ pub enum Refusal {
         status: Status,
         /// Whether it only waits for the end of its bake, so that `--end-bake` would let the request through.
         baking: bool,
-        /// If it waits for a person's promote: since when, and when it is taken back if nobody gives it.
-        held: Option<(Timestamp, Timestamp)>,
+        /// If it waits for a person's promote: for how long.
+        held: Option<Box<Held>>,
         /// The version whose warmth would be given up by ending the bake.
         warm: Option<Version>,
     },
@@ -225,9 +234,11 @@ pub(super) fn frozen(freeze: &Freeze) -> String {
     format!("{what} is frozen by {by} until {until}: {reason}")
 }
 
-fn waits(held: Option<(Timestamp, Timestamp)>) -> String {
-    held.map(|(since, until)| format!(" and waits for somebody's promote since {since}, until {until}"))
-        .unwrap_or_default()
+fn waits(held: Option<&Held>) -> String {
+    held.map(|Held { since, until }| {
+        format!(" and waits for somebody's promote since {since}, until {until}")
+    })
+    .unwrap_or_default()
 }
 
 fn in_bake(baking: bool) -> &'static str {
@@ -247,7 +258,7 @@ impl Refusal {
             actor: deployment.actor.clone(),
             status: deployment.status,
             baking,
-            held: deployment.held(),
+            held: deployment.held().map(Box::new),
             warm: warm.map(|release| release.version.clone()),
         }
     }

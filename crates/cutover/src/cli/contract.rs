@@ -1,0 +1,80 @@
+//! `cutover contract`: what only the former release needed leaves the schema.
+
+use std::time::Duration;
+
+use clap::Args;
+use cutover_core::gates::Verdict;
+use serde_json::json;
+
+use crate::api::VERSION;
+use crate::api::client::ClientError;
+use crate::api::moves::Recorded;
+use crate::api::views::ServiceView;
+use crate::cli::confirm::confirm;
+use crate::cli::ending::wait_for_end;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::findings;
+use crate::cli::place::{self, Place};
+use crate::cli::printer::Printer;
+
+/// Run the `contract` step of what is live: from then on there is no rollback to what was live before it
+#[derive(Args)]
+pub(crate) struct Contract {
+    #[command(flatten)]
+    place: Place,
+    /// The service [default: that of the cutover.toml here]
+    service: Option<String>,
+    /// Do not ask whether it is meant; needed where nobody can be asked
+    #[arg(long)]
+    yes: bool,
+    /// Stop waiting for the end of it after this time; it goes on
+    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+impl Contract {
+    pub(crate) async fn run(self, printer: &Printer) -> Result<Exit, Failure> {
+        let service = place::service(self.service)?;
+        let client = self.place.client()?;
+        let path = format!("/v1/services/{service}");
+        let view: ServiceView = client.get(&path).await?;
+        let live = view.environments[view.live].version.as_ref();
+        let live = live.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+        let lost = view.rollback.to.as_ref().filter(|_| view.rollback.ready);
+        let lost = lost.map_or_else(String::new, |to| format!(": there will be no rollback to {to}"));
+        let said = format!("{service}   contracting the schema for {live}{lost}");
+        if self.yes {
+            printer.talk(&said);
+        } else {
+            confirm(printer, &said, "nothing was contracted")?;
+        }
+        let _: Recorded = client.post::<(), _>(&format!("{path}/contract"), None).await?;
+        let exit = wait_for_end(&client, printer, &path, self.timeout, under_way).await?;
+        let view: ServiceView = client.get(&path).await?;
+        let finding = view.contraction.as_ref().and_then(|contraction| contraction.finding.as_ref());
+        let (exit, message) = match finding {
+            Some(finding) if finding.verdict == Verdict::Pass => {
+                (Exit::Done, format!("{service}   the schema was contracted for {live}"))
+            }
+            Some(finding) => (
+                Exit::TakenBack,
+                format!(
+                    "{service}   the contraction for {live} has not passed: {}\n{}  it can be asked for again; there is \
+                     no rollback, because nobody knows how far it went",
+                    finding.reason,
+                    findings::evidence(finding)
+                ),
+            ),
+            None => (exit, format!("{service}   goes on; `cutover status {service}` tells how far it is")),
+        };
+        let object =
+            json!({ "v": VERSION, "success": exit == Exit::Done, "service": service, "message": message });
+        printer.result(&object, || message.clone());
+        Ok(exit)
+    }
+}
+
+fn under_way(seen: Result<ServiceView, ClientError>) -> Result<Option<String>, ClientError> {
+    let contraction = seen?.contraction.filter(|contraction| contraction.finding.is_none());
+    Ok(contraction.map(|contraction| format!("contracting the schema for {}", contraction.version)))
+}
