@@ -25,13 +25,6 @@ impl Marked {
         let before = self.text.char_indices().take_while(|(at, _)| *at < byte).count();
         self.columns.get(before).or(self.columns.last()).copied().unwrap_or(1)
     }
-
-    /// A text as if it were written at the beginning of the line.
-    #[cfg(test)]
-    pub(crate) fn plain(text: &str) -> Self {
-        let columns = (1..=text.chars().count() + 1).collect();
-        Self { text: text.to_owned(), columns }
-    }
 }
 
 /// Reads a line from left to right.

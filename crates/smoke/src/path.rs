@@ -9,7 +9,7 @@ use crate::mistake::Mistake;
 use crate::template::{self, Part, Unknown};
 
 /// Deeper ones are refused: reading them takes a stack, and a time that grows with every level.
-const DEEPEST: usize = 6;
+const DEEPEST: usize = 10;
 /// Longer ones are refused.
 const LONGEST: usize = 2000;
 

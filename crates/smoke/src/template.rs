@@ -2,8 +2,16 @@
 //!
 //! A name has letters, digits, `_`, `-` and `.`, and does not begin with a digit; spaces may stand around it. Other
 //! braces stand for themselves, and so do those in what is filled in: a text is filled once.
+//!
+//! What is filled in must stay what it is, wherever it stands: a path is filled by [`fill_path`], a body by
+//! [`fill_body`], a field by [`fill`]; whoever sends the request refuses a field with an end of line in it.
+
+mod escape;
 
 use crate::Lookup;
+
+pub(crate) use escape::percent_encoded;
+pub use escape::{fill_body, fill_path};
 
 /// A name that stands for nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
