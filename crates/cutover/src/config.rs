@@ -14,6 +14,7 @@ mod raw;
 mod shape;
 
 mod artifact;
+mod asserted;
 pub(crate) mod clients;
 mod command;
 mod deploy;

@@ -258,8 +258,12 @@ pub(super) fn suggestion(unknown: &str, siblings: &'static [Key], section: &str)
         let owner =
             siblings.iter().find(owns).map(|owner| format!("`{unknown}` belongs in `[[{}]]`", owner.name));
         let near = || {
-            nearest(unknown, siblings.iter().map(|key| key.name))
-                .map(|near| format!("did you mean `{near}`?"))
+            let near = nearest(unknown, siblings.iter().map(|key| key.name))?;
+            let found = siblings.iter().find(|key| key.name == near)?;
+            Some(match found.kind {
+                Kind::Tables(_) => format!("did you mean `[[{near}]]`?"),
+                _ => format!("did you mean `{near}`?"),
+            })
         };
         return owner.or_else(near).unwrap_or_else(|| listed(siblings, section));
     }

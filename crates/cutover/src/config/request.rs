@@ -1,4 +1,4 @@
-//! One request of a smoke suite: what is sent, what is asserted of the answer, what is taken from it.
+//! One request of a smoke suite: what is sent, and by which names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use cutover_core::gates::Step;
 use cutover_core::release::SecretSource;
-use cutover_smoke::{Assertion, Capture, Mistake, quoted, regex_literal, template};
+use cutover_smoke::template;
 use toml::Spanned;
 
+use super::asserted;
 use super::error::ConfigError;
 use super::keys;
-use super::raw::{RawStatus, RawStep, RawTexts, Text};
+use super::raw::{RawStep, Text};
 use super::source::Source;
 use super::value;
 
-/// A longer list of requests is not a smoke suite.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 /// What belongs to the connection and not to the request, and what names where it goes.
@@ -37,7 +37,12 @@ impl Scope<'_> {
     }
 
     /// Refuses a name that stands for nothing.
-    fn check(&self, source: &Source, span: &Range<usize>, names: Vec<String>) -> Result<(), ConfigError> {
+    pub(super) fn check(
+        &self,
+        source: &Source,
+        span: &Range<usize>,
+        names: Vec<String>,
+    ) -> Result<(), ConfigError> {
         let Some(name) = names.into_iter().find(|name| !self.knows(name)) else { return Ok(()) };
         let known = self.variables.keys().chain(self.secrets.keys()).chain(&self.captured);
         let hint = match keys::nearest(&name, known.map(String::as_str)) {
@@ -46,13 +51,13 @@ impl Scope<'_> {
                 "name it in `variables` or `[secrets]`, or take it from an answer before: capture = {{ {name} = 'jsonpath \"$.…\"' }}"
             ),
         };
-        let captured = if self.has_steps { "captured before, " } else { "" };
+        let captured = if self.has_steps { "captured before, nor " } else { "" };
         let message = format!("`{{{{{name}}}}}` is neither {captured}in `variables`, nor a secret");
         Err(source.error(span, message).with_hint(hint))
     }
 }
 
-/// Reads a request; `span` is where it begins, `name` what it is called if it does not say.
+/// Reads a request; `span` is where it begins.
 pub(super) fn resolve(
     source: &Source,
     raw: &RawStep,
@@ -71,8 +76,8 @@ pub(super) fn resolve(
         scope.check(source, &value.span(), template::names(value.get_ref()))?;
     }
     let body = body(source, raw, scope, &mut headers)?;
-    let assert = assertions(source, raw, scope)?;
-    let capture = captures(source, raw, scope)?;
+    let assert = asserted::assertions(source, raw, scope)?;
+    let capture = asserted::captures(source, raw, scope)?;
     let name = match &raw.name {
         Some(name) => value::title(source, name)?,
         None => format!("{method} {path}").chars().take(80).collect(),
@@ -197,125 +202,6 @@ fn as_json(value: &toml::Value) -> Option<serde_json::Value> {
     })
 }
 
-/// What is said in keys of its own, and then what is said in the language.
-fn assertions(source: &Source, raw: &RawStep, scope: &Scope<'_>) -> Result<Vec<String>, ConfigError> {
-    let mut lines = Vec::new();
-    if let Some(status) = &raw.status {
-        lines.push(self::status(source, status)?);
-    }
-    for (text, span) in texts(raw.body_contains.as_ref()) {
-        if text.is_empty() {
-            return Err(source
-                .error(&span, "`body_contains` is empty, which every body contains")
-                .with_hint("say what should be in it"));
-        }
-        scope.check(source, &span, template::names(text))?;
-        lines.push(format!("body contains {}", quoted(text)));
-    }
-    for (text, span) in texts(raw.body_matches.as_ref()) {
-        let line = format!("body matches {}", regex_literal(text));
-        let assertion = Assertion::parse(&line).map_err(|mistake| {
-            // The text begins behind the words that were put in front of it, and a slash in it was escaped.
-            let typed = mistake.column.saturating_sub("body matches /".len());
-            let slashes = text.chars().take(typed).filter(|c| *c == '/').count();
-            source.error_within(&span, typed.saturating_sub(slashes).max(1), &mistake.message)
-        })?;
-        scope.check(source, &span, assertion.names())?;
-        lines.push(line);
-    }
-    if let Some(within) = &raw.within {
-        let bounds = Duration::from_millis(1)..=LONGEST;
-        let time = value::duration(source, "within", Some(within), LONGEST, bounds)?;
-        let written = humantime::format_duration(time).to_string().replace(' ', "");
-        lines.push(format!("duration <= {written}"));
-    }
-    let mut about_status = raw.status.is_some();
-    for (text, span) in texts(raw.assert.as_ref()) {
-        let assertion = Assertion::parse(text).map_err(|mistake| wrong(source, &span, text, &mistake))?;
-        scope.check(source, &span, assertion.names())?;
-        about_status |= assertion.is_about_status();
-        lines.push(text.to_owned());
-    }
-    if !about_status {
-        lines.insert(0, "status == 2xx".to_owned());
-    }
-    Ok(lines)
-}
-
-/// A mistake in a line of the language, at its place.
-fn wrong(source: &Source, span: &Range<usize>, text: &str, mistake: &Mistake) -> ConfigError {
-    let error = source.error_within(span, mistake.column, &mistake.message);
-    match text.contains(['\n', '\r']) {
-        true => error.with_hint("an assertion is one line"),
-        false => error,
-    }
-}
-
-/// Each text with its place.
-fn texts(typed: Option<&Spanned<RawTexts>>) -> Vec<(&str, Range<usize>)> {
-    match typed.map(|typed| (typed.get_ref(), typed.span())) {
-        None => Vec::new(),
-        Some((RawTexts::One(text), span)) => vec![(text, span)],
-        Some((RawTexts::List(list), _)) => {
-            list.iter().map(|text| (text.get_ref().as_str(), text.span())).collect()
-        }
-    }
-}
-
-fn status(source: &Source, typed: &Spanned<RawStatus>) -> Result<String, ConfigError> {
-    let one = |status: &RawStatus| match status {
-        RawStatus::Number(number) if (100..=599).contains(number) => Ok(number.to_string()),
-        RawStatus::Class(class) if matches!(class.as_str(), "1xx" | "2xx" | "3xx" | "4xx" | "5xx") => {
-            Ok(class.clone())
-        }
-        RawStatus::Number(number) => Err((number.to_string(), None)),
-        RawStatus::Class(class) => Err((class.clone(), class.parse::<u16>().ok())),
-        RawStatus::List(_) => Err(("a list".to_owned(), None)),
-    };
-    let refused = |(shown, number): (String, Option<u16>)| {
-        let hint = match number {
-            Some(number) => format!("write {number} without quotes"),
-            None => "it is a number such as 200, a class such as \"2xx\", or a list of those".to_owned(),
-        };
-        source.error(&typed.span(), format!("`status` cannot be `{shown}`")).with_hint(hint)
-    };
-    match typed.get_ref() {
-        RawStatus::List(list) if list.is_empty() => Err(source
-            .error(&typed.span(), "`status` is an empty list")
-            .with_hint("without `status` every status from 200 to 299 is right")),
-        RawStatus::List(list) => {
-            let all = list.iter().map(one).collect::<Result<Vec<_>, _>>().map_err(refused)?;
-            Ok(format!("status in [{}]", all.join(", ")))
-        }
-        single => Ok(format!("status == {}", one(single).map_err(refused)?)),
-    }
-}
-
-fn captures(
-    source: &Source,
-    raw: &RawStep,
-    scope: &mut Scope<'_>,
-) -> Result<BTreeMap<String, String>, ConfigError> {
-    let mut captures = BTreeMap::new();
-    for (name, query) in raw.capture.iter().flat_map(|typed| typed.get_ref()) {
-        check_name(source, name)?;
-        let known = name.get_ref();
-        let elsewhere = if scope.variables.contains_key(known) { Some("`variables`") } else { None };
-        let elsewhere = elsewhere.or(scope.secrets.contains_key(known).then_some("`[secrets]`"));
-        if let Some(elsewhere) = elsewhere {
-            return Err(source
-                .error(&name.span(), format!("`{known}` is in {elsewhere} too"))
-                .with_hint("a name stands for one thing; take another for what is captured"));
-        }
-        let capture = Capture::parse(query.get_ref())
-            .map_err(|mistake| wrong(source, &query.span(), query.get_ref(), &mistake))?;
-        scope.check(source, &query.span(), capture.names())?;
-        captures.insert(known.clone(), query.get_ref().clone());
-    }
-    scope.captured.extend(captures.keys().cloned());
-    Ok(captures)
-}
-
 /// Refuses what could not be written between `{{` and `}}`.
 pub(super) fn check_name(source: &Source, name: &Text) -> Result<(), ConfigError> {
     if template::is_name(name.get_ref()) {
@@ -324,4 +210,109 @@ pub(super) fn check_name(source: &Source, name: &Text) -> Result<(), ConfigError
     Err(source
         .error(&name.span(), format!("`{}` cannot be a name", name.get_ref()))
         .with_hint("names have letters, digits, `_`, `-` and `.`, and do not begin with a digit"))
+}
+
+#[cfg(test)]
+mod tests {
+    use cutover_core::gates::{Step, SuiteKind};
+
+    use crate::config::fixture::Fixture;
+
+    fn step(lines: &str) -> Step {
+        let text = format!(
+            "name = \"shop\"\ncommand = \"./shop\"\n[[smoke]]\nname = \"a\"\n[[smoke.step]]\n{lines}"
+        );
+        let gates = Fixture::service().resolve(&text).unwrap().spec.configuration.gates;
+        match gates.smoke.into_iter().next().unwrap().kind {
+            SuiteKind::Requests(mut steps) => steps.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn check(lines: &str, expected: &str) {
+        let lines = format!("[[smoke]]\nname = \"a\"\n[[smoke.step]]\n{lines}");
+        assert_eq!(Fixture::service().error_of_line_3(&lines), expected, "{lines}");
+    }
+
+    #[test]
+    fn a_request_keeps_the_order_of_its_fields_and_json_says_what_it_is() {
+        let step = step(
+            "path = \"/cart?a=b\"\nmethod = \"POST\"\n\
+             json = { items = [1, 2.5, true], at = 2026-01-02, who = \"{{who}}\" }\n\
+             headers = { X-B = \"1\", Accept = \"text/html\" }\ntimeout = \"3s\"\nretries = 2\n\
+             [smoke.variables]\nwho = \"eve\"\n",
+        );
+        assert_eq!((step.name.as_str(), step.method.as_str()), ("POST /cart?a=b", "POST"));
+        let headers: Vec<_> =
+            step.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(headers, [("x-b", "1"), ("accept", "text/html"), ("content-type", "application/json")]);
+        let body: serde_json::Value = serde_json::from_str(&step.body.unwrap()).unwrap();
+        let expected = serde_json::json!({ "items": [1, 2.5, true], "at": "2026-01-02", "who": "{{who}}" });
+        assert_eq!(body, expected);
+        assert_eq!((step.timeout.as_secs(), step.retries), (3, 2));
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_sent_is_refused_with_its_line() {
+        check(
+            "method = \"GET\"",
+            "cutover.toml:5: a request has no `path`\n  add a line such as `path = \"/\"`",
+        );
+        check(
+            "path = \"cart\"",
+            "cutover.toml:6: `path` must start with `/`: `cart`\n  did you mean `/cart`?",
+        );
+        check(
+            "path = \"/\"\nmethod = \"post\"",
+            "cutover.toml:7: `method` cannot be `post`\n  did you mean `POST`?",
+        );
+        check(
+            "path = \"/\"\nbody = \"x\"\njson = {}",
+            "cutover.toml:8: a request has a `body` or a `json`, not both\n  keep one of the two",
+        );
+        check(
+            "path = \"/\"\njson = { a = nan }",
+            "cutover.toml:7: `json` has a number in it that JSON has not",
+        );
+        check(
+            "path = \"/\"\nheaders = { Host = \"x\" }",
+            "cutover.toml:7: `host` belongs to the connection, and is set for it\n  take it out",
+        );
+        check(
+            "path = \"/\"\n[smoke.step.headers]\nok = \"1\"\n\"a b\" = \"x\"",
+            "cutover.toml:9: `a b` is not the name of a field\n  write it like `accept`",
+        );
+        check(
+            "path = \"/\"\nheaders = { a = \"x\\ny\" }",
+            "cutover.toml:7: `a` has a control character in it, which no field may",
+        );
+        check(
+            "path = \"/\"\npth = 1",
+            "cutover.toml:7: unknown key `pth` in `[[smoke.step]]`\n  did you mean `path`?",
+        );
+    }
+
+    #[test]
+    fn a_name_that_stands_for_nothing_is_refused_wherever_it_is() {
+        for line in [
+            "path = \"/{{id}}\"",
+            "headers = { a = \"{{ id }}\" }\npath = \"/\"",
+            "body = \"{{id}}\"\npath = \"/\"",
+            "json = { a = \"{{id}}\" }\npath = \"/\"",
+            "body_contains = \"{{id}}\"\npath = \"/\"",
+            "body_matches = \"{{id}}\"\npath = \"/\"",
+            "assert = ['status == {{id}}']\npath = \"/\"",
+            "capture = { id = 'jsonpath \"$[\\\"{{id}}\\\"]\"' }\npath = \"/\"",
+        ] {
+            check(
+                line,
+                "cutover.toml:6: `{{id}}` is neither captured before, nor in `variables`, nor a secret\n  name it in `variables` or `[secrets]`, or take it from an answer before: capture = { id = 'jsonpath \"$.…\"' }",
+            );
+        }
+        step("capture = { id = 'status' }\npath = \"/\"\n[[smoke.step]]\npath = \"/{{id}}\"");
+        check(
+            "path = \"/\"\ncapture = { token = 'status' }\n[[smoke.step]]\npath = \"/{{tokn}}\"",
+            "cutover.toml:9: `{{tokn}}` is neither captured before, nor in `variables`, nor a secret\n  did you mean `{{token}}`?",
+        );
+    }
 }

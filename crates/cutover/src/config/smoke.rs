@@ -263,3 +263,205 @@ impl Reader<'_> {
         Ok(Some(every))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use cutover_core::gates::{Suite, SuiteKind};
+
+    use crate::config::fixture::Fixture;
+
+    fn suites_in(fixture: &Fixture, lines: &str) -> Vec<Suite> {
+        let text = format!("name = \"shop\"\ncommand = \"./shop\"\n{lines}");
+        let resolved = fixture.resolve(&text).unwrap_or_else(|error| panic!("{error:#}"));
+        resolved.spec.configuration.gates.smoke
+    }
+
+    fn check(lines: &str, expected: &str) {
+        assert_eq!(Fixture::service().error_of_line_3(lines), expected, "{lines}");
+    }
+
+    #[test]
+    fn the_forms_of_a_suite_are_read() {
+        let fixture = Fixture::service();
+        fixture.write("smoke/api.hurl", "# the api\nGET {{target}}/health\nHTTP 200\n");
+        let more = "variables = { a = \"1\", b = \"2\" }\n[[step]]\npath = \"/{{a}}/{{b}}\"\n";
+        fixture.write("smoke/more.toml", more);
+        let suites = suites_in(
+            &fixture,
+            "[[smoke]]\nname = \"home\"\npath = \"/\"\ntimeout = \"20s\"\nretries = 3\nduring_bake = \"1m\"\n\
+             [[smoke]]\nname = \"checkout\"\nvariables = { user = \"smoke\" }\n\
+             [[smoke.step]]\nname = \"log in\"\npath = \"/login?{{user}}\"\ncapture = { token = 'body' }\n\
+             [[smoke.step]]\npath = \"/cart\"\nheaders = { authorization = \"{{token}}\" }\n\
+             [[smoke]]\nname = \"api\"\nfile = \"smoke/api.hurl\"\n\
+             [[smoke]]\nname = \"more\"\nfile = \"smoke/more.toml\"\nvariables = { b = \"3\" }\n\
+             [[smoke]]\nname = \"browser\"\ncommand = \"./shop e2e {version}\"\njunit = \"report.xml\"\n",
+        );
+        let names: Vec<_> = suites.iter().map(|suite| suite.name.as_str()).collect();
+        assert_eq!(names, ["home", "checkout", "api", "more", "browser"]);
+        let steps = |suite: &Suite| match &suite.kind {
+            SuiteKind::Requests(steps) => {
+                steps.iter().map(|step| (step.name.clone(), step.timeout)).collect()
+            }
+            _ => Vec::new(),
+        };
+        assert_eq!(steps(&suites[0]), [("home".to_owned(), Duration::from_secs(20))]);
+        assert_eq!((suites[0].timeout, suites[0].retries), (Duration::from_secs(20), 3));
+        assert_eq!(suites[0].during_bake, Some(Duration::from_secs(60)));
+        let ten = Duration::from_secs(10);
+        assert_eq!(steps(&suites[1]), [("log in".to_owned(), ten), ("GET /cart".to_owned(), ten)]);
+        assert_eq!(suites[1].timeout, Duration::from_secs(60));
+        assert!(matches!(&suites[2].kind, SuiteKind::Hurl { file, text }
+            if file == "smoke/api.hurl" && text.starts_with("# the api\n")));
+        assert_eq!((suites[3].variables["a"].as_str(), suites[3].variables["b"].as_str()), ("1", "3"));
+        assert!(matches!(&suites[4].kind, SuiteKind::Command { command, junit }
+            if command == &["./shop", "e2e", "{version}"] && junit.as_deref() == Some("report.xml")));
+    }
+
+    #[test]
+    fn a_suite_that_tests_nothing_is_an_error() {
+        let none = "cutover.toml:3: the suite `a` has no test in it\n  add a `path` to ask for, `[[smoke.step]]` tables, a `file` with requests, or a `command` to run";
+        check("[[smoke]]\nname = \"a\"", none);
+        check("[[smoke]]\nname = \"a\"\nstatus = 200", none);
+        check(
+            "[[smoke]]\nname = \"a\"\nstep = []",
+            "cutover.toml:5: the suite `a` has no test in it\n  write `[[smoke.step]]` and a line such as `path = \"/\"` below it",
+        );
+        check(
+            "smoke = []",
+            "cutover.toml:3: `smoke` is an empty list, so that it tests nothing\n  write `[[smoke]]` and a line such as `path = \"/\"` below it, or take it out",
+        );
+    }
+
+    #[test]
+    fn a_suite_is_one_thing_and_has_a_name_of_its_own() {
+        check(
+            "[[smoke]]\npath = \"/\"",
+            "cutover.toml:3: a suite has no `name`\n  add a line such as `name = \"home page greets\"`",
+        );
+        check(
+            "[[smoke]]\npath = \"/\"\nname = \" \"",
+            "cutover.toml:5: `name` is empty\n  reports show it; write it like `home page greets`",
+        );
+        check(
+            "[[smoke]]\nname = \"a\"\npath = \"/\"\n[[smoke]]\nname = \"a\"\npath = \"/b\"",
+            "cutover.toml:7: there are two suites of the name `a`\n  reports go by these names; give each its own",
+        );
+        check(
+            "[[smoke]]\nname = \"a\"\npath = \"/\"\ncommand = \"./shop\"",
+            "cutover.toml:6: the suite `a` has a `path` and a `command`\n  make two suites of it",
+        );
+        check(
+            "[[smoke]]\nname = \"a\"\nstatus = 200\n[[smoke.step]]\npath = \"/\"",
+            "cutover.toml:5: the suite `a` has a `step`, so that nobody reads its `status`\n  put `status` below the `[[smoke.step]]` that it is about",
+        );
+        check(
+            "[[smoke]]\nname = \"a\"\npath = \"/\"\njunit = \"r.xml\"",
+            "cutover.toml:6: `junit` is a report that a `command` writes, and there is none\n  take it out; `cutover show --junit FILE` writes a report of everything",
+        );
+        check(
+            "[[smoke]]\nname = \"a\"\ncommand = \"./shop\"\nvariables = { a = \"1\" }",
+            "cutover.toml:6: a `command` reads no `variables`\n  give them to it as arguments, or put them into `[env]`",
+        );
+        check(
+            "[smoke]\npath = \"/\"",
+            "cutover.toml:3: `smoke` must be tables `[[smoke]]`, each with a line such as `path = \"/\"`\n  write `[[smoke]]` with two brackets: there may be several",
+        );
+        check(
+            "[[smok]]\npath = \"/\"",
+            "cutover.toml:3: unknown table `[[smok]]`\n  did you mean `[[smoke]]`?",
+        );
+        check(
+            "[[smoke]]\nname = \"a\"\npath = \"/\"\nbody_contain = \"x\"",
+            "cutover.toml:6: unknown key `body_contain` in `[[smoke]]`\n  did you mean `body_contains`?",
+        );
+    }
+
+    #[test]
+    fn a_suite_that_could_never_be_repeated_is_refused() {
+        let suite = "[[smoke]]\nname = \"a\"\npath = \"/\"\nduring_bake = \"10m\"\n";
+        check(
+            &format!("rollout.bake = \"0s\"\n{suite}"),
+            "cutover.toml:7: `during_bake` repeats a suite while the release bakes, but `bake` is `0s`\n  give it a bake, such as `bake = \"10m\"` in `[rollout]`, or take this line out",
+        );
+        check(
+            suite,
+            "cutover.toml:6: `during_bake` is not shorter than the bake of `10m`, so that the suite would never be repeated\n  say how often, such as `1m`",
+        );
+    }
+
+    #[test]
+    fn a_program_of_a_suite_that_is_missing_is_only_warned_of() {
+        let fixture = Fixture::service();
+        let text = "name = \"shop\"\ncommand = \"./shop\"\n[[smoke]]\nname = \"a\"\ncommand = \"no-such-runner && x\"\n";
+        let warnings = fixture.resolve(text).unwrap().warnings;
+        let shown: Vec<_> = warnings.iter().map(|warning| fixture.plain(warning)).collect();
+        assert_eq!(
+            shown,
+            [
+                "cutover.toml:5: `no-such-runner` is in no directory of PATH here",
+                "cutover.toml:5: no shell reads `command`, so `&&` is passed on as an argument; for a shell write [\"sh\", \"-c\", \"…\"]",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_mistakes_of_a_file_name_that_file() {
+        let check = |file: &str, text: Option<&str>, expected: &str| {
+            let fixture = Fixture::service();
+            if let Some(text) = text {
+                fixture.write(file, text);
+            }
+            let error = fixture.error_of_line_3(&format!("[[smoke]]\nname = \"a\"\nfile = \"{file}\""));
+            assert_eq!(error, expected, "{file}");
+        };
+        check(
+            "smoke/a.toml",
+            None,
+            "cutover.toml:5: `smoke/a.toml` is not there\n  it lies beside `cutover.toml`; `cutover init --smoke` writes a first one",
+        );
+        check(
+            "smoke/a.toml",
+            Some(" \n"),
+            "cutover.toml:5: `smoke/a.toml` is empty, so that it tests nothing",
+        );
+        check("", None, "cutover.toml:5: `file` is empty\n  give the path of a file");
+        check(".", None, "cutover.toml:5: `.` is not a file");
+        check(
+            "a.yaml",
+            Some("a: 1"),
+            "cutover.toml:5: `a.yaml` is neither a `.toml` nor a `.hurl` file\n  what runs other files is a `command`",
+        );
+        check(
+            "a.hurl",
+            Some("# GET /\nHTTP 200\n"),
+            "a.hurl: there is no request in it, so that it tests nothing\n  a request of hurl is a line such as `GET {{target}}/health`",
+        );
+        check(
+            "s/a.toml",
+            Some("[[step]]\npath = \"/\"\nassert = ['stauts == 1']"),
+            "s/a.toml:3:12: `stauts` is nothing to look at: did you mean `status`?",
+        );
+        check(
+            "s/a.toml",
+            Some("path = \"/\""),
+            "s/a.toml:1: unknown key `path`\n  `path` belongs in `[[step]]`",
+        );
+        check(
+            "s/a.toml",
+            Some("[[stp]]\npath = \"/\""),
+            "s/a.toml:1: unknown table `[[stp]]`\n  did you mean `[[step]]`?",
+        );
+        check(
+            "s/a.toml",
+            Some("variables = {}"),
+            "s/a.toml: there is no `[[step]]`, so that it tests nothing\n  add one, with a line such as `path = \"/\"`",
+        );
+        check(
+            "s/a.toml",
+            Some(&"#".repeat(300 * 1024)),
+            "cutover.toml:5: `s/a.toml` has more than 262144 bytes",
+        );
+    }
+}
