@@ -41,6 +41,7 @@ mod version;
 mod windows;
 mod worker;
 
+pub(crate) mod first_suite;
 mod guess;
 mod sample;
 

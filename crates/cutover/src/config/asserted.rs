@@ -120,7 +120,7 @@ pub(super) fn captures(
     scope: &mut Scope<'_>,
 ) -> Result<BTreeMap<String, String>, ConfigError> {
     let mut captures = BTreeMap::new();
-    for (name, query) in raw.capture.iter().flat_map(|typed| typed.get_ref()) {
+    for (name, query) in raw.capture.iter().flat_map(Spanned::get_ref) {
         request::check_name(source, name)?;
         let known = name.get_ref();
         let elsewhere = if scope.variables.contains_key(known) { Some("`variables`") } else { None };

@@ -133,7 +133,7 @@ impl Reader<'_> {
     ) -> Result<Hook, ConfigError> {
         let words = gates::program(self.source, key, command, self.surroundings, warnings)?;
         let shown = words.join(" ");
-        self.hook(shown, HookAction::Command(words), table)
+        self.hook(&shown, HookAction::Command(words), table)
     }
 
     fn http(&self, typed: &Text, table: &RawHookTable) -> Result<Hook, ConfigError> {
@@ -159,7 +159,7 @@ impl Reader<'_> {
         // What stands before `@` is a password more often than not.
         let shown = host.rsplit('@').next().unwrap_or(host).to_owned();
         let headers = request::fields(self.source, table.headers.as_ref())?;
-        for (field, value) in table.headers.iter().flat_map(|headers| headers.get_ref()) {
+        for (field, value) in table.headers.iter().flat_map(Spanned::get_ref) {
             for name in template::names(value.get_ref()) {
                 if self.surroundings.secrets.contains_key(&name) {
                     continue;
@@ -174,10 +174,10 @@ impl Reader<'_> {
                 return Err(self.source.error(&value.span(), message).with_hint(hint));
             }
         }
-        self.hook(shown, HookAction::Http { url: url.clone(), headers }, table)
+        self.hook(&shown, HookAction::Http { url: url.clone(), headers }, table)
     }
 
-    fn hook(&self, shown: String, action: HookAction, table: &RawHookTable) -> Result<Hook, ConfigError> {
+    fn hook(&self, shown: &str, action: HookAction, table: &RawHookTable) -> Result<Hook, ConfigError> {
         let name = match &table.name {
             Some(name) => value::title(self.source, name)?,
             None => shown.chars().filter(|c| !c.is_control()).take(80).collect(),

@@ -93,7 +93,7 @@ const fn point(name: &'static str) -> Key {
     )
 }
 
-/// Points by their own names, and by those of CodeDeploy.
+/// Points by their own names, and by those of `CodeDeploy`.
 pub(in crate::config) const HOOKS: &[Key] = &[
     point("before_deploy"),
     point("after_provision"),
