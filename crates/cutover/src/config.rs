@@ -14,19 +14,26 @@ mod raw;
 mod shape;
 
 mod artifact;
+mod asserted;
 pub(crate) mod clients;
 mod command;
 mod deploy;
+mod gates;
 mod health;
+mod hooks;
+mod migrate;
 mod notify;
 mod origin;
 mod program;
+mod request;
 mod resolve;
 mod rollout;
 mod route;
 mod run;
 mod secrets;
 mod shared;
+mod smoke;
+mod suite_file;
 mod upstream;
 mod value;
 mod variables;
@@ -34,6 +41,7 @@ mod version;
 mod windows;
 mod worker;
 
+pub(crate) mod first_suite;
 mod guess;
 mod sample;
 

@@ -52,6 +52,25 @@ const VERBS: &[&str] = &[
 
 const QUICK: &str = "[health]\ninterval = \"50ms\"\nrise = 1\n";
 
+/// Below the first suite.
+const GATES: &str = r#"
+[[smoke]]
+name = "kernel"
+command = "true --all"
+during_bake = "1m"
+[hooks]
+before_deploy = ["true", "before"]
+AfterAllowTraffic = { url = "https://hooks.example.com/a" }
+[migrate]
+expand = "true expand"
+contract = "true contract"
+contract_when = "after_bake"
+[preview]
+host = "preview.example.com"
+[rollout]
+approval = "before_shift"
+"#;
+
 /// A command as a scene: what was typed, how it ended, what was said. What differs from run to run has a name instead.
 fn scene(host: &Host, typed: &[&str], said: &Said) -> String {
     let mut text = String::new();
@@ -197,6 +216,13 @@ fn verbs_without_a_controller_say_so_and_what_to_do() {
     scene!(host, "init: leaves one that is there", "init");
     host.configure(QUICK);
     scene!(host, "config-check: is right", "config", "check");
+    scene!(host, "init: adds a first suite", "init", "--smoke");
+    scene!(host, "init: leaves a suite that is there", "init", "--smoke");
+    host.write(
+        "cutover.toml",
+        &(std::fs::read_to_string(host.path("application/cutover.toml")).unwrap() + GATES),
+    );
+    scene!(host, "config-check: tells what a release has to pass", "config", "check");
     scene!(host, "config-check: names the file that is not there", "config", "check", "-f", "nosuch.toml");
     scene!(host, "status: no controller", "status");
     scene!(host, "deploy: no controller", "deploy", "v1");

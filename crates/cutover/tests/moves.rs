@@ -67,6 +67,19 @@ fn what_nobody_promotes_in_time_is_taken_back_and_says_so() {
     host.run(&["deploy", "v3", "--hold-before-switch", "0s"]).exits(2);
 }
 
+#[test]
+fn an_approval_that_the_file_asks_for_is_waited_for_also_without_a_word_on_the_command_line() {
+    let host = Host::start();
+    good(&host, "one", "[rollout]\nbake = \"0s\"\n");
+    host.run(&["deploy", "v1"]).exits(0);
+    good(&host, "two", "[rollout]\nbake = \"0s\"\napproval = \"before_shift\"\n");
+    let said = host.run(&["deploy", "v2"]).exits(6);
+    assert!(said.out.contains("`cutover promote shop` switches traffic to it"), "{said:#?}");
+    assert!(host.get("/").contains("x-version: v1"));
+    host.run(&["promote"]).exits(0);
+    assert!(host.get("/").contains("x-version: v2"));
+}
+
 const ROUNDS: &str = "[run]\ninstances = 2\n[rollout]\nbake = \"0s\"\n";
 
 fn instances(status: &serde_json::Value, color: &str) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! `cutover config check`: a cutover.toml, without deploying it.
 
+mod told;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -39,7 +41,13 @@ impl Config {
         let size = size(&resolved.spec.artifact, &resolved.spec.exclude)?;
         let artifact = size.map(|(bytes, files)| json!({ "bytes": bytes, "files": files }));
         printer.result(
-            &json!({ "v": VERSION, "success": true, "service": service, "artifact": artifact }),
+            &json!({
+                "v": VERSION,
+                "success": true,
+                "service": service,
+                "artifact": artifact,
+                "gates": told::as_json(&resolved.spec),
+            }),
             || {
                 let what = match (&resolved.spec.artifact, size) {
                     (ArtifactSource::Directory(_), Some((bytes, files))) => {
@@ -48,7 +56,8 @@ impl Config {
                     (_, Some((bytes, _))) => format!("an archive of {}", HumanBytes(bytes)),
                     (source, None) => format!("fetched from {source}"),
                 };
-                format!("{} is right: service {service}, artifact: {what}", file.display())
+                let gates = told::lines(&resolved.spec);
+                format!("{} is right: service {service}, artifact: {what}{gates}", file.display())
             },
         );
         Ok(Exit::Done)

@@ -103,7 +103,7 @@ impl Deploy {
         for warning in &resolved.warnings {
             printer.talk(&format!("warning: {warning}"));
         }
-        resolved.spec.rollout.hold = self.hold_before_switch;
+        resolved.spec.rollout.hold = self.hold_before_switch.or(resolved.spec.rollout.hold);
         let service = resolved.spec.service.clone();
         let when_open = match (self.queue, self.supersede, self.end_bake) {
             (true, ..) => WhenOpen::Queue,
