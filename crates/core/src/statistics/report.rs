@@ -52,7 +52,7 @@ pub struct ServiceReport {
 pub struct TagReport {
     /// The environment.
     pub environment: Environment,
-    /// The tag: the release.
+    /// The tag: the release; with [`PREVIEW_SUFFIX`](super::PREVIEW_SUFFIX) behind it for requests with a token.
     pub tag: String,
     /// The counts.
     #[serde(flatten)]
