@@ -87,6 +87,12 @@ impl Target {
         &self.instance
     }
 
+    /// The environment it belongs to.
+    #[must_use]
+    pub fn environment(&self) -> Environment {
+        self.environment
+    }
+
     /// Where its requests are counted.
     #[must_use]
     pub fn counters(&self) -> &Counters {
