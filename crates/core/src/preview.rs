@@ -105,6 +105,14 @@ impl PreviewKey {
         Ok(Preview { service, tag: unescaped(tag).ok_or(NotValid::Malformed)?, expires })
     }
 
+    /// What tells this key from another one and gives nothing away of it.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        // No token begins like this.
+        let mac = self.mac("fingerprint").finalize().into_bytes();
+        URL_SAFE_NO_PAD.encode(&mac[..12])
+    }
+
     fn mac(&self, signed: &str) -> Hmac<Sha256> {
         let mac = Hmac::<Sha256>::new_from_slice(&self.0);
         let mut mac = mac.unwrap_or_else(|_| unreachable!("a key of any length will do"));
@@ -240,7 +248,9 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_not_shown() {
+    fn a_key_is_not_shown_and_known_by_its_fingerprint() {
+        assert_eq!(key(7).fingerprint(), key(7).clone().fingerprint());
+        assert_ne!(key(7).fingerprint(), key(8).fingerprint());
         assert_eq!(format!("{:?}", key(7)), "PreviewKey");
     }
 }

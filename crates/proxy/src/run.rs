@@ -79,9 +79,10 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
     let listen = Listen { http: addresses.clone() };
     let clients = seed.document.clients.clone();
     let boot_id = boot_id().map_err(ProxyError::Start)?;
-    let plane = Plane::new(boot_id, listen, clients, candidates, saved)
-        .map_err(|refused| ProxyError::Table { path: settings.table.clone(), refused })?;
     let preview_key = settings.preview_key.as_deref().and_then(preview_key);
+    let fingerprint = preview_key.as_ref().map(PreviewKey::fingerprint);
+    let plane = Plane::new(boot_id, listen, clients, fingerprint, candidates, saved)
+        .map_err(|refused| ProxyError::Table { path: settings.table.clone(), refused })?;
     // Before any client is accepted: what fails from here on would cut them.
     let socket = bind_admin(&settings.admin).map_err(file(&settings.admin))?;
 

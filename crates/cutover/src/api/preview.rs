@@ -9,6 +9,7 @@ use axum::extract::{Path as UrlPath, State};
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
+use cutover_controller::ports::RouterError;
 use cutover_core::release::Release;
 use cutover_core::routing::{ServiceRoute, TableDocument};
 use cutover_core::{Environment, ReleaseId, ServiceName, Timestamp, Version};
@@ -75,8 +76,15 @@ async fn preview(
         )
     })?;
     // By what is routed, not by what should be: a link that leads nowhere is given to nobody.
-    let table = served.router.table().await;
-    let table = table.map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
+    let unreachable = |error: RouterError| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+    let table = served.router.table().await.map_err(unreachable)?;
+    if served.router.seen().await.map_err(unreachable)?.preview_key != Some(key.fingerprint()) {
+        let error = "the proxy that runs does not know the key of this controller's previews";
+        let mut problem = Problem::new(StatusCode::CONFLICT, error);
+        let hint = "it was started before the key was made; `cutover shutdown` ends it, and the next `cutover serve` starts one that does";
+        problem.hint = Some(hint.to_owned());
+        return Err(problem);
+    }
     let route = route(&table, &service, release, environment)?;
     // The clock of the host, which is the proxy's.
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
