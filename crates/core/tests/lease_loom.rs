@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use cutover_core::routing::{
-    Change, DesiredInstance, Publication, RequestRoute, RouteTable, ServiceRoute, TableCell, Timeouts, claim,
+    Change, DesiredInstance, NoTarget, PreviewRoute, Private, Publication, RequestRoute, RouteTable,
+    ServiceRoute, TableCell, Timeouts, claim,
 };
 use cutover_core::{Environment, PerEnvironment, Timestamp, Weights};
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -60,11 +61,12 @@ fn route(live: Environment) -> ServiceRoute {
         health: None,
         timeouts: Timeouts::default(),
         upstream: PerEnvironment::default(),
+        preview: None,
     }
 }
 
 fn request() -> RequestRoute<'static> {
-    RequestRoute { host: "", path: "/", avoid: &[] }
+    RequestRoute { host: "", path: "/", avoid: &[], private: None }
 }
 
 fn publication() -> Publication<Shared> {
@@ -159,5 +161,32 @@ fn two_claims_beside_a_publication_leave_no_claim_behind() {
             client.join().unwrap();
         }
         assert!(publication.instances().all(|instance| instance.in_flight() == 0));
+    });
+}
+
+#[test]
+fn once_the_end_of_a_preview_is_answered_and_its_instance_is_empty_no_token_leads_there() {
+    loom::model(|| {
+        let mut previewed = route(Environment::Blue);
+        previewed.preview = Some(PreviewRoute {
+            tag: "next".to_owned(),
+            environment: Environment::Green,
+            instances: vec![DesiredInstance::at("127.0.0.1:3".parse().unwrap())],
+            host: None,
+        });
+        let mut publication = Publication::new(Shared::new(), "boot".to_owned());
+        publication.publish(Change::Replace(vec![previewed]), Timestamp::default()).unwrap();
+        let cell = publication.cell().clone();
+        let client = thread::spawn(move || {
+            let private = Some(Private { service: "shop", tag: "next" });
+            claim(&cell, RequestRoute { private, ..request() })
+        });
+        publication.publish(Change::Replace(vec![route(Environment::Blue)]), Timestamp::default()).unwrap();
+        let empty = in_flight(&publication, "127.0.0.1:3") == 0;
+        match client.join().unwrap() {
+            Ok(lease) => assert!(!empty, "{lease:?}"),
+            Err(nowhere) => assert_eq!(nowhere, NoTarget::NoPreview),
+        }
+        assert_eq!(in_flight(&publication, "127.0.0.1:3"), 0);
     });
 }

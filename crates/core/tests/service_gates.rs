@@ -397,3 +397,27 @@ fn who_is_in_the_way_is_told_with_what_it_waits_for() {
         refused.hint().unwrap().starts_with("`cutover promote` lets it go on, `cutover abort` takes it back")
     );
 }
+
+#[test]
+fn while_gates_are_asked_there_is_a_private_way_and_none_once_it_is_taken_back() {
+    let mut world = World::settled(&["v1"]);
+    world.deploy("all").unwrap();
+    until(&mut world, "after_provision");
+    let private = |world: &World| world.outside.route.as_ref().unwrap().preview.clone();
+    assert_eq!(private(&world), None);
+    let asked = until(&mut world, "smoke");
+    let preview = private(&world).unwrap();
+    let slot = world.slot(Environment::Green);
+    assert_eq!(preview.tag, slot.release.as_ref().unwrap().id.to_string());
+    assert_eq!((preview.environment, preview.instances.len()), (Environment::Green, 1));
+    assert!(world.outside.route.as_ref().unwrap().green.is_empty(), "users have no way to it");
+    answer(&mut world, &asked, Finding::fail("500 instead of 200"));
+    world.go_well();
+    assert_eq!(private(&world), None);
+}
+
+#[test]
+fn what_is_live_needs_no_private_way() {
+    let world = World::with(&["v1", "all"]);
+    assert_eq!(world.outside.route.as_ref().unwrap().preview, None);
+}

@@ -302,7 +302,10 @@ impl Outside {
 
     /// Promises 1 and 2 as the outside sees them.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let routed = self.route.iter().flat_map(|route| route.blue.iter().chain(&route.green));
+        let routed = self.route.iter().flat_map(|route| {
+            let private = route.preview.iter().flat_map(|preview| &preview.instances);
+            route.blue.iter().chain(&route.green).chain(private)
+        });
         if let Some(gone) = routed.map(|instance| &instance.id).find(|id| self.stopped.contains(*id)) {
             return Err(format!("{gone} was stopped while it was routed"));
         }

@@ -3,7 +3,7 @@
 use crate::environment::{Environment, PerEnvironment, Weights};
 use crate::epoch::Epoch;
 use crate::release::Release;
-use crate::routing::{DesiredInstance, ServiceRoute};
+use crate::routing::{DesiredInstance, PreviewRoute, ServiceRoute};
 use crate::service::deployment::{Stage, Status};
 use crate::service::effect::{Effect, Purpose};
 use crate::service::state::{Clearing, Instance, ServiceState, Slot};
@@ -103,19 +103,34 @@ impl ServiceState {
             upstream: PerEnvironment::from_fn(|environment| {
                 release(environment).map(|release| release.configuration.upstream).unwrap_or_default()
             }),
+            preview: self.environments[live.other()].private_way(live.other()),
         })
     }
 }
 
 impl Slot {
+    /// The way to a release that has not earned its place yet, for whoever has a token.
+    fn private_way(&self, environment: Environment) -> Option<PreviewRoute> {
+        let leaving = matches!(self.clearing, Some(Clearing::Unrouting | Clearing::Retiring));
+        let release = self.release.as_ref().filter(|_| self.private && !self.passed_gates && !leaving)?;
+        Some(PreviewRoute {
+            tag: release.id.to_string(),
+            environment,
+            instances: self.instances.iter().map(desired).collect(),
+            host: release.configuration.gates.preview_host.clone(),
+        })
+    }
+
     /// The instances that belong in the route table: those that passed their gates and are not being stopped.
     pub(super) fn routed(&self) -> Vec<DesiredInstance> {
         let leaving = matches!(self.clearing, Some(Clearing::Unrouting | Clearing::Retiring));
         if !self.passed_gates || leaving {
             return Vec::new();
         }
-        let desired =
-            |instance: &Instance| DesiredInstance { id: instance.id.clone(), address: instance.address };
         self.instances.iter().map(desired).collect()
     }
+}
+
+fn desired(instance: &Instance) -> DesiredInstance {
+    DesiredInstance { id: instance.id.clone(), address: instance.address }
 }
