@@ -223,6 +223,32 @@ mod tests {
         assert!(names.contains(&"site".to_owned()));
     }
 
+    #[test]
+    fn every_key_and_assertion_on_the_page_about_gates_works() {
+        let page = include_str!("../../../docs/gates.md");
+        let fixture = Fixture::service();
+        fixture.write("smoke/account.toml", "[[step]]\npath = \"/account\"\n");
+        fixture.write("smoke/api.hurl", "GET {{target}}/health\n");
+        let blocks = |kind: &str| {
+            let fence = format!("```{kind}\n");
+            let pieces =
+                page.split(&fence).skip(1).map(|piece| piece.split("```").next().unwrap().to_owned());
+            pieces.collect::<Vec<_>>()
+        };
+        let examples = blocks("toml");
+        assert_eq!(examples.len(), 9);
+        for example in examples {
+            let text = format!("name = \"shop\"\ncommand = \"./shop\"\n{example}");
+            let resolved = fixture.resolve(&text).unwrap_or_else(|error| panic!("{error:#}\n{example}"));
+            let asks_nothing = example.starts_with("[health]") || example.starts_with("[rollout]");
+            assert_eq!(resolved.spec.configuration.gates.is_empty(), asks_nothing, "{example}");
+        }
+        for line in blocks("assert").concat().lines() {
+            let told = cutover_smoke::Assertion::parse(line).map_err(|mistake| format!("{line}: {mistake}"));
+            assert_eq!(told.map(|assertion| assertion.to_string()), Ok(line.to_owned()));
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in "(?s).{0,200}") {
@@ -250,7 +276,9 @@ mod tests {
         ];
         prop_oneof![
             4 => (key.clone(), value.clone()).prop_map(|(key, value)| format!("{key} = {value}")),
-            1 => key.prop_map(|key| format!("[{key}]")),
+            1 => key.clone().prop_map(|key| format!("[{key}]")),
+            1 => key.prop_map(|key| format!("[[{key}]]")),
+            1 => "\\[\\[smoke\\]\\]\nname = \"[a-c]\"\n(path = \"/[a-z]{0,3}\"|step = \\[\\]|command = \"a\")",
             1 => ("[a-zA-Z_]{1,6}", value).prop_map(|(key, value)| format!("env.{key} = {value}")),
         ]
     }

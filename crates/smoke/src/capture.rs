@@ -38,7 +38,7 @@ impl Capture {
             Answered::One(Found::Json(Value::Null)) => Err("it is null".to_owned()),
             Answered::One(Found::Text { text, cut: true }) => Err(cut_after(text.len())),
             Answered::One(found) => Ok(found.as_text()),
-            Answered::Several(all) => match all.as_slice() {
+            Answered::Fields(all) | Answered::List(all) => match all.as_slice() {
                 [] => Err("there is none".to_owned()),
                 [only] => Ok(only.as_text()),
                 [first, ..] => Err(format!("there are {}, the first is {}", all.len(), told(first))),

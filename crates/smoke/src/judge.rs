@@ -16,18 +16,17 @@ pub(crate) fn judge(predicate: &Predicate, answered: &Answered, lookup: Lookup<'
     let (negated, test) = upright(predicate);
     let holds = match (&test, answered) {
         (_, Answered::Unknown(why)) => return Err(why.clone()),
-        (Test::Exists, _) => {
-            matches!(answered, Answered::One(_))
-                || matches!(answered, Answered::Several(all) if !all.is_empty())
-        }
+        (Test::Exists, Answered::One(_)) => true,
+        (Test::Exists, Answered::Fields(all) | Answered::List(all)) => !all.is_empty(),
+        (Test::Exists, Answered::Nothing(_)) => false,
         (_, Answered::Nothing(why)) => return Err(why.clone()),
         (Test::Count(relation, number), _) => {
             let count = count(answered).ok_or_else(|| "what was found cannot be counted".to_owned())?;
             relation.holds(count.cmp(number))
         }
-        (Test::Is(Kind::Empty), Answered::Several(all)) if all.is_empty() => true,
-        (Test::Is(Kind::List), Answered::Several(_)) => true,
-        (_, Answered::Several(all)) => any(all, &test, lookup)?,
+        (Test::Is(Kind::Empty), Answered::List(all)) => all.is_empty(),
+        (Test::Is(Kind::List), Answered::List(_)) => true,
+        (_, Answered::Fields(all) | Answered::List(all)) => any(all, &test, lookup)?,
         (_, Answered::One(found)) => of_one(found, &test, lookup)?,
     };
     Ok(holds != negated)
@@ -45,7 +44,7 @@ fn upright(predicate: &Predicate) -> (bool, Test) {
 
 fn count(answered: &Answered) -> Option<u64> {
     let length = match answered {
-        Answered::Several(all) => all.len(),
+        Answered::Fields(all) | Answered::List(all) => all.len(),
         Answered::One(Found::Json(Value::Array(list))) => list.len(),
         Answered::One(Found::Json(Value::Object(fields))) => fields.len(),
         _ => return None,
@@ -53,35 +52,40 @@ fn count(answered: &Answered) -> Option<u64> {
     Some(length as u64)
 }
 
-/// One of several is enough; if nothing can be said of any, nothing can be said.
+/// One of several is enough. If none is sure to do, and of one nothing can be said, nothing can be said of all.
 fn any(all: &[Found], test: &Test, lookup: Lookup<'_>) -> Result<bool, String> {
-    let mut last = Err("there is none".to_owned());
+    let mut last = if all.is_empty() { Err("there is none".to_owned()) } else { Ok(false) };
     for found in all {
-        let same = match test {
-            // Of several texts one may contain it or be it; of several numbers one may be it.
-            Test::Contains(operand) => compare(found, Relation::Equal, operand, lookup) == Ok(true),
-            _ => false,
-        };
-        match if same { Ok(true) } else { of_one(found, test, lookup) } {
+        match of_several(found, test, lookup) {
             Ok(true) => return Ok(true),
-            Ok(false) => last = Ok(false),
-            Err(why) if last.is_err() => last = Err(why),
-            Err(_) => {}
+            Ok(false) => {}
+            Err(why) => last = last.and(Err(why)),
         }
     }
     last
+}
+
+/// Several texts contain a text if one of them does; several values contain one if it is among them.
+fn of_several(found: &Found, test: &Test, lookup: Lookup<'_>) -> Result<bool, String> {
+    let Test::Contains(operand) = test else { return of_one(found, test, lookup) };
+    let is_text = matches!(found, Found::Text { .. } | Found::Json(Value::String(_)));
+    match operand {
+        Operand::Text(_) | Operand::Name(_) if is_text => contains(found, operand, lookup),
+        _ => compare(found, Relation::Equal, operand, lookup),
+    }
 }
 
 fn of_one(found: &Found, test: &Test, lookup: Lookup<'_>) -> Result<bool, String> {
     match test {
         Test::Compare(relation, operand) => compare(found, *relation, operand, lookup),
         Test::In(operands) => {
-            for operand in operands {
-                if compare(found, Relation::Equal, operand, lookup)? {
-                    return Ok(true);
-                }
+            let each = operands.iter().map(|operand| compare(found, Relation::Equal, operand, lookup));
+            let each: Vec<_> = each.collect();
+            if each.contains(&Ok(true)) {
+                Ok(true)
+            } else {
+                each.into_iter().find(Result::is_err).unwrap_or(Ok(false))
             }
-            Ok(false)
         }
         Test::Contains(operand) => contains(found, operand, lookup),
         Test::StartsWith(text) => {
@@ -195,12 +199,13 @@ fn order(left: &Number, right: &Number) -> Option<Ordering> {
 }
 
 fn contains(found: &Found, operand: &Operand, lookup: Lookup<'_>) -> Result<bool, String> {
+    let text = || match operand {
+        Operand::Text(text) => fill(text, lookup),
+        Operand::Name(name) => lookup(name).ok_or_else(|| Unknown(name.clone()).to_string()),
+        other => Err(format!("a text contains texts, not {other}")),
+    };
     let within = |whole: &str, cut: bool| {
-        let text = match operand {
-            Operand::Text(text) => fill(text, lookup)?,
-            Operand::Name(name) => lookup(name).ok_or_else(|| Unknown(name.clone()).to_string())?,
-            other => return Err(format!("a text contains texts, not {other}")),
-        };
+        let text = text()?;
         match whole.contains(&text) {
             // What stands at the very end may be the beginning of something else.
             true if cut && !decided(whole).contains(&text) => Err(cut_after(whole)),
@@ -217,8 +222,8 @@ fn contains(found: &Found, operand: &Operand, lookup: Lookup<'_>) -> Result<bool
                 .map(|value| compare(&Found::Json(value.clone()), Relation::Equal, operand, lookup));
             all.try_fold(false, |any, equal| Ok(any | equal?))
         }
-        (Found::Json(Value::Object(fields)), Operand::Text(text)) => {
-            Ok(fields.contains_key(&fill(text, lookup)?))
+        (Found::Json(Value::Object(fields)), Operand::Text(_) | Operand::Name(_)) => {
+            Ok(fields.contains_key(&text()?))
         }
         (other, _) => Err(format!("{}, which contains nothing", told(other))),
     }
@@ -255,7 +260,7 @@ pub(crate) fn found(answered: &Answered) -> String {
     match answered {
         Answered::One(Found::Time(took)) => shown_time(*took),
         Answered::One(found) => told(found),
-        Answered::Several(all) => match all.as_slice() {
+        Answered::Fields(all) | Answered::List(all) => match all.as_slice() {
             [] => "there is none".to_owned(),
             [only] => told(only),
             several => {

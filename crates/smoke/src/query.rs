@@ -32,8 +32,10 @@ pub(crate) const WORDS: [&str; 6] = ["status", "header", "body", "jsonpath", "re
 pub(crate) enum Answered {
     /// It is there.
     One(Found),
-    /// There may be several: the values of a field, what a path with `*` finds.
-    Several(Vec<Found>),
+    /// The values of a field, which may be there several times.
+    Fields(Vec<Found>),
+    /// The list of what a path with `*` and its like finds.
+    List(Vec<Found>),
     /// It is not there; what is said of that.
     Nothing(String),
     /// Nobody knows; why.
@@ -85,7 +87,7 @@ impl Query {
             Self::Duration => Answered::One(Found::Time(answer.took)),
             Self::Header(name) => {
                 let same = answer.headers.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
-                Answered::Several(same.map(|(_, value)| Found::text(value)).collect())
+                Answered::Fields(same.map(|(_, value)| Found::text(value)).collect())
             }
             Self::Body => Answered::One(Found::Text { text: text_of(answer), cut: !answer.whole }),
             Self::JsonPath(path) => find_path(path, answer, lookup),
@@ -127,7 +129,7 @@ fn find_path(path: &Path, answer: &Answer<'_>, lookup: Lookup<'_>) -> Answered {
     match path.find(&value, lookup) {
         Err(unknown) => Answered::Unknown(unknown.to_string()),
         Ok(nodes) if !path.is_singular => {
-            Answered::Several(nodes.into_iter().cloned().map(Found::Json).collect())
+            Answered::List(nodes.into_iter().cloned().map(Found::Json).collect())
         }
         Ok(nodes) => match nodes.first() {
             Some(node) => Answered::One(Found::Json((*node).clone())),
