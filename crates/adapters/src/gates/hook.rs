@@ -1,0 +1,80 @@
+//! Hooks of a point, and steps of the database.
+
+use std::collections::BTreeMap;
+
+use cutover_core::gates::{Check, Hook, HookAction, HookPoint, Verdict};
+use tokio::time::Instant;
+
+use super::program::{Outcome, Program};
+use super::relay::Relay;
+use super::tries::{have_passed, tries};
+use super::{Run, http_hook};
+
+impl Run<'_> {
+    /// One after the other, until one does not pass.
+    pub(super) async fn hooks(&self, point: HookPoint) -> Vec<Check> {
+        let mut checks = Vec::new();
+        for hook in self.wanted.release.configuration.gates.hooks_at(point) {
+            self.waits_for(format!("hook `{}`", hook.name));
+            let deadline = Instant::now() + hook.timeout;
+            let checked = tries(deadline, hook.retries, async || vec![self.hook(hook, deadline).await]).await;
+            let goes_on = have_passed(&checked);
+            checks.extend(checked);
+            if !goes_on {
+                break;
+            }
+        }
+        checks
+    }
+
+    async fn hook(&self, hook: &Hook, deadline: Instant) -> Check {
+        let outcome = match &hook.action {
+            HookAction::Http { url, headers } => {
+                http_hook::send(self, url, headers, deadline, hook.timeout).await
+            }
+            HookAction::Command(words) => {
+                let program =
+                    Program { words, variables: BTreeMap::new(), deadline, timeout: hook.timeout };
+                match super::way_of(self.wanted.gate) {
+                    None => self.program(program).await,
+                    Some(_) => self.program_with_target(program).await,
+                }
+            }
+        };
+        outcome.check(&hook.name, &hook.name)
+    }
+
+    /// Runs a program that is told where the release can be reached.
+    pub(super) async fn program_with_target(&self, mut program: Program<'_>) -> Outcome {
+        let relay = match &self.target {
+            Ok(target) => Relay::start(target.clone()).await,
+            Err(reason) => return Outcome::not_yet(reason.clone()),
+        };
+        let relay = match relay {
+            Ok(relay) => relay,
+            Err(error) => return Outcome::not_yet(format!("nothing can listen on this host: {error}")),
+        };
+        program.variables.insert("CUTOVER_TARGET_URL".to_owned(), relay.url());
+        if let Some(token) = self.target.as_ref().ok().and_then(|target| target.token()) {
+            program.variables.insert("CUTOVER_PREVIEW_TOKEN".to_owned(), token.to_owned());
+        }
+        let outcome = self.program(program).await;
+        match relay.doubt() {
+            Some(reason) => Outcome { verdict: Verdict::NotYet, reason, ..outcome },
+            None => outcome,
+        }
+    }
+
+    /// A step of the database.
+    pub(super) async fn migration(&self, words: Option<&[String]>) -> Vec<Check> {
+        let label = self.wanted.gate.label();
+        let Some(words) = words else {
+            return vec![Outcome::not_yet(format!("the release has no command to {label}")).check(label, label)];
+        };
+        self.waits_for(format!("the command to {label} the schema"));
+        let timeout = self.wanted.release.configuration.gates.migrate.timeout;
+        let deadline = Instant::now() + timeout;
+        let program = Program { words, variables: BTreeMap::new(), deadline, timeout };
+        vec![self.program(program).await.check(label, label)]
+    }
+}

@@ -1,0 +1,70 @@
+//! Beginning again what did not pass, within its time.
+
+use std::time::Duration;
+
+use cutover_core::gates::{Check, Verdict};
+use tokio::time::{Instant, sleep};
+
+/// Before the second try; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Whether several checks are a pass together.
+pub(super) fn have_passed(checks: &[Check]) -> bool {
+    Verdict::of_all(checks.iter().map(|check| check.verdict)) == Verdict::Pass
+}
+
+/// Tries until something passes, at most so often again, and not beyond the deadline. The last try counts.
+pub(super) async fn tries(
+    deadline: Instant,
+    retries: u32,
+    mut attempt: impl AsyncFnMut() -> Vec<Check>,
+) -> Vec<Check> {
+    let mut pause = FIRST_PAUSE;
+    let mut tried: u32 = 0;
+    loop {
+        let mut checks = attempt().await;
+        tried += 1;
+        let passed = have_passed(&checks);
+        if passed || tried > retries || Instant::now() + pause >= deadline {
+            if !passed && tried > 1 {
+                for check in checks.iter_mut().filter(|check| check.verdict != Verdict::Pass) {
+                    check.reason = format!("{} (tried {tried} times)", check.reason);
+                }
+            }
+            return checks;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn try_it(retries: u32, time: u64, passes_at: u32) -> (u32, Verdict, String) {
+        let mut count = 0;
+        let deadline = Instant::now() + Duration::from_secs(time);
+        let checks = tries(deadline, retries, async || {
+            count += 1;
+            let verdict = if count == passes_at { Verdict::Pass } else { Verdict::Fail };
+            vec![Check { reason: "it is so".to_owned(), ..Check::new("a", "a", verdict) }]
+        })
+        .await;
+        (count, checks[0].verdict, checks[0].reason.clone())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_tried_until_it_passes_and_no_more_often_than_was_asked_for() {
+        assert_eq!(try_it(5, 60, 3).await, (3, Verdict::Pass, "it is so".to_owned()));
+        assert_eq!(try_it(0, 60, 2).await, (1, Verdict::Fail, "it is so".to_owned()));
+        assert_eq!(try_it(2, 60, 9).await, (3, Verdict::Fail, "it is so (tried 3 times)".to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_try_begins_after_its_time() {
+        // After 0, 0.25, 0.75, 1.75 and 3.75 seconds.
+        assert_eq!(try_it(u32::MAX, 7, u32::MAX).await.0, 5);
+    }
+}
