@@ -11,8 +11,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cutover-load", &[]),
     ("cutover-proxy", &["cutover-core"]),
     ("cutover-controller", &["cutover-core"]),
-    ("cutover-adapters", &["cutover-core", "cutover-controller"]),
-    ("cutover", &["cutover-core", "cutover-proxy", "cutover-controller", "cutover-adapters", "cutover-load"]),
+    ("cutover-smoke", &["cutover-core"]),
+    ("cutover-adapters", &["cutover-core", "cutover-controller", "cutover-smoke"]),
+    (
+        "cutover",
+        &[
+            "cutover-core",
+            "cutover-proxy",
+            "cutover-controller",
+            "cutover-smoke",
+            "cutover-adapters",
+            "cutover-load",
+        ],
+    ),
     ("cutover-bench", &["cutover-core", "cutover-controller", "cutover-load"]),
 ];
 
@@ -21,6 +32,7 @@ const DEAF: &[(&str, &[&str])] = &[
     ("cutover-core", &["tokio", "hyper", "tracing", "rand", "rusqlite", "rustix", "socket2"]),
     ("cutover-controller", &["hyper", "axum", "http", "nix"]),
     ("cutover-proxy", &["rusqlite"]),
+    ("cutover-smoke", &["tokio", "hyper", "http", "tracing", "rusqlite", "rustix", "ureq"]),
     ("cutover-adapters", &["rusqlite", "axum"]),
 ];
 
