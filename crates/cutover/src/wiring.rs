@@ -156,6 +156,13 @@ impl World {
         let uploads = store.uploads();
         let notifier = Receivers::new(state.path(), lock.clone()).map_err(|error| refused(&error))?;
         let rehearsal = Arc::new(store.clone());
+        let listeners = http.clone();
+        let gatekeeper = Arc::new(Gatekeeper::new(
+            state.path().to_owned(),
+            executor.clone(),
+            Arc::new(move || listeners.clone()),
+            Arc::new(|_, _, _| None),
+        ));
         let ports = Ports {
             executor: executor.clone(),
             router: Arc::new(router.clone()),
@@ -164,8 +171,8 @@ impl World {
             clock: Arc::new(clock),
             mandate: lock.clone(),
             notifier: Arc::new(notifier),
-            gates: Arc::new(Gatekeeper),
-            migrator: Arc::new(Gatekeeper),
+            gates: gatekeeper.clone(),
+            migrator: gatekeeper,
         };
         let manager =
             DeploymentManager::start(ports, Arc::new(journal)).await.map_err(|error| refused(&error))?;

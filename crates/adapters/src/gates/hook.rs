@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::program::{Outcome, Program};
 use super::relay::Relay;
-use super::tries::{have_passed, tries};
+use super::tries::{Tries, have_passed};
 use super::{Run, http_hook};
 
 impl Run<'_> {
@@ -17,7 +17,13 @@ impl Run<'_> {
         for hook in self.wanted.release.configuration.gates.hooks_at(point) {
             self.waits_for(format!("hook `{}`", hook.name));
             let deadline = Instant::now() + hook.timeout;
-            let checked = tries(deadline, hook.retries, async || vec![self.hook(hook, deadline).await]).await;
+            let mut tries = Tries::new(deadline, hook.retries);
+            let checked = loop {
+                let found = vec![self.hook(hook, deadline).await];
+                if let Some(last) = tries.settle(found).await {
+                    break last;
+                }
+            };
             let goes_on = have_passed(&checked);
             checks.extend(checked);
             if !goes_on {
@@ -37,15 +43,15 @@ impl Run<'_> {
                     Program { words, variables: BTreeMap::new(), deadline, timeout: hook.timeout };
                 match super::way_of(self.wanted.gate) {
                     None => self.program(program).await,
-                    Some(_) => self.program_with_target(program).await,
+                    Some(_) => self.program_with_target(program, &[]).await,
                 }
             }
         };
         outcome.check(&hook.name, &hook.name)
     }
 
-    /// Runs a program that is told where the release can be reached.
-    pub(super) async fn program_with_target(&self, mut program: Program<'_>) -> Outcome {
+    /// Runs a program that is told where the release can be reached, also by variables of these names.
+    pub(super) async fn program_with_target(&self, mut program: Program<'_>, also: &[&str]) -> Outcome {
         let relay = match &self.target {
             Ok(target) => Relay::start(target.clone()).await,
             Err(reason) => return Outcome::not_yet(reason.clone()),
@@ -54,7 +60,9 @@ impl Run<'_> {
             Ok(relay) => relay,
             Err(error) => return Outcome::not_yet(format!("nothing can listen on this host: {error}")),
         };
-        program.variables.insert("CUTOVER_TARGET_URL".to_owned(), relay.url());
+        for name in also.iter().chain(&["CUTOVER_TARGET_URL"]) {
+            program.variables.insert((*name).to_owned(), relay.url());
+        }
         if let Some(token) = self.target.as_ref().ok().and_then(|target| target.token()) {
             program.variables.insert("CUTOVER_PREVIEW_TOKEN".to_owned(), token.to_owned());
         }

@@ -45,7 +45,7 @@ impl Run<'_> {
         let program =
             Program { words: &words, variables: self.hurl_variables(suite), deadline, timeout: suite.timeout };
         let report = Report::expected_at(report, self.user());
-        let mut outcome = self.program_with_target(program).await;
+        let mut outcome = self.program_with_target(program, &["HURL_VARIABLE_target"]).await;
         if outcome.verdict == Verdict::NotYet && outcome.reason.contains("`hurl` is in none") {
             outcome.reason = format!(
                 "`hurl` is not installed on this host: get it from https://hurl.dev, or with `cargo install hurl`, into \

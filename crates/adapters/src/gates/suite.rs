@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::program::{Outcome, Program};
 use super::report::Report;
-use super::tries::tries;
+use super::tries::Tries;
 use super::{Run, requests};
 
 impl Run<'_> {
@@ -25,14 +25,22 @@ impl Run<'_> {
         }
         let running = Mutex::new(suites.iter().map(|suite| suite.name.as_str()).collect::<Vec<_>>());
         self.tell_running(&running);
-        let each = suites.iter().map(|suite| async {
-            let deadline = Instant::now() + suite.timeout;
-            let checks = tries(deadline, suite.retries, async || self.suite(suite, deadline).await).await;
-            running.lock().unwrap_or_else(PoisonError::into_inner).retain(|name| *name != suite.name);
-            self.tell_running(&running);
-            checks
-        });
+        let each: Vec<_> = suites.iter().map(|suite| self.suite_to_its_end(suite, &running)).collect();
         join_all(each).await.concat()
+    }
+
+    async fn suite_to_its_end(&self, suite: &Suite, running: &Mutex<Vec<&str>>) -> Vec<Check> {
+        let deadline = Instant::now() + suite.timeout;
+        let mut tries = Tries::new(deadline, suite.retries);
+        let checks = loop {
+            let found = self.suite(suite, deadline).await;
+            if let Some(last) = tries.settle(found).await {
+                break last;
+            }
+        };
+        running.lock().unwrap_or_else(PoisonError::into_inner).retain(|name| *name != suite.name);
+        self.tell_running(running);
+        checks
     }
 
     fn tell_running(&self, running: &Mutex<Vec<&str>>) {
@@ -64,9 +72,8 @@ impl Run<'_> {
     ) -> Vec<Check> {
         let report = junit.map(|file| Report::expected_at(self.workdir().join(file), self.user()));
         let variables = variables(&suite.variables);
-        let outcome = self
-            .program_with_target(Program { words, variables, deadline, timeout: suite.timeout })
-            .await;
+        let program = Program { words, variables, deadline, timeout: suite.timeout };
+        let outcome = self.program_with_target(program, &[]).await;
         self.with_report(suite, outcome, report).await
     }
 

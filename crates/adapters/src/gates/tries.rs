@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cutover_core::gates::{Check, Verdict};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 /// Before the second try; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -15,27 +15,35 @@ pub(super) fn have_passed(checks: &[Check]) -> bool {
 }
 
 /// Tries until something passes, at most so often again, and not beyond the deadline. The last try counts.
-pub(super) async fn tries(
+#[derive(Debug)]
+pub(super) struct Tries {
     deadline: Instant,
     retries: u32,
-    mut attempt: impl AsyncFnMut() -> Vec<Check>,
-) -> Vec<Check> {
-    let mut pause = FIRST_PAUSE;
-    let mut tried: u32 = 0;
-    loop {
-        let mut checks = attempt().await;
-        tried += 1;
-        let passed = have_passed(&checks);
-        if passed || tried > retries || Instant::now() + pause >= deadline {
-            if !passed && tried > 1 {
-                for check in checks.iter_mut().filter(|check| check.verdict != Verdict::Pass) {
-                    check.reason = format!("{} (tried {tried} times)", check.reason);
+    tried: u32,
+    pause: Duration,
+}
+
+impl Tries {
+    pub(super) fn new(deadline: Instant, retries: u32) -> Self {
+        Self { deadline, retries, tried: 0, pause: FIRST_PAUSE }
+    }
+
+    /// Takes what a try has found. Gives it back if it is the last one, else returns when it is time for the next.
+    pub(super) async fn settle(&mut self, mut found: Vec<Check>) -> Option<Vec<Check>> {
+        self.tried += 1;
+        let passed = have_passed(&found);
+        let next = Instant::now() + self.pause;
+        if passed || self.tried > self.retries || next >= self.deadline {
+            if !passed && self.tried > 1 {
+                for check in found.iter_mut().filter(|check| check.verdict != Verdict::Pass) {
+                    check.reason = format!("{} (tried {} times)", check.reason, self.tried);
                 }
             }
-            return checks;
+            return Some(found);
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        sleep_until(next).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        None
     }
 }
 
@@ -45,13 +53,15 @@ mod tests {
 
     async fn try_it(retries: u32, time: u64, passes_at: u32) -> (u32, Verdict, String) {
         let mut count = 0;
-        let deadline = Instant::now() + Duration::from_secs(time);
-        let checks = tries(deadline, retries, async || {
+        let mut tries = Tries::new(Instant::now() + Duration::from_secs(time), retries);
+        let checks = loop {
             count += 1;
             let verdict = if count == passes_at { Verdict::Pass } else { Verdict::Fail };
-            vec![Check { reason: "it is so".to_owned(), ..Check::new("a", "a", verdict) }]
-        })
-        .await;
+            let found = vec![Check { reason: "it is so".to_owned(), ..Check::new("a", "a", verdict) }];
+            if let Some(last) = tries.settle(found).await {
+                break last;
+            }
+        };
         (count, checks[0].verdict, checks[0].reason.clone())
     }
 

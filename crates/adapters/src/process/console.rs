@@ -123,10 +123,16 @@ impl Console for ProcessExecutor {
         let (written, output) = mpsc::channel(UNDER_WAY);
         let (tell, ended) = oneshot::channel();
         tokio::spawn(async move {
+            let gates = line.gates.clone();
             let status = carry(line, begun, streams, to_write, controls, written).await;
-            let ending = match guard::told(&planned.file) {
-                Some(told) => ending_of_guarded(&told),
-                None => ending(status),
+            let ending = match (gates, guard::told(&planned.file)) {
+                (None, _) => ending(status),
+                (Some(_), Some(told)) => ending_of_guarded(&told),
+                (Some((instances, id)), None) => {
+                    // Nobody has looked after what it had started.
+                    end_command(&instances, &id).await;
+                    Ending { how: "its guard was killed".to_owned(), kind: EndingKind::Unknown, ..ending(status) }
+                }
             };
             // Whoever asked may be gone.
             let _ = tell.send(ending);
@@ -338,18 +344,22 @@ async fn carry(
 /// What is left once nobody is on the line: it may ignore that.
 async fn hang_up(line: &Line, ended: impl Future<Output = io::Result<ExitStatus>>) -> io::Result<ExitStatus> {
     if let Some((instances, id)) = &line.gates {
-        let (instances, mark) = (Arc::clone(instances), Mark::Command(id.clone()));
-        match spawn_blocking(move || instances.end_marked(&mark)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(command = %id, %error, "a command of a gate cannot be ended"),
-            Err(error) => tracing::warn!(command = %id, %error, "a command of a gate was not ended"),
-        }
+        end_command(instances, id).await;
         return ended.await;
     }
     line.signal(Signal::HUP);
     // One that was stopped has to go on to hear it.
     line.signal(Signal::CONT);
     ended.await
+}
+
+/// Ends the command of a gate with everything that it has started.
+async fn end_command(instances: &Arc<Instances>, id: &CommandId) {
+    let (instances, mark) = (Arc::clone(instances), Mark::Command(id.clone()));
+    let ended = spawn_blocking(move || instances.end_marked(&mark)).await;
+    if let Err(error) = ended.unwrap_or_else(|error| Err(refused(error))) {
+        tracing::warn!(command = %id, %error, "a command of a gate cannot be ended");
+    }
 }
 
 fn ending(status: io::Result<ExitStatus>) -> Ending {
