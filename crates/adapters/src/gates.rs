@@ -75,11 +75,11 @@ impl Gatekeeper {
         if let Err(error) = self.console.end(wanted.id).await {
             return Finding::not_yet(format!("what runs of it already cannot be ended: {error}"));
         }
-        let secrets = match Secrets::read(&self.state_directory, &wanted.context.service, wanted.release).await
-        {
-            Ok(secrets) => secrets,
-            Err(reason) => return Finding::not_yet(reason),
-        };
+        let secrets =
+            match Secrets::read(&self.state_directory, &wanted.context.service, wanted.release).await {
+                Ok(secrets) => secrets,
+                Err(reason) => return Finding::not_yet(reason),
+            };
         let target = self.target(&wanted);
         let token = target.as_ref().ok().and_then(|target| target.token()).map(str::to_owned);
         let mask = Mask::new(secrets.values().chain(token));

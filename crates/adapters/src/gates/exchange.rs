@@ -18,7 +18,8 @@ use super::target::{PREVIEW, Target};
 const LONGEST_BODY: usize = 1 << 20;
 /// Shown of a body.
 const SHOWN: usize = 2000;
-const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("cutover-smoke/", env!("CARGO_PKG_VERSION")));
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("cutover-smoke/", env!("CARGO_PKG_VERSION")));
 
 /// What is asked, names filled in.
 #[derive(Debug, Clone)]
@@ -59,9 +60,11 @@ impl Question {
         }
         let host = HeaderValue::from_str(target.host()).map_err(|_| "its host cannot be sent".to_owned())?;
         let mut all = HeaderMap::new();
-        for (name, value) in
-            [(header::HOST, host), (header::USER_AGENT, USER_AGENT), (header::ACCEPT, HeaderValue::from_static("*/*"))]
-        {
+        for (name, value) in [
+            (header::HOST, host),
+            (header::USER_AGENT, USER_AGENT),
+            (header::ACCEPT, HeaderValue::from_static("*/*")),
+        ] {
             if !fields.contains_key(&name) {
                 all.insert(name, value);
             }
@@ -134,7 +137,8 @@ pub(super) async fn exchange(
     time: Duration,
 ) -> Result<Got, String> {
     if let Some(token) = target.token() {
-        let mut token = HeaderValue::from_str(token).map_err(|_| "the private way cannot be sent".to_owned())?;
+        let mut token =
+            HeaderValue::from_str(token).map_err(|_| "the private way cannot be sent".to_owned())?;
         token.set_sensitive(true);
         request.headers_mut().insert(PREVIEW, token);
     }

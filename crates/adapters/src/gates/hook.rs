@@ -39,8 +39,7 @@ impl Run<'_> {
                 http_hook::send(self, url, headers, deadline, hook.timeout).await
             }
             HookAction::Command(words) => {
-                let program =
-                    Program { words, variables: BTreeMap::new(), deadline, timeout: hook.timeout };
+                let program = Program { words, variables: BTreeMap::new(), deadline, timeout: hook.timeout };
                 match super::way_of(self.wanted.gate) {
                     None => self.program(program).await,
                     Some(_) => self.program_with_target(program, &[]).await,
@@ -77,7 +76,9 @@ impl Run<'_> {
     pub(super) async fn migration(&self, words: Option<&[String]>) -> Vec<Check> {
         let label = self.wanted.gate.label();
         let Some(words) = words else {
-            return vec![Outcome::not_yet(format!("the release has no command to {label}")).check(label, label)];
+            return vec![
+                Outcome::not_yet(format!("the release has no command to {label}")).check(label, label),
+            ];
         };
         self.waits_for(format!("the command to {label} the schema"));
         let timeout = self.wanted.release.configuration.gates.migrate.timeout;

@@ -74,7 +74,8 @@ fn post(request: &Request, time: Duration) -> Option<Outcome> {
         .max_redirects(0)
         .max_redirects_will_error(false)
         .build();
-    let mut post = Agent::new_with_config(config).post(&request.url).header("content-type", "application/json");
+    let mut post =
+        Agent::new_with_config(config).post(&request.url).header("content-type", "application/json");
     for (name, value) in &request.headers {
         post = post.header(name, value);
     }

@@ -42,8 +42,12 @@ impl Run<'_> {
             &written.to_string_lossy(),
         ]
         .map(str::to_owned);
-        let program =
-            Program { words: &words, variables: self.hurl_variables(suite), deadline, timeout: suite.timeout };
+        let program = Program {
+            words: &words,
+            variables: self.hurl_variables(suite),
+            deadline,
+            timeout: suite.timeout,
+        };
         let report = Report::expected_at(report, self.user());
         let mut outcome = self.program_with_target(program, &["HURL_VARIABLE_target"]).await;
         if outcome.verdict == Verdict::NotYet && outcome.reason.contains("`hurl` is in none") {

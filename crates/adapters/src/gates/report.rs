@@ -73,7 +73,8 @@ impl Report {
             std::io::ErrorKind::NotFound => format!("it has not written its report `{path}`"),
             _ => format!("its report `{path}` cannot be read: {error}"),
         })?;
-        let found = file.metadata().map_err(|error| format!("its report `{path}` cannot be read: {error}"))?;
+        let found =
+            file.metadata().map_err(|error| format!("its report `{path}` cannot be read: {error}"))?;
         if !found.is_file() {
             return Err(format!("its report `{path}` is no plain file"));
         }

@@ -89,7 +89,9 @@ impl Run<'_> {
         let mut checks = match report.read(&suite.name).await {
             Ok(checks) => checks,
             Err(reason) if passed => {
-                return vec![Outcome { verdict: Verdict::NotYet, reason, ..outcome }.check(&suite.name, &suite.name)];
+                return vec![
+                    Outcome { verdict: Verdict::NotYet, reason, ..outcome }.check(&suite.name, &suite.name),
+                ];
             }
             Err(_) => Vec::new(),
         };

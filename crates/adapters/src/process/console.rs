@@ -44,7 +44,9 @@ use super::command::StartError;
 use super::process_table::ProcessIdentity;
 use super::record::InstanceRecord;
 use super::start::{Wanted, workdir};
-use super::{Instances, Parent, ProcessExecutor, command, failed, refused, signals, state_id, transient_unit};
+use super::{
+    Instances, Parent, ProcessExecutor, command, failed, refused, signals, state_id, transient_unit,
+};
 use crate::durable_file;
 
 pub use become_command::{BecomeError, become_command};
@@ -131,7 +133,11 @@ impl Console for ProcessExecutor {
                 (Some((instances, id)), None) => {
                     // Nobody has looked after what it had started.
                     end_command(&instances, &id).await;
-                    Ending { how: "its guard was killed".to_owned(), kind: EndingKind::Unknown, ..ending(status) }
+                    Ending {
+                        how: "its guard was killed".to_owned(),
+                        kind: EndingKind::Unknown,
+                        ..ending(status)
+                    }
                 }
             };
             // Whoever asked may be gone.
@@ -232,9 +238,8 @@ impl Instances {
             Parent::Systemd => {
                 let program = &self.settings.program;
                 marks.push(("PATH", self.settings.path.clone()));
-                let systemd_run = |arguments: &[&Path]| {
-                    transient_unit::of_command(program, wanted, &marks, arguments)
-                };
+                let systemd_run =
+                    |arguments: &[&Path]| transient_unit::of_command(program, wanted, &marks, arguments);
                 own_unit::start(plan, streams, systemd_run).await
             }
         }

@@ -71,8 +71,7 @@ pub(super) fn guard_command(
         if let Some([stdin, stdout, stderr]) = streams {
             command.stdin(stdin).stdout(stdout).stderr(stderr);
         }
-        guard::guard(command, lifeline)
-            .map_err(|cause| StartError::Refused { program: file, cause }.into())
+        guard::guard(command, lifeline).map_err(|cause| StartError::Refused { program: file, cause }.into())
     });
     let told = match &guarded {
         Ok(how) => how.clone(),

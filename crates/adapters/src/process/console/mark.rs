@@ -90,8 +90,11 @@ impl Instances {
         // Whoever started this controller is never meant, whatever it carries.
         let spared = process_table::ancestors(&table);
         table.retain(|process| !process.is_zombie && !spared.contains(&process.identity.pid));
-        let mut found: Vec<Process> =
-            table.iter().filter(|it| process_table::was_started_with(it.identity.pid, &wanted)).copied().collect();
+        let mut found: Vec<Process> = table
+            .iter()
+            .filter(|it| process_table::was_started_with(it.identity.pid, &wanted))
+            .copied()
+            .collect();
         let pids = |found: &[Process]| found.iter().map(|it| it.identity.pid).collect::<Vec<_>>();
         found.extend(process_table::descendants(&table, &pids(&found)));
         let leaders = pids(&found);
