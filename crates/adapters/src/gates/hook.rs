@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use cutover_core::gates::{Check, Hook, HookAction, HookPoint, Verdict};
 use tokio::time::Instant;
 
-use super::program::{Outcome, Program};
+use super::program::{Asked, Outcome, Program};
 use super::relay::Relay;
-use super::tries::{Tries, have_passed};
+use super::tries::{Tries, deadline_in, have_passed};
 use super::{Run, http_hook};
 
 impl Run<'_> {
@@ -16,7 +16,7 @@ impl Run<'_> {
         let mut checks = Vec::new();
         for hook in self.wanted.release.configuration.gates.hooks_at(point) {
             self.waits_for(format!("hook `{}`", hook.name));
-            let deadline = Instant::now() + hook.timeout;
+            let deadline = deadline_in(hook.timeout);
             let mut tries = Tries::new(deadline, hook.retries);
             let checked = loop {
                 let found = vec![self.hook(hook, deadline).await];
@@ -40,9 +40,10 @@ impl Run<'_> {
             }
             HookAction::Command(words) => {
                 let program = Program { words, variables: BTreeMap::new(), deadline, timeout: hook.timeout };
-                match super::way_of(self.wanted.gate) {
-                    None => self.program(program).await,
-                    Some(_) => self.program_with_target(program, &[]).await,
+                // One that does not ask the release needs no way to it.
+                match &self.target {
+                    Err(_) => self.program(program).await,
+                    Ok(_) => self.program_with_target(program, &[]).await.outcome,
                 }
             }
         };
@@ -50,26 +51,28 @@ impl Run<'_> {
     }
 
     /// Runs a program that is told where the release can be reached, also by variables of these names.
-    pub(super) async fn program_with_target(&self, mut program: Program<'_>, also: &[&str]) -> Outcome {
-        let relay = match &self.target {
-            Ok(target) => Relay::start(target.clone()).await,
-            Err(reason) => return Outcome::not_yet(reason.clone()),
+    pub(super) async fn program_with_target(&self, mut program: Program<'_>, also: &[&str]) -> Asked {
+        let not_asked = |reason: String| Asked { outcome: Outcome::not_yet(reason), requests: 0 };
+        let target = match &self.target {
+            Ok(target) => target,
+            Err(reason) => return not_asked(reason.clone()),
         };
-        let relay = match relay {
+        let relay = match Relay::start(target.clone()).await {
             Ok(relay) => relay,
-            Err(error) => return Outcome::not_yet(format!("nothing can listen on this host: {error}")),
+            Err(error) => return not_asked(format!("nothing can listen on this host: {error}")),
         };
         for name in also.iter().chain(&["CUTOVER_TARGET_URL"]) {
             program.variables.insert((*name).to_owned(), relay.url());
         }
-        if let Some(token) = self.target.as_ref().ok().and_then(|target| target.token()) {
+        if let Some(token) = target.token() {
             program.variables.insert("CUTOVER_PREVIEW_TOKEN".to_owned(), token.to_owned());
         }
         let outcome = self.program(program).await;
-        match relay.doubt() {
+        let outcome = match relay.doubt() {
             Some(reason) => Outcome { verdict: Verdict::NotYet, reason, ..outcome },
             None => outcome,
-        }
+        };
+        Asked { outcome, requests: relay.asked() }
     }
 
     /// A step of the database.
@@ -82,7 +85,7 @@ impl Run<'_> {
         };
         self.waits_for(format!("the command to {label} the schema"));
         let timeout = self.wanted.release.configuration.gates.migrate.timeout;
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline_in(timeout);
         let program = Program { words, variables: BTreeMap::new(), deadline, timeout };
         vec![self.program(program).await.check(label, label)]
     }

@@ -10,7 +10,7 @@ use cutover_core::gates::{Check, Suite, Verdict};
 use tokio::time::Instant;
 
 use super::Run;
-use super::program::{Outcome, Program};
+use super::program::{Asked, Outcome, Program};
 use super::report::Report;
 
 const TEXT: &str = "suite.hurl";
@@ -49,15 +49,12 @@ impl Run<'_> {
             timeout: suite.timeout,
         };
         let report = Report::expected_at(report, self.user());
-        let mut outcome = self.program_with_target(program, &["HURL_VARIABLE_target"]).await;
-        if outcome.verdict == Verdict::NotYet && outcome.reason.contains("`hurl` is in none") {
-            outcome.reason = format!(
-                "`hurl` is not installed on this host: get it from https://hurl.dev, or with `cargo install hurl`, into \
-                 a directory of the release's PATH ({})",
-                outcome.reason
-            );
-        }
-        self.with_report(suite, outcome, Some(report)).await
+        let asked = self.program_with_target(program, &["HURL_VARIABLE_target"]).await;
+        let outcome = understood(asked, file);
+        let mut checks = self.with_report(suite, outcome, Some(report)).await;
+        let prefix = format!("{}/", directory.path().display());
+        checks.iter_mut().for_each(|check| leave_out(&prefix, check));
+        checks
     }
 
     /// What the file can use by name: its own texts, the secrets of the release, and `target`.
@@ -68,6 +65,34 @@ impl Run<'_> {
         let texts = suite.variables.iter().filter(|(name, _)| *name != "target");
         let texts = texts.map(|(name, text)| (format!("HURL_VARIABLE_{name}"), text.clone()));
         secrets.chain(texts).collect()
+    }
+}
+
+/// What `hurl` means by its end.
+fn understood(asked: Asked, file: &str) -> Outcome {
+    let Asked { outcome, requests } = asked;
+    if outcome.verdict == Verdict::NotYet && outcome.reason.contains("`hurl` is in none") {
+        let reason = format!(
+            "`hurl` is not installed on this host: get it from https://hurl.dev, or with `cargo install hurl`, into a \
+             directory of the release's PATH ({})",
+            outcome.reason
+        );
+        return Outcome { reason, ..outcome };
+    }
+    if outcome.verdict == Verdict::Pass && requests == 0 {
+        // For itself a file without a request is a success.
+        return Outcome {
+            output: outcome.output,
+            ..Outcome::not_yet(format!("`{file}` has asked nothing of the release"))
+        };
+    }
+    outcome
+}
+
+/// Where the file lay for the moment is nobody's business.
+fn leave_out(prefix: &str, check: &mut Check) {
+    for text in [&mut check.name, &mut check.reason].into_iter().chain(&mut check.output) {
+        *text = text.replace(prefix, "");
     }
 }
 

@@ -53,6 +53,14 @@ impl Outcome {
     }
 }
 
+/// What became of a program that was told where the release can be reached.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) outcome: Outcome,
+    /// How many requests it has sent there.
+    pub(super) requests: usize,
+}
+
 /// A program that shall be run.
 #[derive(Debug)]
 pub(super) struct Program<'a> {

@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -50,6 +51,7 @@ pub(super) struct Relay {
 #[derive(Debug)]
 struct Shared {
     target: Target,
+    asked: AtomicUsize,
     doubt: Mutex<Option<String>>,
 }
 
@@ -63,13 +65,18 @@ impl Relay {
     pub(super) async fn start(target: Target) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared { target, doubt: Mutex::new(None) });
+        let shared = Arc::new(Shared { target, asked: AtomicUsize::new(0), doubt: Mutex::new(None) });
         let task = tokio::spawn(serve(listener, Arc::clone(&shared)));
         Ok(Self { address, shared, task })
     }
 
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// How many requests it got.
+    pub(super) fn asked(&self) -> usize {
+        self.shared.asked.load(Ordering::Relaxed)
     }
 
     /// Why nothing that was found counts, if one of the answers did not come from whom it should.
@@ -102,6 +109,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 
 impl Shared {
     async fn relay(&self, request: Request<Incoming>) -> Response<Body> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let what = format!("{} {}", request.method(), request.uri().path());
         match self.ask(request).await {
             Ok(answer) => {

@@ -10,7 +10,7 @@ use cutover_smoke::{Assertion, Capture};
 use tokio::time::Instant;
 
 use super::exchange::{self, Got, Question};
-use super::tries::{Tries, have_passed};
+use super::tries::{Tries, deadline_in, have_passed};
 use super::{Run, milliseconds};
 
 /// The checks of the steps that were sent: all of them, or up to the first that did not pass.
@@ -90,7 +90,7 @@ impl Asked<'_> {
         let question = self.question().map_err(|unknown| unknown.to_string())?;
         let request = question.request(target)?;
         check.request = Some(exchange::show_request(&request, question.body.as_deref(), &self.run.mask));
-        let own = Instant::now() + self.step.timeout;
+        let own = deadline_in(self.step.timeout);
         let (deadline, time) = if own <= suite_deadline {
             (own, self.step.timeout)
         } else {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::program::{Outcome, Program};
 use super::report::Report;
-use super::tries::Tries;
+use super::tries::{Tries, deadline_in};
 use super::{Run, requests};
 
 impl Run<'_> {
@@ -30,7 +30,7 @@ impl Run<'_> {
     }
 
     async fn suite_to_its_end(&self, suite: &Suite, running: &Mutex<Vec<&str>>) -> Vec<Check> {
-        let deadline = Instant::now() + suite.timeout;
+        let deadline = deadline_in(suite.timeout);
         let mut tries = Tries::new(deadline, suite.retries);
         let checks = loop {
             let found = self.suite(suite, deadline).await;
@@ -73,7 +73,7 @@ impl Run<'_> {
         let report = junit.map(|file| Report::expected_at(self.workdir().join(file), self.user()));
         let variables = variables(&suite.variables);
         let program = Program { words, variables, deadline, timeout: suite.timeout };
-        let outcome = self.program_with_target(program, &[]).await;
+        let outcome = self.program_with_target(program, &[]).await.outcome;
         self.with_report(suite, outcome, report).await
     }
 

@@ -37,6 +37,7 @@ async fn hurl_asks_by_the_private_way_with_the_texts_and_secrets_of_the_suite() 
     assert_eq!((finding.verdict, finding.reason.as_str()), (Verdict::Pass, "1 of 1"), "{finding:#?}");
     let seen = proxy.seen();
     assert_eq!((seen[0].header("x-key"), seen[1].path()), (Some("correct-horse"), "/users/7"));
+    assert_eq!(finding.checks[0].name, "home.hurl");
     assert!(seen.iter().all(|one| one.header("x-cutover-preview") == Some(TOKEN)));
     assert_eq!(fs::read_dir(bench.path("state/gates")).unwrap().count(), 0);
 }
@@ -50,8 +51,15 @@ async fn what_hurl_finds_wrong_is_told_without_secrets() {
     assert!(all.contains("Good bye, ***") && !all.contains("correct-horse"), "{all}");
     let (_, finding) = ask(&proxy, "GET {{target}}/\nHTTP 200\n[Asserts]\nnonsense\n").await;
     assert_ne!(finding.verdict, Verdict::Pass, "{finding:#?}");
-    let (_, finding) = ask(&proxy, "# nothing\n").await;
-    assert_ne!(finding.verdict, Verdict::Pass, "{finding:#?}");
+    for nothing in [
+        "# nothing\n",
+        "GET {{target}}/\n[Options]\nskip: true\nHTTP 200\n",
+        "GET http://127.0.0.1:1/\n[Options]\nskip: true\n",
+    ] {
+        let (_, finding) = ask(&proxy, nothing).await;
+        assert_eq!(finding.verdict, Verdict::NotYet, "{finding:#?}");
+        assert_eq!(finding.reason, "home: `smoke/home.hurl` has asked nothing of the release");
+    }
 }
 
 #[tokio::test]
