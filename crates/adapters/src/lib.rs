@@ -7,6 +7,7 @@ pub mod embedded;
 pub mod gates;
 pub mod http_health;
 pub mod notify;
+pub mod preview_key;
 pub mod process;
 pub mod release_store;
 pub mod ssh;

@@ -9,6 +9,7 @@ pub mod epoch;
 pub mod gates;
 pub mod health;
 pub mod names;
+pub mod preview;
 pub mod receipt;
 pub mod release;
 pub mod routing;

@@ -2,7 +2,7 @@
 //!
 //! `desired` is what somebody wants routed, `upstream` what its instances speak; `table` is that, compiled; `publication`
 //! replaces one table by the next, `claims` is what it compares, `removed` what it remembers of services that are gone;
-//! `lease` is one request's claim on a target, `fence` what ends the giving of claims. `listen` is what clients are held to.
+//! `lease` is one request's claim on a target, with a token or without, `fence` what ends the giving of claims. `listen` is what clients are held to.
 
 mod claims;
 pub mod desired;
@@ -15,9 +15,9 @@ pub mod removed;
 pub mod table;
 pub mod upstream;
 
-pub use desired::{DesiredInstance, ServicePatch, ServiceRoute, TableDocument, Timeouts};
+pub use desired::{DesiredInstance, PreviewRoute, ServicePatch, ServiceRoute, TableDocument, Timeouts};
 pub use instance::InstanceState;
-pub use lease::{Lease, NoTarget, RequestRoute, TableCell, claim};
+pub use lease::{Lease, NoTarget, Private, RequestRoute, TableCell, claim};
 pub use listen::{Clients, Limits, Listen, Network, NotANetwork};
 pub use publication::{Change, Publication, Refused};
 pub use removed::Removed;

@@ -6,6 +6,6 @@ pub mod counters;
 pub mod histogram;
 pub mod report;
 
-pub use counters::{Counters, Failure, Registry};
+pub use counters::{Counters, Failure, PREVIEW_SUFFIX, PrivateCounters, Registry};
 pub use histogram::{AtomicHistogram, Histogram};
 pub use report::{Counts, InstanceReport, ServiceReport, Statistics, TagReport};

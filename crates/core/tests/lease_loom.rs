@@ -60,11 +60,12 @@ fn route(live: Environment) -> ServiceRoute {
         health: None,
         timeouts: Timeouts::default(),
         upstream: PerEnvironment::default(),
+        preview: None,
     }
 }
 
 fn request() -> RequestRoute<'static> {
-    RequestRoute { host: "", path: "/", avoid: &[] }
+    RequestRoute { host: "", path: "/", avoid: &[], private: None }
 }
 
 fn publication() -> Publication<Shared> {

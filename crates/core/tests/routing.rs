@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use cutover_core::routing::{
-    Change, DesiredInstance, Lease, NoTarget, Publication, Refused, RequestRoute, RouteTable, ServicePatch,
-    ServiceRoute, TableCell, TableDocument, Timeouts, claim,
+    Change, DesiredInstance, Lease, NoTarget, PreviewRoute, Private, Publication, Refused, RequestRoute,
+    RouteTable, ServicePatch, ServiceRoute, TableCell, TableDocument, Timeouts, claim,
 };
 use cutover_core::{Environment, Epoch, PerEnvironment, Timestamp, Weights};
 use proptest::prelude::*;
@@ -41,6 +41,7 @@ fn route(name: &str, hosts: &[&str], path: &str, weights: (u8, u8)) -> ServiceRo
         health: None,
         timeouts: Timeouts::default(),
         upstream: PerEnvironment::default(),
+        preview: None,
     }
 }
 
@@ -62,7 +63,7 @@ fn publish(
 }
 
 fn ask(publication: &Publication<Cell>, host: &str, path: &str) -> Result<Lease, NoTarget> {
-    claim(publication.cell(), RequestRoute { host, path, avoid: &[] })
+    claim(publication.cell(), RequestRoute { host, path, avoid: &[], private: None })
 }
 
 fn service_of(publication: &Publication<Cell>, host: &str, path: &str) -> Option<String> {
@@ -146,11 +147,13 @@ fn an_instance_that_failed_the_request_does_not_get_it_again() {
     let publication = publication(vec![shop]);
     let mut avoid = Vec::new();
     for _ in 0..2 {
-        let lease = claim(publication.cell(), RequestRoute { host: "", path: "/", avoid: &avoid }).unwrap();
+        let lease =
+            claim(publication.cell(), RequestRoute { host: "", path: "/", avoid: &avoid, private: None })
+                .unwrap();
         avoid.push(Arc::clone(lease.target().instance()));
     }
     assert_ne!(avoid[0].id(), avoid[1].id());
-    let third = claim(publication.cell(), RequestRoute { host: "", path: "/", avoid: &avoid });
+    let third = claim(publication.cell(), RequestRoute { host: "", path: "/", avoid: &avoid, private: None });
     assert_eq!(third.unwrap_err(), NoTarget::NoInstance);
 }
 
@@ -333,4 +336,173 @@ proptest! {
         drop(held);
         prop_assert!(publication.instances().all(|instance| instance.in_flight() == 0));
     }
+}
+
+/// A shop with `live` on blue and `next` on green, where 9 is what only tokens lead to.
+fn previewed(host: Option<&str>) -> ServiceRoute {
+    let mut shop = route("shop", &["shop.example.com"], "/", (100, 0));
+    shop.tags = PerEnvironment { blue: "live".to_owned(), green: "standby".to_owned() };
+    shop.preview = Some(PreviewRoute {
+        tag: "next".to_owned(),
+        environment: Environment::Green,
+        instances: instances(9..10),
+        host: host.map(str::to_owned),
+    });
+    shop
+}
+
+fn ask_with_token(
+    publication: &Publication<Cell>,
+    host: &str,
+    service: &str,
+    tag: &str,
+) -> Result<Lease, NoTarget> {
+    let private = Some(Private { service, tag });
+    claim(publication.cell(), RequestRoute { host, path: "/", avoid: &[], private })
+}
+
+fn port(lease: &Lease) -> u16 {
+    lease.target().instance().address().port()
+}
+
+#[test]
+fn a_token_leads_to_the_release_that_it_names_and_nobody_else_gets_there() {
+    let publication = publication(vec![previewed(None), route("till", &["till.example.com"], "/", (100, 0))]);
+    let check = |service: &str, tag: &str, expected: Result<(u16, Environment), NoTarget>| {
+        let lease = ask_with_token(&publication, "shop.example.com", service, tag);
+        assert_eq!(lease.map(|lease| (port(&lease), lease.environment())), expected, "{service} {tag}");
+    };
+    check("shop", "next", Ok((9, Environment::Green)));
+    check("shop", "standby", Ok((2, Environment::Green)));
+    check("shop", "live", Ok((1, Environment::Blue)));
+    check("shop", "gone", Err(NoTarget::NoPreview));
+    check("shop", "", Err(NoTarget::NoPreview));
+    check("till", "live", Err(NoTarget::NoPreview));
+    for _ in 0..20 {
+        let lease = ask(&publication, "shop.example.com", "/").unwrap();
+        assert_eq!((port(&lease), lease.target().preview()), (1, None));
+    }
+}
+
+#[test]
+fn a_release_that_is_named_and_has_no_instance_is_not_replaced_by_another_one() {
+    let mut shop = previewed(None);
+    shop.preview.as_mut().unwrap().instances.clear();
+    let mut publication = publication(vec![shop.clone()]);
+    let next = |publication: &_| ask_with_token(publication, "shop.example.com", "shop", "next").unwrap_err();
+    assert_eq!(next(&publication), NoTarget::NoInstance);
+    shop.preview = None;
+    publish(&mut publication, Change::Put(vec![shop])).unwrap();
+    assert_eq!(next(&publication), NoTarget::NoPreview);
+}
+
+#[test]
+fn private_requests_take_turns_among_the_targets_of_their_release_and_avoid_what_failed() {
+    let mut shop = previewed(None);
+    shop.preview.as_mut().unwrap().instances = instances(7..10);
+    let publication = publication(vec![shop]);
+    let failed = ask_with_token(&publication, "shop.example.com", "shop", "next").unwrap();
+    let avoid = [Arc::clone(failed.target().instance())];
+    let mut ports = HashMap::new();
+    for _ in 0..30 {
+        let private = Some(Private { service: "shop", tag: "next" });
+        let request = RequestRoute { host: "shop.example.com", path: "/", avoid: &avoid, private };
+        *ports.entry(port(&claim(publication.cell(), request).unwrap())).or_insert(0) += 1;
+    }
+    assert_eq!(ports.len(), 2, "{ports:?}");
+    assert!(!ports.contains_key(&port(&failed)), "{ports:?}");
+}
+
+#[test]
+fn private_requests_are_counted_apart_and_only_once_there_are_any() {
+    let publication = publication(vec![previewed(None)]);
+    let reported = || {
+        let reports = publication.counters().report(&"shop".parse().unwrap());
+        let told = |report: cutover_core::statistics::TagReport| (report.tag, report.counts.requests);
+        reports.into_iter().map(told).collect::<Vec<_>>()
+    };
+    let public = |live: u64| vec![("live".to_owned(), live), ("standby".to_owned(), 0)];
+    assert_eq!(reported(), public(0));
+    let answered = |lease: Lease| lease.target().counters().answered(500, std::time::Duration::ZERO);
+    answered(ask(&publication, "shop.example.com", "/").unwrap());
+    answered(ask_with_token(&publication, "shop.example.com", "shop", "live").unwrap());
+    answered(ask_with_token(&publication, "shop.example.com", "shop", "next").unwrap());
+    let apart = [("next+preview".to_owned(), 1), ("live+preview".to_owned(), 1)];
+    let mut expected = [public(1), apart.to_vec()].concat();
+    let mut found = reported();
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_change_fences_private_targets_too_and_an_instance_stays_known_while_a_private_request_holds_it() {
+    let mut shop = previewed(None);
+    let mut publication = publication(vec![shop.clone()]);
+    let held = ask_with_token(&publication, "shop.example.com", "shop", "next").unwrap();
+    let before = publication.cell().load();
+    shop.preview = None;
+    let receipts = publish(&mut publication, Change::Put(vec![shop.clone()])).unwrap();
+    assert_eq!((receipts[0].in_flight.blue, receipts[0].in_flight.green), (0, 0), "no user was in flight");
+    let is_fenced = before.services()[0].private_targets().all(|target| !target.takes_claims());
+    assert!(is_fenced);
+    let is_known = |publication: &Publication<Cell>| {
+        publication.instances().any(|instance| instance.address().port() == 9)
+    };
+    assert!(is_known(&publication), "it still holds a request");
+    drop(held);
+    shop.path = "/x".to_owned();
+    publish(&mut publication, Change::Put(vec![shop])).unwrap();
+    assert!(!is_known(&publication));
+}
+
+#[test]
+fn the_host_of_a_preview_has_nothing_without_a_token_and_is_gone_with_the_preview() {
+    let everywhere = route("all", &[], "/", (100, 0));
+    let mut shop = previewed(Some("Next.example.com"));
+    let mut publication = publication(vec![shop.clone()]);
+    assert_eq!(ask(&publication, "next.example.com", "/").unwrap_err(), NoTarget::OnlyPreviews);
+    let lease = ask_with_token(&publication, "next.example.com", "shop", "next").unwrap();
+    assert_eq!((port(&lease), lease.target().preview()), (9, Some("next")));
+    assert_eq!(port(&ask_with_token(&publication, "next.example.com", "shop", "live").unwrap()), 1);
+    drop(lease);
+    // Who answers everywhere does not answer there.
+    publish(&mut publication, Change::Put(vec![everywhere])).unwrap();
+    assert_eq!(ask(&publication, "next.example.com", "/").unwrap_err(), NoTarget::OnlyPreviews);
+    publish(&mut publication, Change::Remove(vec![("all".parse().unwrap(), None)])).unwrap();
+    shop.preview = None;
+    publish(&mut publication, Change::Put(vec![shop])).unwrap();
+    assert_eq!(ask(&publication, "next.example.com", "/").unwrap_err(), NoTarget::NoService);
+}
+
+#[test]
+fn the_host_of_a_preview_is_claimed_like_any_other() {
+    let mut publication = publication(vec![previewed(Some("next.example.com"))]);
+    let taken = route("till", &["NEXT.example.com"], "/", (100, 0));
+    let refused = publish(&mut publication, Change::Put(vec![taken])).unwrap_err();
+    assert!(matches!(refused, Refused::SameRoute { .. }), "{refused}");
+    let beside = route("till", &["next.example.com"], "/till", (100, 0));
+    publish(&mut publication, Change::Put(vec![beside])).unwrap();
+    let mut check = |host: &str, ids: &[&str], said: &str| {
+        let mut shop = previewed(Some(host));
+        let named =
+            |id: &&str| DesiredInstance { id: id.parse().unwrap(), address: "127.0.0.1:9".parse().unwrap() };
+        shop.preview.as_mut().unwrap().instances = ids.iter().map(named).collect();
+        let refused = publish(&mut publication, Change::Put(vec![shop])).unwrap_err().to_string();
+        assert!(refused.contains(said), "{refused}");
+    };
+    check("SHOP.example.com", &[], "is one that users have too");
+    check("*.example.com", &[], "is a host name without");
+    check("", &[], "is a host name without");
+    check("next.example.com", &["a", "a"], "names instance `a` twice");
+}
+
+#[test]
+fn a_table_without_a_preview_is_written_as_it_always_was() {
+    let shop = route("shop", &[], "/", (100, 0));
+    assert!(!serde_json::to_string(&shop).unwrap().contains("preview"));
+    let shop = previewed(Some("next.example.com"));
+    let written = serde_json::to_string(&shop).unwrap();
+    assert!(written.contains("\"preview\":{\"tag\":\"next\",\"environment\":\"green\""), "{written}");
+    assert_eq!(serde_json::from_str::<ServiceRoute>(&written).unwrap(), shop);
 }

@@ -11,6 +11,7 @@ pub(crate) mod moves;
 pub(crate) mod permission;
 pub(crate) mod plain;
 pub(crate) mod plan;
+pub(crate) mod preview;
 pub(crate) mod server;
 pub(crate) mod views;
 

@@ -27,6 +27,7 @@ mod logs;
 mod passphrase;
 mod place;
 mod plan;
+mod preview;
 mod printer;
 mod progress;
 mod promote;
@@ -104,6 +105,7 @@ During a deployment:
   promote [SERVICE]    Let what waits for it (`deploy --hold-before-switch`) switch traffic
   abort [SERVICE]      End the open deployment and undo it
   resolve [SERVICE]    Show the ways out of what is stuck, and take one
+  preview [SERVICE]    A link to what is idle, for those who have it and for a time
   freeze [SERVICE]     Refuse deployments until a moment; `unfreeze` ends that
   history [SERVICE]    The deployments of a service
   show DEPLOYMENT      One deployment with its steps, reasons and receipts
@@ -145,6 +147,7 @@ enum Verb {
     Restart(restart::Restart),
     Scale(scale::Scale),
     Stop(stop::Stop),
+    Preview(preview::Preview),
     Freeze(freeze::Freeze),
     Unfreeze(freeze::Unfreeze),
     History(history::History),
@@ -216,6 +219,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Scale(verb) => runtime(verb.run(&printer)),
         Verb::Stop(verb) => runtime(verb.run(&printer)),
         Verb::Resolve(verb) => runtime(verb.run(&printer)),
+        Verb::Preview(verb) => runtime(verb.run(&printer)),
         Verb::Freeze(verb) => runtime(verb.run(&printer)),
         Verb::Unfreeze(verb) => runtime(verb.run(&printer)),
         Verb::History(verb) => runtime(verb.run(&printer)),

@@ -157,6 +157,8 @@ impl DataPlane {
             .arg(self.state.proxy_socket())
             .arg("--live")
             .arg(self.state.live_directory())
+            .arg("--preview-key")
+            .arg(self.state.preview_key())
             .args(self.hold.arguments())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

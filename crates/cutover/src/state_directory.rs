@@ -69,6 +69,11 @@ impl StateDirectory {
         self.0.join("live")
     }
 
+    /// What tokens of previews are signed with.
+    pub(crate) fn preview_key(&self) -> PathBuf {
+        self.0.join("preview.key")
+    }
+
     pub(crate) fn proxy_log(&self) -> PathBuf {
         self.proxy_directory().join("proxy.log")
     }

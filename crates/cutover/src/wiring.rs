@@ -12,10 +12,12 @@ use cutover_adapters::embedded::EmbeddedRouter;
 use cutover_adapters::gates::Gatekeeper;
 use cutover_adapters::http_health::HttpHealth;
 use cutover_adapters::notify::Receivers;
+use cutover_adapters::preview_key::{self, Readers};
 use cutover_adapters::process::{Parent, ProcessExecutor, ProcessSettings};
 use cutover_adapters::release_store::DirectoryStore;
 use cutover_controller::ports::{DeploymentExecutor, Mandate};
 use cutover_controller::{DeploymentManager, Keep, Ports, SqliteJournal, SystemClock, Tidied};
+use cutover_core::preview::PreviewKey;
 use cutover_core::routing::Clients;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
@@ -140,6 +142,7 @@ impl World {
         processes.parent = settings.parent;
         processes.live = state.live_directory();
         let executor = ProcessExecutor::new(processes, lock.clone()).map_err(|error| refused(&error))?;
+        let preview_key = preview_key(&state, settings.proxy_unit.is_some());
         let restoration = Restoration::needed(&journal, &executor).await.map_err(|error| refused(&error))?;
         let mut data_plane = DataPlane::new(
             state.clone(),
@@ -193,6 +196,8 @@ impl World {
             meter: executor,
             rehearsal,
             uploads,
+            router: router.clone(),
+            preview_key,
         };
         let served = Served::new(Arc::clone(&manager), controller.clone(), end, outside);
         Ok(Self {
@@ -283,6 +288,13 @@ impl World {
         }
         Ok(ending)
     }
+}
+
+/// The key of previews, before a proxy is started that reads it. Without one there are no previews, and all else goes on.
+fn preview_key(state: &StateDirectory, proxy_is_another_user: bool) -> Option<PreviewKey> {
+    let readers = if proxy_is_another_user { Readers::Group } else { Readers::Owner };
+    let key = preview_key::of_host(&state.preview_key(), readers);
+    key.inspect_err(|error| tracing::error!(%error, "there is no key to sign previews with")).ok()
 }
 
 /// Removes what is older than what shall be kept, now and then.

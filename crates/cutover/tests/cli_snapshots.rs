@@ -28,6 +28,7 @@ const VERBS: &[&str] = &[
     "journal-verify",
     "logs",
     "plan",
+    "preview",
     "promote",
     "proxy",
     "remove",
@@ -231,6 +232,7 @@ fn verbs_of_a_service_through_its_life() {
     scene!(host, "resolve: nothing is stuck", "resolve");
     scene!(host, "logs: idle is empty", "logs", "idle");
     scene!(host, "exec: idle is empty", "exec", "idle", "--", "true");
+    scene!(host, "preview: idle is empty", "preview");
     host.write("new", "");
     scene!(host, "plan: second release", "plan", "v2");
     scene!(host, "deploy: second release", "deploy", "v2");
@@ -243,6 +245,8 @@ fn verbs_of_a_service_through_its_life() {
     scene!(host, "exec: what was run", "exec", "--history");
     scene!(host, "logs: no such service", "logs", "nosuch");
     scene!(host, "logs: no such environment", "logs", "shop", "purple");
+    scene!(host, "preview: no such service", "preview", "nosuch");
+    scene!(host, "preview: too long", "preview", "--for", "8d");
     scene!(host, "traffic: no such service", "traffic", "nosuch");
     scene!(host, "traffic: weights of a deployment", "traffic", "idle=20");
     scene!(host, "traffic: no share", "traffic", "idle=101");

@@ -37,6 +37,11 @@ impl Exchange {
         self.lease.target().counters()
     }
 
+    /// The tag of the release, if a token led to it.
+    pub(crate) fn preview(&self) -> Option<&str> {
+        self.lease.target().preview()
+    }
+
     pub(crate) fn timeouts(&self) -> &Timeouts {
         &self.lease.service().desired().timeouts
     }

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cutover_core::routing::{InstanceState, Lease, NoTarget, Protocol, RequestRoute, TableCell, claim};
+use cutover_core::routing::{
+    InstanceState, Lease, NoTarget, Private, Protocol, RequestRoute, TableCell, claim,
+};
 use cutover_core::statistics::Failure;
+use httparse::Header;
 
 use crate::answering::AnswerSink;
 use crate::carry::{Carried, Fault, RequestSource, Terms, carry};
@@ -12,6 +15,7 @@ use crate::exchange::Exchange;
 use crate::head::request::Upgrade;
 use crate::head::{Framing, Peer, Prepared, Refusal};
 use crate::own_answer;
+use crate::private::{self, Admission, Granted};
 use crate::upstream::{Declined, H1Connection, H2Connection, Introduction, Key, Reuse, connect, speaks_h2};
 use crate::watchdog::Alarm;
 use crate::worker::Worker;
@@ -44,12 +48,33 @@ impl Worker {
         sink: &mut K,
         alarms: &Alarms<'_>,
     ) {
+        let granted = match &request.ticket {
+            None => None,
+            Some(ticket) => match self.examine(request, ticket) {
+                Admission::Public => None,
+                Admission::Private(granted) => Some(granted),
+                // Boxed, so that requests without tokens have no room for it.
+                Admission::Enter { seconds } => {
+                    let entered = self.enter(request, ticket, seconds, peer, sink, alarms.receiving);
+                    return Box::pin(entered).await;
+                }
+                Admission::Refused(refusal) => {
+                    let Refusal { status, reason } = refusal;
+                    tracing::debug!(client = %peer.address, status, reason, "refused");
+                    if request.framing != Framing::Empty {
+                        sink.end_with_this();
+                    }
+                    return Box::pin(self.refuse(request, refusal, None, sink, alarms.receiving)).await;
+                }
+            },
+        };
+        let private = granted.as_ref().map(Granted::as_private);
         match request.deadline {
-            None => self.offer(request, peer, source, sink, alarms).await,
+            None => self.offer(request, private, peer, source, sink, alarms).await,
             Some(deadline) => {
                 let patience = alarms.sending.another();
                 // Boxed, so that connections without deadlines have no room for it.
-                let offered = Box::pin(self.offer(request, peer, source, sink, alarms));
+                let offered = Box::pin(self.offer(request, private, peer, source, sink, alarms));
                 if patience.within(deadline, offered).await.is_err() {
                     if !source.has_ended() {
                         sink.end_with_this();
@@ -71,15 +96,17 @@ impl Worker {
         alarm: &Alarm,
     ) {
         if sink.has_begun() {
-            sink.cut();
-        } else {
-            own_answer::give(sink, request, refusal, service, &self.pages, alarm).await;
+            return sink.cut();
         }
+        let cookie = request.takes_cookie_away(refusal.status).then(private::cookie_taken_away);
+        let cookie = cookie.as_ref().map(|cookie| Header { name: "Set-Cookie", value: cookie.as_bytes() });
+        own_answer::give(sink, request, refusal, cookie.as_slice(), service, &self.pages, alarm).await;
     }
 
     async fn offer<S: RequestSource, K: AnswerSink>(
         &self,
         request: &Prepared,
+        private: Option<Private<'_>>,
         peer: &Peer,
         source: &mut S,
         sink: &mut K,
@@ -88,7 +115,7 @@ impl Worker {
         let began = Instant::now();
         let mut avoid = Vec::new();
         // No await from a claim to its send.
-        let mut lease = match self.claim(request, &avoid) {
+        let mut lease = match self.claim(request, private, &avoid) {
             Ok(lease) => lease,
             Err(nowhere) => {
                 if request.framing != Framing::Empty {
@@ -126,7 +153,7 @@ impl Worker {
             reuse = Reuse::None;
             let again =
                 attempt < ATTEMPTS && fault.refusal.is_none() && (fault.unsent || crossed && fault.untouched);
-            match again.then(|| self.claim(request, &avoid)) {
+            match again.then(|| self.claim(request, private, &avoid)) {
                 Some(Ok(next)) => {
                     exchange.retried();
                     lease = next;
@@ -145,8 +172,13 @@ impl Worker {
         }
     }
 
-    fn claim(&self, request: &Prepared, avoid: &[Arc<InstanceState>]) -> Result<Lease, NoTarget> {
-        claim(&self.cell, RequestRoute { host: request.host(), path: request.path(), avoid })
+    fn claim(
+        &self,
+        request: &Prepared,
+        private: Option<Private<'_>>,
+        avoid: &[Arc<InstanceState>],
+    ) -> Result<Lease, NoTarget> {
+        claim(&self.cell, RequestRoute { host: request.host(), path: request.path(), avoid, private })
     }
 
     /// Tries one instance on one connection.

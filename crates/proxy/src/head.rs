@@ -5,7 +5,7 @@
 //! framing is decided here, once. [`answer`] does the same on the way back. What a rule refuses is a [`Refusal`].
 //!
 //! Reading order: `name` is which fields are special, `target` and `host` where a request goes, `framing` where its body
-//! ends, `identity` who the client is; `look` reads the fields of a request, `request` and `answer` put all together.
+//! ends, `identity` who the client is, `ticket` the token of a preview; `look` reads the fields of a request, `request` and `answer` put all together.
 
 pub(crate) mod answer;
 pub(crate) mod framing;
@@ -16,6 +16,7 @@ pub(crate) mod name;
 pub(crate) mod parse;
 pub(crate) mod request;
 pub(crate) mod target;
+pub(crate) mod ticket;
 
 pub(crate) use answer::{AnswerFacts, AnswerHead};
 pub(crate) use framing::Framing;

@@ -23,6 +23,8 @@ impl From<NoTarget> for Refusal {
         match nowhere {
             NoTarget::NoService => Self::with(404, "no service for this host and path"),
             NoTarget::NoInstance => Self::with(503, "no instance to send the request to"),
+            NoTarget::OnlyPreviews => Self::with(403, "there is nothing here without the link of a preview"),
+            NoTarget::NoPreview => Self::with(403, "this preview has ended"),
         }
     }
 }
@@ -55,11 +57,13 @@ fn grpc_status(status: u16) -> u16 {
     }
 }
 
-/// Answers a request in the proxy's own words, to the last byte. `service` is whose pages may stand in.
+/// Answers a request in the proxy's own words, to the last byte, with these fields besides. `service` is whose pages may
+/// stand in.
 pub(crate) async fn give<K: AnswerSink>(
     sink: &mut K,
     request: &Prepared,
     refusal: Refusal,
+    more: &[Header<'_>],
     service: Option<&str>,
     pages: &Pages,
     alarm: &Alarm,
@@ -92,6 +96,7 @@ pub(crate) async fn give<K: AnswerSink>(
     if !id.is_empty() {
         fields.push(Header { name: "X-Request-Id", value: id.as_bytes() });
     }
+    fields.extend_from_slice(more);
     if status == 503 {
         fields.push(Header { name: "Retry-After", value: b"1" });
     }
@@ -105,7 +110,7 @@ pub(crate) async fn give<K: AnswerSink>(
     let asked = Asked { is_head: request.is_head, upgrade: false };
     // What is made here contradicts nothing.
     let Some(facts) = look(shown, fields, 1, asked) else { return };
-    sink.head(&AnswerHead { status: shown, reason: name.as_bytes(), fields, facts });
+    sink.head(&AnswerHead { status: shown, reason: name.as_bytes(), fields, facts, preview: None });
     let given = alarm
         .within(PATIENCE, async {
             if !request.is_head && !body.is_empty() {

@@ -19,6 +19,8 @@ pub(crate) struct Plane {
     writer: Mutex<Writer>,
     listen: Listen,
     clients: Clients,
+    /// The fingerprint of the key of previews.
+    preview_key: Option<String>,
     /// Told after each change, for whoever follows the table.
     pub(crate) changed: Notify,
     /// Somebody said that clients may come.
@@ -38,6 +40,7 @@ impl Plane {
         boot_id: String,
         listen: Listen,
         clients: Clients,
+        preview_key: Option<String>,
         candidates: Vec<Candidate>,
         saved: SavedTable,
     ) -> Result<Arc<Self>, Refused> {
@@ -49,6 +52,7 @@ impl Plane {
             writer,
             listen,
             clients,
+            preview_key,
             changed: Notify::new(),
             clients_may_come: Notify::new(),
             listening: watch::Sender::new(false),
@@ -154,6 +158,7 @@ impl Plane {
             generation: table.generation(),
             pid: std::process::id(),
             listening: *self.listening.borrow(),
+            preview_key: self.preview_key.clone(),
             services: table.services().iter().map(report).collect(),
             instances,
         }

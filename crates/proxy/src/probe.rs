@@ -72,7 +72,8 @@ fn wanted(plane: &Plane) -> Wanted {
         for environment in Environment::ALL {
             let check =
                 HealthCheck { policy: policy.clone(), upstream: entry.desired().upstream[environment] };
-            for target in entry.targets(environment) {
+            let private = entry.private_targets().filter(|target| target.environment() == environment);
+            for target in entry.targets(environment).iter().chain(private) {
                 let instance = target.instance();
                 let key = (instance.id().clone(), instance.address());
                 wanted.insert(key, (Arc::clone(instance), check.clone()));

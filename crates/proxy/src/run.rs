@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cutover_core::preview::PreviewKey;
 use cutover_core::routing::{Listen, Refused};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -78,7 +79,9 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
     let listen = Listen { http: addresses.clone() };
     let clients = seed.document.clients.clone();
     let boot_id = boot_id().map_err(ProxyError::Start)?;
-    let plane = Plane::new(boot_id, listen, clients, candidates, saved)
+    let preview_key = settings.preview_key.as_deref().and_then(preview_key);
+    let fingerprint = preview_key.as_ref().map(PreviewKey::fingerprint);
+    let plane = Plane::new(boot_id, listen, clients, fingerprint, candidates, saved)
         .map_err(|refused| ProxyError::Table { path: settings.table.clone(), refused })?;
     // Before any client is accepted: what fails from here on would cut them.
     let socket = bind_admin(&settings.admin).map_err(file(&settings.admin))?;
@@ -87,7 +90,7 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
     let mut workers = JoinSet::new();
     let held = match settings.hold_listeners {
         None => {
-            start_workers(&mut workers, bound, &plane, &phases)?;
+            start_workers(&mut workers, bound, &plane, preview_key.as_ref(), &phases)?;
             None
         }
         Some(limit) => Some((bound, limit)),
@@ -102,7 +105,7 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
     let working = async {
         if let Some((bound, limit)) = held {
             plane.hold_clients(limit).await;
-            start_workers(&mut workers, bound, &plane, &phases)?;
+            start_workers(&mut workers, bound, &plane, preview_key.as_ref(), &phases)?;
         }
         let ended = workers.join_next().await;
         Err(ProxyError::WorkerEnded(format!("{ended:?}")))
@@ -132,6 +135,18 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
     ended
 }
 
+/// The key of previews; without it everything else goes on.
+fn preview_key(path: &Path) -> Option<PreviewKey> {
+    let read = fs::read(path).and_then(|bytes| {
+        let wrong = || io::Error::other(format!("it does not hold {} bytes", PreviewKey::LENGTH));
+        PreviewKey::try_from(bytes.as_slice()).map_err(|_| wrong())
+    });
+    read.inspect_err(|error| {
+        tracing::error!(path = %path.display(), %error, "no key of previews: every token is refused");
+    })
+    .ok()
+}
+
 /// Says to instances what is live until the set is dropped. Without it requests go on, so that trouble with it ends
 /// nothing.
 fn tell_what_is_live(plane: &Arc<Plane>, directory: &Path) -> JoinSet<()> {
@@ -156,12 +171,21 @@ fn start_workers(
     workers: &mut JoinSet<std::thread::Result<io::Result<()>>>,
     bound: Bound,
     plane: &Plane,
+    preview_key: Option<&PreviewKey>,
     phases: &watch::Receiver<Phase>,
 ) -> Result<(), ProxyError> {
     for (number, listeners) in bound.listen()?.into_iter().enumerate() {
         let ids = RequestIds::new(random().map_err(ProxyError::Start)?);
         let clients = plane.clients().clone();
-        let worker = worker::start(number, listeners, plane.cell.clone(), clients, ids, phases.clone());
+        let worker = worker::start(
+            number,
+            listeners,
+            plane.cell.clone(),
+            clients,
+            ids,
+            preview_key.cloned(),
+            phases.clone(),
+        );
         let worker = worker.map_err(ProxyError::Start)?;
         workers.spawn_blocking(move || worker.join());
     }

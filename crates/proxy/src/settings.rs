@@ -18,4 +18,7 @@ pub struct ProxySettings {
     pub hold_listeners: Option<Duration>,
     /// Where it is said to instances which environment is live; `None` says it nowhere.
     pub live: Option<PathBuf>,
+    /// The key with which tokens of previews are signed: [`PreviewKey::LENGTH`](cutover_core::preview::PreviewKey::LENGTH)
+    /// bytes in a file. Without it every token is refused.
+    pub preview_key: Option<PathBuf>,
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use cutover_core::preview::PreviewKey;
 use cutover_core::routing::Clients;
 use tokio::net::TcpStream;
 use tokio::runtime::LocalOptions;
@@ -46,6 +47,8 @@ pub(crate) struct Worker {
     pub(crate) watchdog: Rc<Watchdog>,
     pub(crate) ids: RequestIds,
     pub(crate) pages: Pages,
+    /// What tokens of previews are signed with.
+    pub(crate) preview_key: Option<PreviewKey>,
     /// Set when the process is about to end: clients are told with their next answer, never cut.
     pub(crate) closing: Flag<bool>,
     pub(crate) phase: watch::Receiver<Phase>,
@@ -64,13 +67,14 @@ pub(crate) fn start(
     cell: Cell,
     clients: Clients,
     ids: RequestIds,
+    preview_key: Option<PreviewKey>,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let name = format!("worker-{number}");
     std::thread::Builder::new().name(name).spawn(move || {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-        runtime.block_on(work(listeners, cell, clients, ids, phase))
+        runtime.block_on(work(listeners, cell, clients, ids, preview_key, phase))
     })
 }
 
@@ -79,6 +83,7 @@ async fn work(
     cell: Cell,
     clients: Clients,
     ids: RequestIds,
+    preview_key: Option<PreviewKey>,
     mut phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
     let worker = Rc::new(Worker {
@@ -90,6 +95,7 @@ async fn work(
         buffers: Rc::default(),
         watchdog: Rc::default(),
         ids,
+        preview_key,
         closing: Flag::new(false),
         phase: phase.clone(),
         streaming: Flag::new(0),

@@ -35,11 +35,13 @@ pub(super) fn check_claims<'a>(
     Ok(())
 }
 
-/// What a service claims: hosts in lower case, an empty one for every host, each with the path.
+/// What a service claims: hosts in lower case, that of its preview too, an empty one for every host, each with the path.
 fn claims(route: &ServiceRoute) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
     let path = route.path.strip_suffix('/').unwrap_or(&route.path);
     let every = route.hosts.is_empty().then_some(Cow::Borrowed(""));
-    every.into_iter().chain(route.hosts.iter().map(|host| in_lower_case(host))).map(move |host| (host, path))
+    let preview = route.preview.as_ref().and_then(|preview| preview.host.as_ref());
+    let named = route.hosts.iter().chain(preview).map(|host| in_lower_case(host));
+    every.into_iter().chain(named).map(move |host| (host, path))
 }
 
 fn in_lower_case(host: &str) -> Cow<'_, str> {

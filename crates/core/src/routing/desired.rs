@@ -64,6 +64,25 @@ pub struct ServiceRoute {
     /// What the instances speak.
     #[serde(default, deserialize_with = "upstream::deserialize", skip_serializing_if = "upstream::is_plain")]
     pub upstream: PerEnvironment<Upstream>,
+    /// A release that users do not get, and whoever has a token for it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<PreviewRoute>,
+}
+
+/// A release that is reached with a token alone, because it has not earned its place in an environment yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreviewRoute {
+    /// What tokens call it: the release.
+    pub tag: String,
+    /// The environment that it is meant for, whose `upstream` it speaks.
+    pub environment: Environment,
+    /// Its instances.
+    #[serde(default)]
+    pub instances: Vec<DesiredInstance>,
+    /// A host name of its own, where nobody gets anything without a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
 }
 
 fn root_path() -> String {

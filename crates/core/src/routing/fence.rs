@@ -36,6 +36,12 @@ impl Fence {
         self.0.fetch_sub(1, Ordering::Release);
     }
 
+    /// Whether claims are refused.
+    #[must_use]
+    pub fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Acquire) & RAISED != 0
+    }
+
     /// Refuses every later claim; answers how many are held.
     pub fn raise(&self) -> u64 {
         self.0.fetch_or(RAISED, Ordering::AcqRel) & !RAISED

@@ -31,6 +31,17 @@ pub struct RequestRoute<'a> {
     pub path: &'a str,
     /// Instances that failed this request already and should not get it again.
     pub avoid: &'a [Arc<InstanceState>],
+    /// The release that it is for, if it has a token.
+    pub private: Option<Private<'a>>,
+}
+
+/// What the token of a request says.
+#[derive(Debug, Clone, Copy)]
+pub struct Private<'a> {
+    /// The service it is for.
+    pub service: &'a str,
+    /// The tag it is for.
+    pub tag: &'a str,
 }
 
 /// Why a request cannot be sent anywhere.
@@ -42,6 +53,12 @@ pub enum NoTarget {
     /// The service has no instance in the environment with the traffic, or all of them failed this request.
     #[error("no instance to send the request to")]
     NoInstance,
+    /// The host is that of a preview, and the request has no token.
+    #[error("this host has nothing but previews, and none was asked for")]
+    OnlyPreviews,
+    /// The service has no release of that tag any more.
+    #[error("this preview has ended")]
+    NoPreview,
 }
 
 /// A claim on a target; ends when it is dropped.
@@ -86,8 +103,13 @@ impl Drop for Lease {
 pub fn claim<C: TableCell>(cell: &C, request: RequestRoute<'_>) -> Result<Lease, NoTarget> {
     loop {
         let table = cell.load();
-        let service = table.find(request.host, request.path).ok_or(NoTarget::NoService)?;
-        let target = service.pick(request.avoid).ok_or(NoTarget::NoInstance)?;
+        let listed = table.listed(request.host, request.path).ok_or(NoTarget::NoService)?;
+        let service = &listed.service;
+        let target = match request.private {
+            None if listed.only_previews => return Err(NoTarget::OnlyPreviews),
+            None => service.pick(request.avoid).ok_or(NoTarget::NoInstance)?,
+            Some(private) => service.pick_private(private, request.avoid)?,
+        };
         // The instance is counted before the fence is tried: whoever raises the fence and then reads the
         // instance's count sees every claim that got through.
         target.instance.begin();

@@ -8,12 +8,12 @@ use crate::epoch::Epoch;
 use crate::names::{InstanceId, ServiceName};
 use crate::receipt::Receipt;
 use crate::routing::claims::check_claims;
-use crate::routing::desired::{DesiredInstance, ServicePatch, ServiceRoute};
+use crate::routing::desired::{DesiredInstance, PreviewRoute, ServicePatch, ServiceRoute};
 use crate::routing::fence::Fence;
 use crate::routing::instance::InstanceState;
 use crate::routing::lease::TableCell;
 use crate::routing::removed::Removed;
-use crate::routing::table::{RouteTable, ServiceEntry, Target};
+use crate::routing::table::{Counted, PrivateTargets, RouteTable, ServiceEntry, Target};
 use crate::statistics::Registry;
 use crate::timestamp::Timestamp;
 
@@ -286,24 +286,50 @@ impl<C: TableCell> Publication<C> {
     fn build(&mut self, route: ServiceRoute, epoch: Epoch) -> ServiceEntry {
         let targets = PerEnvironment::from_fn(|environment| {
             let counters = self.counters.counters(&route.name, environment, &route.tags[environment]);
-            let mut target = |desired: &DesiredInstance| {
-                let key = (desired.id.clone(), desired.address);
-                let state = || {
-                    // Until a table that is in force names it.
-                    self.leaving.push((desired.id.clone(), desired.address));
-                    Arc::new(InstanceState::new(desired.id.clone(), desired.address))
-                };
-                let instance = Arc::clone(self.instances.entry(key).or_insert_with(state));
-                Arc::new(Target {
-                    fence: Fence::open(),
-                    environment,
-                    instance,
-                    counters: Arc::clone(&counters),
-                })
-            };
-            route.instances(environment).iter().map(&mut target).collect()
+            let counted = || Counted::Public(Arc::clone(&counters));
+            self.targets(environment, route.instances(environment), counted)
         });
-        ServiceEntry::new(route, epoch, targets)
+        let private = self.private_targets(&route);
+        ServiceEntry::new(route, epoch, targets, private)
+    }
+
+    /// What tokens lead to: the preview, and each environment by its tag.
+    fn private_targets(&mut self, route: &ServiceRoute) -> Vec<PrivateTargets> {
+        let preview = route.preview.iter();
+        let preview = preview.map(|preview| (&preview.tag, preview.environment, &*preview.instances));
+        let environments = Environment::ALL
+            .into_iter()
+            .map(|environment| (&route.tags[environment], environment, route.instances(environment)));
+        // Without a tag nothing can be asked for.
+        let reachable = preview
+            .chain(environments)
+            .filter(|(tag, _, instances)| !tag.is_empty() && !instances.is_empty());
+        reachable
+            .map(|(tag, environment, instances)| {
+                let counters = self.counters.private(&route.name, environment, tag);
+                let counted = || Counted::Private(Arc::clone(&counters));
+                PrivateTargets::new(tag.clone(), self.targets(environment, instances, counted))
+            })
+            .collect()
+    }
+
+    fn targets(
+        &mut self,
+        environment: Environment,
+        instances: &[DesiredInstance],
+        counted: impl Fn() -> Counted,
+    ) -> Vec<Arc<Target>> {
+        let target = |desired: &DesiredInstance| {
+            let key = (desired.id.clone(), desired.address);
+            let state = || {
+                // Until a table that is in force names it.
+                self.leaving.push((desired.id.clone(), desired.address));
+                Arc::new(InstanceState::new(desired.id.clone(), desired.address))
+            };
+            let instance = Arc::clone(self.instances.entry(key).or_insert_with(state));
+            Arc::new(Target { fence: Fence::open(), environment, instance, counted: counted() })
+        };
+        instances.iter().map(target).collect()
     }
 
     /// Puts a prepared change in force and answers its receipts, in the order of the change.
@@ -417,7 +443,8 @@ impl<C: TableCell> Publication<C> {
 
 /// The instances of an entry, as often as it names them.
 fn keys(entry: &ServiceEntry) -> impl Iterator<Item = InstanceKey> {
-    let targets = entry.targets.iter().flat_map(|(_, targets)| targets);
+    let public = entry.targets.iter().flat_map(|(_, targets)| targets);
+    let targets = public.chain(entry.private_targets());
     targets.map(|target| (target.instance.id().clone(), target.instance.address()))
 }
 
@@ -461,6 +488,9 @@ fn check_route(route: &ServiceRoute) -> Result<(), Refused> {
     if route.hosts.iter().any(|host| host.is_empty() || host.contains([':', '/', ' '])) {
         return Err(bad("`hosts` holds host names without port, path or spaces"));
     }
+    if let Some(preview) = &route.preview {
+        check_preview(preview, route)?;
+    }
     let mut seen = HashSet::new();
     for desired in Environment::ALL.into_iter().flat_map(|environment| route.instances(environment)) {
         if !seen.insert(&desired.id) {
@@ -470,8 +500,28 @@ fn check_route(route: &ServiceRoute) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Fences every target of a replaced entry; answers what is still held on it.
+fn check_preview(preview: &PreviewRoute, route: &ServiceRoute) -> Result<(), Refused> {
+    let bad = |reason: &str| Refused::BadRoute { service: route.name.clone(), reason: reason.to_owned() };
+    if let Some(host) = &preview.host {
+        if host.is_empty() || host.contains([':', '/', ' ', '*']) {
+            return Err(bad("the host of a preview is a host name without port, path, spaces or `*`"));
+        }
+        if route.hosts.iter().any(|public| public.eq_ignore_ascii_case(host)) {
+            return Err(bad("the host of a preview is one that users have too"));
+        }
+    }
+    let mut seen = HashSet::new();
+    match preview.instances.iter().find(|desired| !seen.insert(&desired.id)) {
+        Some(twice) => Err(Refused::SameInstance { service: route.name.clone(), instance: twice.id.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Fences every target of a replaced entry; answers what users still hold on it.
 fn raise_fences(entry: &ServiceEntry) -> PerEnvironment<u64> {
+    for target in entry.private_targets() {
+        target.fence.raise();
+    }
     PerEnvironment::from_fn(|environment| {
         entry.targets[environment].iter().map(|target| target.fence.raise()).sum()
     })

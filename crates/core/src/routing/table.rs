@@ -11,7 +11,8 @@ use crate::receipt::Receipt;
 use crate::routing::desired::ServiceRoute;
 use crate::routing::fence::Fence;
 use crate::routing::instance::InstanceState;
-use crate::statistics::Counters;
+use crate::routing::lease::{NoTarget, Private};
+use crate::statistics::{Counters, PrivateCounters};
 use crate::sync::{AtomicUsize, Ordering};
 
 /// All services of one generation, found by host and path.
@@ -20,9 +21,17 @@ pub struct RouteTable {
     generation: u64,
     services: Vec<Arc<ServiceEntry>>,
     /// Lower-case host → its services; `*.example.com` under `example.com` in `wildcards`.
-    exact: HashMap<String, Vec<Arc<ServiceEntry>>>,
-    wildcards: HashMap<String, Vec<Arc<ServiceEntry>>>,
-    every_host: Vec<Arc<ServiceEntry>>,
+    exact: HashMap<String, Vec<Listed>>,
+    wildcards: HashMap<String, Vec<Listed>>,
+    every_host: Vec<Listed>,
+}
+
+/// A service under one of its hosts.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) service: Arc<ServiceEntry>,
+    /// The host is that of its preview.
+    pub(crate) only_previews: bool,
 }
 
 /// One service in one epoch.
@@ -31,10 +40,26 @@ pub struct ServiceEntry {
     pub(crate) desired: ServiceRoute,
     pub(crate) epoch: Epoch,
     pub(crate) targets: PerEnvironment<Vec<Arc<Target>>>,
+    /// The same instances and those of the preview, for requests with a token.
+    pub(crate) private: Vec<PrivateTargets>,
     /// The receipt of the change that made it; written once, right after its table is stored.
     receipt: OnceLock<Receipt>,
     split: AtomicUsize,
     turns: PerEnvironment<AtomicUsize>,
+}
+
+/// The targets of one release, for requests with a token.
+#[derive(Debug)]
+pub(crate) struct PrivateTargets {
+    pub(crate) tag: String,
+    pub(crate) targets: Vec<Arc<Target>>,
+    turns: AtomicUsize,
+}
+
+impl PrivateTargets {
+    pub(crate) fn new(tag: String, targets: Vec<Arc<Target>>) -> Self {
+        Self { tag, targets, turns: AtomicUsize::new(0) }
+    }
 }
 
 /// One instance in one epoch of one service.
@@ -43,7 +68,16 @@ pub struct Target {
     pub(crate) fence: Fence,
     pub(crate) environment: Environment,
     pub(crate) instance: Arc<InstanceState>,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) counted: Counted,
+}
+
+/// Where the requests of a target are counted.
+#[derive(Debug)]
+pub(crate) enum Counted {
+    /// With those of all users.
+    Public(Arc<Counters>),
+    /// Apart, for a token led to it.
+    Private(Arc<PrivateCounters>),
 }
 
 impl Target {
@@ -53,10 +87,34 @@ impl Target {
         &self.instance
     }
 
+    /// The environment it belongs to.
+    #[must_use]
+    pub fn environment(&self) -> Environment {
+        self.environment
+    }
+
     /// Where its requests are counted.
     #[must_use]
-    pub fn counters(&self) -> &Arc<Counters> {
-        &self.counters
+    pub fn counters(&self) -> &Counters {
+        match &self.counted {
+            Counted::Public(counters) => counters,
+            Counted::Private(private) => private.counters(),
+        }
+    }
+
+    /// Whether requests can still be given to it: not once its table was replaced.
+    #[must_use]
+    pub fn takes_claims(&self) -> bool {
+        !self.fence.is_raised()
+    }
+
+    /// The tag in letters that may stand in a header field, if a token led here.
+    #[must_use]
+    pub fn preview(&self) -> Option<&str> {
+        match &self.counted {
+            Counted::Public(_) => None,
+            Counted::Private(private) => Some(private.tag()),
+        }
     }
 }
 
@@ -65,11 +123,13 @@ impl ServiceEntry {
         desired: ServiceRoute,
         epoch: Epoch,
         targets: PerEnvironment<Vec<Arc<Target>>>,
+        private: Vec<PrivateTargets>,
     ) -> Self {
         Self {
             desired,
             epoch,
             targets,
+            private,
             receipt: OnceLock::new(),
             split: AtomicUsize::new(0),
             turns: PerEnvironment::from_fn(|_| AtomicUsize::new(0)),
@@ -111,6 +171,19 @@ impl ServiceEntry {
         &self.targets[environment]
     }
 
+    /// The targets that tokens lead to, those of a preview first.
+    pub fn private_targets(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.private.iter().flat_map(|private| &private.targets)
+    }
+
+    /// Whether a token for this tag leads anywhere, or will once there are instances.
+    #[must_use]
+    pub fn has_release(&self, tag: &str) -> bool {
+        let preview = self.desired.preview.as_ref().map(|preview| &preview.tag);
+        let tags = self.desired.tags.iter().map(|(_, tag)| tag);
+        !tag.is_empty() && preview.into_iter().chain(tags).any(|known| known == tag)
+    }
+
     /// The next environment by weight: of any 100 requests in a row each gets exactly its percentage, spread
     /// evenly (Bresenham's line).
     fn next_environment(&self) -> Environment {
@@ -126,17 +199,39 @@ impl ServiceEntry {
     /// for an unhealthy instance is better than none.
     pub(crate) fn pick(&self, avoid: &[Arc<InstanceState>]) -> Option<&Arc<Target>> {
         let environment = self.next_environment();
-        let targets = &self.targets[environment];
-        let fresh = |target: &Target| !avoid.iter().any(|instance| Arc::ptr_eq(instance, &target.instance));
-        match targets.as_slice() {
-            [] => None,
-            [only] => fresh(only).then_some(only),
-            several => {
-                let turn = self.turns[environment].fetch_add(1, Ordering::Relaxed);
-                let (before, from) = several.split_at(turn % several.len());
-                let in_turn = || from.iter().chain(before).filter(|target| fresh(target));
-                in_turn().find(|target| target.instance.is_in_rotation()).or_else(|| in_turn().next())
-            }
+        next(&self.targets[environment], &self.turns[environment], avoid)
+    }
+
+    /// The next target in turn of the release that a token is for.
+    pub(crate) fn pick_private(
+        &self,
+        private: Private<'_>,
+        avoid: &[Arc<InstanceState>],
+    ) -> Result<&Arc<Target>, NoTarget> {
+        let Private { service, tag } = private;
+        if self.desired.name.as_str() != service || !self.has_release(tag) {
+            return Err(NoTarget::NoPreview);
+        }
+        let found = self.private.iter().find(|private| private.tag == tag);
+        found.and_then(|found| next(&found.targets, &found.turns, avoid)).ok_or(NoTarget::NoInstance)
+    }
+}
+
+/// The next target in turn: one in rotation if there is one, else any.
+fn next<'t>(
+    targets: &'t [Arc<Target>],
+    turns: &AtomicUsize,
+    avoid: &[Arc<InstanceState>],
+) -> Option<&'t Arc<Target>> {
+    let fresh = |target: &Target| !avoid.iter().any(|instance| Arc::ptr_eq(instance, &target.instance));
+    match targets {
+        [] => None,
+        [only] => fresh(only).then_some(only),
+        several => {
+            let turn = turns.fetch_add(1, Ordering::Relaxed);
+            let (before, from) = several.split_at(turn % several.len());
+            let in_turn = || from.iter().chain(before).filter(|target| fresh(target));
+            in_turn().find(|target| target.instance.is_in_rotation()).or_else(|| in_turn().next())
         }
     }
 }
@@ -145,21 +240,25 @@ impl RouteTable {
     pub(crate) fn new(generation: u64, services: Vec<Arc<ServiceEntry>>) -> Self {
         let mut table = Self { generation, services, ..Self::default() };
         for service in &table.services {
+            let listed = |only_previews| Listed { service: Arc::clone(service), only_previews };
             if service.desired.hosts.is_empty() {
-                table.every_host.push(Arc::clone(service));
+                table.every_host.push(listed(false));
             }
             for host in &service.desired.hosts {
                 let (map, key) = match host.strip_prefix("*.") {
                     Some(parent) => (&mut table.wildcards, parent),
                     None => (&mut table.exact, host.as_str()),
                 };
-                map.entry(key.to_ascii_lowercase()).or_default().push(Arc::clone(service));
+                map.entry(key.to_ascii_lowercase()).or_default().push(listed(false));
+            }
+            if let Some(host) = service.desired.preview.as_ref().and_then(|preview| preview.host.as_ref()) {
+                table.exact.entry(host.to_ascii_lowercase()).or_default().push(listed(true));
             }
         }
         let lists =
             table.exact.values_mut().chain(table.wildcards.values_mut()).chain([&mut table.every_host]);
         for list in lists {
-            list.sort_by_key(|service| std::cmp::Reverse(service.desired.path.len()));
+            list.sort_by_key(|listed| std::cmp::Reverse(listed.service.desired.path.len()));
         }
         table
     }
@@ -186,8 +285,13 @@ impl RouteTable {
     /// path prefix.
     #[must_use]
     pub fn find(&self, host: &str, path: &str) -> Option<&Arc<ServiceEntry>> {
-        let longest = |list: &'_ [Arc<ServiceEntry>]| {
-            list.iter().position(|service| has_prefix(path, &service.desired.path))
+        self.listed(host, path).map(|listed| &listed.service)
+    }
+
+    /// The same, with what it is listed as.
+    pub(crate) fn listed(&self, host: &str, path: &str) -> Option<&Listed> {
+        let longest = |list: &'_ [Listed]| {
+            list.iter().position(|listed| has_prefix(path, &listed.service.desired.path))
         };
         if !self.exact.is_empty() || !self.wildcards.is_empty() {
             let host = host.trim_end_matches('.');

@@ -1,16 +1,20 @@
 //! The counters themselves, and where they are kept.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
 use crate::names::ServiceName;
+use crate::preview::escaped;
 use crate::statistics::histogram::AtomicHistogram;
 use crate::statistics::report::{Counts, TagReport};
+
+/// What stands behind the tag of a release where it is told of the requests that tokens led to it.
+pub const PREVIEW_SUFFIX: &str = "+preview";
 
 /// Tags of one environment that are kept although no table names them any more.
 const FORMER_TAGS: usize = 8;
@@ -122,58 +126,114 @@ impl Counters {
     }
 }
 
+/// Counts of the requests that tokens led to a release: never among those of its users, by which it is judged.
+///
+/// Most releases have none, so room for them is made with the first.
+#[derive(Debug)]
+pub struct PrivateCounters {
+    tag: String,
+    counters: OnceLock<Counters>,
+}
+
+impl PrivateCounters {
+    fn new(tag: &str) -> Self {
+        Self { tag: escaped(tag).into_owned(), counters: OnceLock::new() }
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        self.counters.get_or_init(Counters::default)
+    }
+
+    /// The tag in letters that may stand in a header field.
+    pub(crate) fn tag(&self) -> &str {
+        &self.tag
+    }
+}
+
 /// Every counter of a data plane, kept while tables come and go.
 #[derive(Debug, Default)]
 pub struct Registry {
     /// Newest tag last.
-    services: HashMap<ServiceName, Vec<Tagged>>,
+    services: HashMap<ServiceName, Vec<Tagged<Counters>>>,
+    /// The same of requests with a token.
+    private: HashMap<ServiceName, Vec<Tagged<PrivateCounters>>>,
 }
 
 #[derive(Debug)]
-struct Tagged {
+struct Tagged<C> {
     environment: Environment,
     tag: String,
-    counters: Arc<Counters>,
+    counters: Arc<C>,
 }
 
 impl Registry {
     /// The counters of a service, environment and tag; the same ones whenever they are asked for again.
     pub fn counters(&mut self, service: &ServiceName, environment: Environment, tag: &str) -> Arc<Counters> {
         let list = self.services.entry(service.clone()).or_default();
-        let same = |tagged: &Tagged| tagged.environment == environment && tagged.tag == tag;
-        if let Some(index) = list.iter().position(same) {
-            let tagged = list.remove(index);
-            let counters = Arc::clone(&tagged.counters);
-            list.push(tagged);
-            return counters;
-        }
-        let of_environment = list.iter().filter(|tagged| tagged.environment == environment).count();
-        if of_environment > FORMER_TAGS
-            && let Some(oldest) = list.iter().position(|tagged| tagged.environment == environment)
-        {
-            list.remove(oldest);
-        }
-        let counters = Arc::<Counters>::default();
-        list.push(Tagged { environment, tag: tag.to_owned(), counters: Arc::clone(&counters) });
-        counters
+        find_or_add(list, environment, tag, Counters::default)
+    }
+
+    /// The same for requests with a token.
+    pub fn private(
+        &mut self,
+        service: &ServiceName,
+        environment: Environment,
+        tag: &str,
+    ) -> Arc<PrivateCounters> {
+        let list = self.private.entry(service.clone()).or_default();
+        find_or_add(list, environment, tag, || PrivateCounters::new(tag))
     }
 
     /// Forgets a service that is not routed any more.
     pub fn forget(&mut self, service: &ServiceName) {
         self.services.remove(service);
+        self.private.remove(service);
     }
 
-    /// The counts of one service.
+    /// The counts of one service; those of requests with a token last, if there were any.
     #[must_use]
     pub fn report(&self, service: &ServiceName) -> Vec<TagReport> {
-        let list = self.services.get(service).map(Vec::as_slice).unwrap_or_default();
-        let report = |tagged: &Tagged| TagReport {
+        let public = self.services.get(service).map(Vec::as_slice).unwrap_or_default();
+        let private = self.private.get(service).map(Vec::as_slice).unwrap_or_default();
+        let report = |tagged: &Tagged<Counters>| TagReport {
             environment: tagged.environment,
             tag: tagged.tag.clone(),
             counts: tagged.counters.snapshot(),
         };
-        list.iter().map(report).collect()
+        let report_apart = |tagged: &Tagged<PrivateCounters>| {
+            Some(TagReport {
+                environment: tagged.environment,
+                tag: format!("{}{PREVIEW_SUFFIX}", tagged.tag),
+                counts: tagged.counters.counters.get()?.snapshot(),
+            })
+        };
+        public.iter().map(report).chain(private.iter().filter_map(report_apart)).collect()
     }
+}
+
+/// The counters of an environment and tag, which are the newest then; the oldest make room for new ones.
+fn find_or_add<C>(
+    list: &mut Vec<Tagged<C>>,
+    environment: Environment,
+    tag: &str,
+    new: impl FnOnce() -> C,
+) -> Arc<C> {
+    let same = |tagged: &Tagged<C>| tagged.environment == environment && tagged.tag == tag;
+    if let Some(index) = list.iter().position(same) {
+        let tagged = list.remove(index);
+        let counters = Arc::clone(&tagged.counters);
+        list.push(tagged);
+        return counters;
+    }
+    let of_environment = list.iter().filter(|tagged| tagged.environment == environment).count();
+    if of_environment > FORMER_TAGS
+        && let Some(oldest) = list.iter().position(|tagged| tagged.environment == environment)
+    {
+        list.remove(oldest);
+    }
+    let counters = Arc::new(new());
+    list.push(Tagged { environment, tag: tag.to_owned(), counters: Arc::clone(&counters) });
+    counters
 }
 
 #[cfg(test)]

@@ -23,6 +23,9 @@ pub struct Statistics {
     /// Whether clients are accepted; a data plane that holds its listeners refuses them.
     #[serde(default = "yes")]
     pub listening: bool,
+    /// The fingerprint of the key by which it believes tokens of previews, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview_key: Option<String>,
     /// Every service that is routed.
     pub services: Vec<ServiceReport>,
     /// Instances that a table names or that still hold a request.
@@ -52,7 +55,7 @@ pub struct ServiceReport {
 pub struct TagReport {
     /// The environment.
     pub environment: Environment,
-    /// The tag: the release.
+    /// The tag: the release; with [`PREVIEW_SUFFIX`](super::PREVIEW_SUFFIX) behind it for requests with a token.
     pub tag: String,
     /// The counts.
     #[serde(flatten)]

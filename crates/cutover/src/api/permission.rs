@@ -59,6 +59,8 @@ const RULES: &[Rule] = &[
     rule(Method::GET, "/v1/services/{service}/commands", &["history"]),
     // What the configuration names is run and read for a plan as for a deployment: who may not deploy may not plan.
     rule(Method::POST, "/v1/services/{service}/plan", &["deploy"]),
+    // It shows what nobody else may see yet, so it is a verb of its own.
+    rule(Method::POST, "/v1/services/{service}/preview", &["preview"]),
     rule(Method::GET, "/v1/usage", &["top"]),
     rule(Method::POST, "/v1/shutdown", &["shutdown"]),
 ];
@@ -197,6 +199,7 @@ mod tests {
         check("POST", "/v1/services/shop/rollback", "may not `rollback`: it may deploy, status with shop");
         check("POST", "/v1/services/shop/abort", "may not `abort`");
         check("GET", "/v1/services/shop/deployments", "may not `history`");
+        check("POST", "/v1/services/shop/preview", "may not `preview`");
         check("GET", "/v1/services/other", "nothing to do with `other`");
         check("POST", "/v1/services/other/deployments", "nothing to do with `other`");
         check("POST", "/v1/shutdown", "about the whole host");

@@ -12,9 +12,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use cutover_adapters::embedded::EmbeddedRouter;
 use cutover_adapters::release_store::uploads::Uploads;
 use cutover_controller::ports::{Console, EvidenceSource, InstanceLogs, Meter, Rehearsal};
 use cutover_controller::{DeploymentManager, Snapshot, SubmitOptions};
+use cutover_core::preview::PreviewKey;
 use cutover_core::service::{Deployment, Status};
 use cutover_core::{DeploymentId, ServiceName};
 use tokio::net::UnixListener;
@@ -29,7 +31,7 @@ use crate::api::views::{
     AbortRequest, Accepted, ControllerView, DeployAnswer, DeployRequest, DeploymentView, HistoryView,
     PromoteRequest, ResolveRequest, RollbackRequest, ServiceView, ServicesView, WaysView, moment,
 };
-use crate::api::{VERSION, artifacts, exec, logs, moves, plan};
+use crate::api::{VERSION, artifacts, exec, logs, moves, plan, preview};
 
 /// Seconds by which the host's clock has to be elsewhere before people are told.
 const NOTABLE_DRIFT: u64 = 60;
@@ -54,6 +56,10 @@ pub(crate) struct Served {
     pub(crate) meter: Arc<dyn Meter>,
     /// Artifacts that come from elsewhere.
     pub(crate) uploads: Uploads,
+    /// What is routed, as the proxy says.
+    pub(crate) router: EmbeddedRouter,
+    /// What previews are signed with; `None` if it could be neither read nor made.
+    pub(crate) preview_key: Option<PreviewKey>,
     /// One for each that may read logs now.
     pub(crate) log_readers: Arc<Semaphore>,
     /// One for each upload that may come now.
@@ -68,6 +74,8 @@ pub(crate) struct Outside {
     pub(crate) rehearsal: Arc<dyn Rehearsal>,
     pub(crate) meter: Arc<dyn Meter>,
     pub(crate) uploads: Uploads,
+    pub(crate) router: EmbeddedRouter,
+    pub(crate) preview_key: Option<PreviewKey>,
 }
 
 impl Served {
@@ -77,7 +85,7 @@ impl Served {
         shutdown: mpsc::Sender<()>,
         outside: Outside,
     ) -> Self {
-        let Outside { logs, console, rehearsal, meter, uploads } = outside;
+        let Outside { logs, console, rehearsal, meter, uploads, router, preview_key } = outside;
         let window = Window::default();
         let log_readers = Arc::new(Semaphore::new(super::logs::READERS));
         let senders = Arc::new(Semaphore::new(super::artifacts::SENDERS));
@@ -90,6 +98,8 @@ impl Served {
             rehearsal,
             meter,
             uploads,
+            router,
+            preview_key,
             log_readers,
             senders,
             window,
@@ -125,6 +135,7 @@ pub(crate) async fn serve(
         .merge(exec::routes())
         .merge(moves::routes())
         .merge(plan::routes())
+        .merge(preview::routes())
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .layer(axum::middleware::from_fn(peer::hear))
         .with_state(served);

@@ -33,6 +33,9 @@ pub(crate) struct Proxy {
     /// Where to say which environment of each service is live, in files and by a loopback address
     #[arg(long, value_name = "DIR")]
     live: Option<PathBuf>,
+    /// The file with the key that tokens of previews are signed with; without it every token is refused
+    #[arg(long, value_name = "FILE")]
+    preview_key: Option<PathBuf>,
     /// Leave the session of whoever started it
     #[arg(long, hide = true)]
     own_session: bool,
@@ -52,6 +55,7 @@ impl Proxy {
             drain: self.drain,
             hold_listeners: self.hold_listeners,
             live: self.live,
+            preview_key: self.preview_key,
         };
         let asked =
             ended_by_signal().map_err(|error| Failure::bug(format!("cannot take signals: {error}")))?;

@@ -39,7 +39,8 @@ pub(super) fn proxy(layout: &Layout) -> String {
     let (seed, arguments, socket) = (seed.display(), arguments.display(), socket.display());
     let (writable, live) = (state.proxy_directory(), state.live_directory());
     let (writable, live) = (writable.display(), live.display());
-    let places = places(&layout.state);
+    let (places, key) = (places(&layout.state), state.preview_key());
+    let key = key.display();
     format!(
         "\
 # Written by `cutover setup`, and written anew by the next one: changes belong into `systemctl edit {PROXY_UNIT}`.
@@ -55,7 +56,7 @@ StartLimitIntervalSec=0
 [Service]
 Type=exec
 EnvironmentFile=-{arguments}
-ExecStart=/usr/local/bin/cutover proxy --table {seed} --admin {socket} --live {live} ${ARGUMENTS}
+ExecStart=/usr/local/bin/cutover proxy --table {seed} --admin {socket} --live {live} --preview-key {key} ${ARGUMENTS}
 User={USER}
 Group={USER}
 Restart=on-failure

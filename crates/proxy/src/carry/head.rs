@@ -10,7 +10,7 @@ use crate::answering::AnswerSink;
 use crate::body::Broken;
 use crate::carry::sending::{End, Sending};
 use crate::carry::{AnswerSource, NoAnswer, Terms};
-use crate::head::AnswerFacts;
+use crate::head::{AnswerFacts, AnswerHead};
 
 /// Bytes of all heads before an answer: there is no window that holds them back, and whoever sends them without an end
 /// never answers. Two a minute, without a field, may come for a day.
@@ -99,7 +99,10 @@ where
             sink.end_with_this();
         }
         terms.exchange.answered(head.status);
-        sink.head(head);
+        match terms.exchange.preview() {
+            None => sink.head(head),
+            preview => sink.head(&AnswerHead { preview, ..*head }),
+        }
     }));
     let facts = poll_fn(|cx| {
         if let Poll::Ready(end) = sending.poll(cx) {

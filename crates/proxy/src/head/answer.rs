@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::head::framing::{Framing, Said};
 use crate::head::name::Name;
 use crate::head::request::{field, number};
+use crate::head::ticket;
 use crate::head::{Fields, elements};
 
 /// The head of an answer.
@@ -14,6 +15,8 @@ pub(crate) struct AnswerHead<'a> {
     pub(crate) reason: &'a [u8],
     pub(crate) fields: Fields<'a>,
     pub(crate) facts: AnswerFacts,
+    /// The tag of the release that has answered a request with a token.
+    pub(crate) preview: Option<&'a str>,
 }
 
 /// What the way of an answer depends on.
@@ -115,6 +118,8 @@ impl AnswerHead<'_> {
         self.fields.each(|(name, value)| {
             let passes = match Name::of(name) {
                 Name::Connection | Name::KeepAlive | Name::TransferEncoding | Name::Hop | Name::Te => false,
+                // Only this proxy knows whether a token led there.
+                Name::Preview => false,
                 Name::ContentLength => !bodiless,
                 // 426 has to name the protocols that are wanted (RFC 9110, section 15.5.22).
                 Name::Upgrade => status == 101 || status == 426,
@@ -125,6 +130,9 @@ impl AnswerHead<'_> {
                 take(name, value);
             }
         });
+        if let Some(tag) = self.preview {
+            take(ticket::FIELD.as_bytes(), tag.as_bytes());
+        }
     }
 
     /// About as many bytes as it has in HTTP/1.1.

@@ -8,7 +8,7 @@ use crate::head::framing::Said;
 use crate::head::identity::{Claims, Peer};
 use crate::head::name::Name;
 use crate::head::request::{Accept, Version};
-use crate::head::{Fields, Refusal, elements, is_token};
+use crate::head::{Fields, Refusal, elements, is_token, ticket};
 
 /// What the first look at all fields finds.
 pub(super) struct Seen<'a> {
@@ -24,6 +24,10 @@ pub(super) struct Seen<'a> {
     pub(super) has_id: bool,
     pub(super) deadline: Option<Duration>,
     pub(super) cookies: usize,
+    /// A cookie may hold the token of a preview.
+    pub(super) has_preview_cookie: bool,
+    /// The token of a preview in the field for it.
+    pub(super) preview: Option<&'a [u8]>,
 }
 
 /// What `Connection`, `TE` and `Expect` say.
@@ -54,6 +58,8 @@ pub(super) fn look<'a>(fields: Fields<'a>, version: Version, peer: &Peer) -> Res
         has_id: false,
         deadline: None,
         cookies: 0,
+        has_preview_cookie: false,
+        preview: None,
     };
     let mut outcome = Ok(());
     let mut index = 0;
@@ -62,21 +68,14 @@ pub(super) fn look<'a>(fields: Fields<'a>, version: Version, peer: &Peer) -> Res
         seen.kinds[index] = kind;
         index += 1;
         if outcome.is_ok() {
-            outcome = seen.take(kind, name, value, version, peer);
+            outcome = seen.take(kind, value, version, peer);
         }
     });
     outcome.map(|()| seen)
 }
 
 impl<'a> Seen<'a> {
-    fn take(
-        &mut self,
-        kind: Name,
-        name: &[u8],
-        value: &'a [u8],
-        version: Version,
-        peer: &Peer,
-    ) -> Result<(), Refusal> {
+    fn take(&mut self, kind: Name, value: &'a [u8], version: Version, peer: &Peer) -> Result<(), Refusal> {
         match kind {
             Name::Host if self.host.is_some() => return Err(Refusal::bad("there is more than one Host")),
             Name::Host => self.host = Some(value),
@@ -112,7 +111,14 @@ impl<'a> Seen<'a> {
             Name::WebSocketKey => {
                 self.connection.has_websocket_key = !matches!(version, Version::Http2 { .. });
             }
-            Name::Kept if matches!(version, Version::Http2 { .. }) && name == b"cookie" => self.cookies += 1,
+            Name::Cookie => {
+                self.cookies += usize::from(matches!(version, Version::Http2 { .. }));
+                self.has_preview_cookie |= ticket::may_be_in(value);
+            }
+            Name::Preview if self.preview.is_some() => {
+                return Err(Refusal::bad("there is more than one X-Cutover-Preview"));
+            }
+            Name::Preview => self.preview = Some(value),
             _ => {}
         }
         Ok(())

@@ -7,6 +7,8 @@ pub(crate) enum Name {
     Other,
     /// Passes as it is, whatever `Connection` names: without it an instance would take a request for another one.
     Kept,
+    /// `Cookie`: kept as well, but for the token of a preview in it.
+    Cookie,
     Host,
     ContentLength,
     TransferEncoding,
@@ -33,6 +35,8 @@ pub(crate) enum Name {
     KeepAlive,
     /// `Sec-WebSocket-Key`, which HTTP/2 does not have.
     WebSocketKey,
+    /// `X-Cutover-Preview`: the token of a preview, which is for this proxy; in answers, which release has answered.
+    Preview,
     /// Ends at this hop: `Proxy-Connection`, `HTTP2-Settings`, `Proxy-Authorization`, `Proxy-Authenticate`.
     Hop,
     /// Passes for a field that is known here once an application takes `_` for `-`, as CGI and WSGI do.
@@ -50,7 +54,7 @@ impl Name {
         let candidates: &[(&[u8], Self)] = match name.len() {
             2 => &[(b"te", Self::Te)],
             4 => &[(b"host", Self::Host)],
-            6 => &[(b"accept", Self::Accept), (b"expect", Self::Expect), (b"cookie", Self::Kept)],
+            6 => &[(b"accept", Self::Accept), (b"expect", Self::Expect), (b"cookie", Self::Cookie)],
             7 => &[(b"upgrade", Self::Upgrade), (b"trailer", Self::Trailer)],
             9 => &[(b"forwarded", Self::Forwarded), (b"x-real-ip", Self::Claimed)],
             10 => &[(b"connection", Self::Connection), (b"keep-alive", Self::KeepAlive)],
@@ -72,6 +76,7 @@ impl Name {
                 (b"transfer-encoding", Self::TransferEncoding),
                 (b"x-forwarded-proto", Self::ForwardedProto),
                 (b"sec-websocket-key", Self::WebSocketKey),
+                (b"x-cutover-preview", Self::Preview),
             ],
             18 => &[(b"proxy-authenticate", Self::Hop)],
             19 => &[(b"proxy-authorization", Self::Hop)],
@@ -117,6 +122,8 @@ mod tests {
         check("X-Forwarded-Ssl", Name::Claimed);
         check("x_forwarded_scheme", Name::Disguised);
         check(&format!("x_forwarded_{}", "a".repeat(40)), Name::Disguised);
+        check("X-Cutover-Preview", Name::Preview);
+        check("x_cutover_preview", Name::Disguised);
         check("my_header", Name::Other);
         check("Hosts", Name::Other);
         check("", Name::Other);

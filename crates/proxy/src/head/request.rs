@@ -1,5 +1,6 @@
 //! The head of a request, as it came and as an instance gets it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -7,9 +8,10 @@ use cutover_core::routing::Limits;
 
 use crate::head::framing::Framing;
 use crate::head::identity::Peer;
-use crate::head::look::look;
+use crate::head::look::{Seen, look};
 use crate::head::name::Name;
 use crate::head::target::{Scheme, Target};
+use crate::head::ticket::{self, Came, Ticket};
 use crate::head::{Fields, Refusal, host};
 use crate::request_ids::RequestIds;
 
@@ -66,6 +68,8 @@ pub(crate) struct Prepared {
     pub(crate) deadline: Option<Duration>,
     pub(crate) is_head: bool,
     pub(crate) is_idempotent: bool,
+    /// The token of a preview, boxed because hardly any request has one.
+    pub(crate) ticket: Option<Box<Ticket>>,
     path: Range<usize>,
     host: Range<usize>,
     id: Range<usize>,
@@ -85,6 +89,7 @@ impl Prepared {
             deadline: None,
             is_head: false,
             is_idempotent: false,
+            ticket: None,
             path: 0..0,
             host: 0..0,
             id,
@@ -99,6 +104,13 @@ impl Prepared {
         }
     }
 
+    /// As the client sent it.
+    pub(crate) fn path_and_query(&self) -> &str {
+        let rest = self.head.get(self.path.start..).unwrap_or_default();
+        let end = rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len());
+        std::str::from_utf8(&rest[..end]).unwrap_or_default()
+    }
+
     /// With port.
     pub(crate) fn authority(&self) -> &str {
         self.text(&self.host)
@@ -107,6 +119,11 @@ impl Prepared {
     /// Without port, as routing sees it.
     pub(crate) fn host(&self) -> &str {
         std::str::from_utf8(host::without_port(&self.head[self.host.clone()])).unwrap_or_default()
+    }
+
+    /// Whether a refusal with this status takes away the cookie by which the request came: only what is private is 403 here.
+    pub(crate) fn takes_cookie_away(&self, status: u16) -> bool {
+        status == 403 && self.ticket.as_ref().is_some_and(|ticket| ticket.came == Came::Cookie)
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -215,8 +232,17 @@ fn write(
         index += 1;
         let passes = match kind {
             Name::Other => !(seen.connection.nominates && fields.nominate(name)),
-            Name::Kept if seen.cookies > 1 && name.eq_ignore_ascii_case(b"cookie") => false,
-            Name::Kept | Name::Accept | Name::ContentType | Name::Trailer | Name::GrpcTimeout => true,
+            Name::Cookie if seen.cookies > 1 => false,
+            Name::Cookie if seen.has_preview_cookie => {
+                cookie_without_ticket(name, value, head);
+                false
+            }
+            Name::Cookie
+            | Name::Kept
+            | Name::Accept
+            | Name::ContentType
+            | Name::Trailer
+            | Name::GrpcTimeout => true,
             Name::RequestId if seen.has_id => {
                 let begin = head.len() + name.len() + 2;
                 id = begin..begin + value.len();
@@ -231,7 +257,7 @@ fn write(
         }
     });
     if seen.cookies > 1 {
-        join_cookies(fields, head);
+        join_cookies(fields, seen.has_preview_cookie, head);
     }
     match framing {
         Framing::Length(length) => number(head, b"Content-Length: ", length),
@@ -291,6 +317,7 @@ fn write(
         deadline: seen.deadline.filter(|_| seen.grpc),
         is_head: method == "HEAD",
         is_idempotent: matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE") && upgrade.is_none(),
+        ticket: ticket(&seen, target.path_and_query.get(path_end + 1..).unwrap_or_default(), fields),
         path,
         host,
         id,
@@ -319,16 +346,54 @@ fn authority<'a>(
 }
 
 /// HTTP/2 lets cookies come one by one; HTTP/1.1 knows one field (RFC 9113, section 8.2.3).
-fn join_cookies(fields: Fields<'_>, head: &mut Vec<u8>) {
-    let mut before: &[u8] = b"Cookie: ";
+fn join_cookies(fields: Fields<'_>, without_ticket: bool, head: &mut Vec<u8>) {
+    let start: &[u8] = b"Cookie: ";
+    let mut before = start;
     fields.each(|(name, value)| {
-        if name.eq_ignore_ascii_case(b"cookie") {
+        if !name.eq_ignore_ascii_case(b"cookie") {
+            return;
+        }
+        let left = if without_ticket && ticket::may_be_in(value) {
+            Cow::Owned(ticket::cookies_without(value))
+        } else {
+            Cow::Borrowed(value)
+        };
+        if !(without_ticket && left.is_empty()) {
             head.extend_from_slice(before);
-            head.extend_from_slice(value);
+            head.extend_from_slice(&left);
             before = b"; ";
         }
     });
-    head.extend_from_slice(b"\r\n");
+    if before != start {
+        head.extend_from_slice(b"\r\n");
+    }
+}
+
+fn cookie_without_ticket(name: &[u8], value: &[u8], head: &mut Vec<u8>) {
+    let left = ticket::cookies_without(value);
+    if !left.is_empty() {
+        field(head, name, &left);
+    }
+}
+
+/// The token of a preview: what somebody has done just now counts for more than what a browser was told once.
+fn ticket(seen: &Seen<'_>, query: &[u8], fields: Fields<'_>) -> Option<Box<Ticket>> {
+    if let Some(token) = ticket::in_query(query) {
+        return Some(Ticket::new(token, Came::Link));
+    }
+    if let Some(token) = seen.preview {
+        return Some(Ticket::new(token, Came::Field));
+    }
+    if !seen.has_preview_cookie {
+        return None;
+    }
+    let mut found = None;
+    fields.each(|(name, value)| {
+        if found.is_none() && name.eq_ignore_ascii_case(b"cookie") {
+            found = ticket::in_cookies(value).map(|token| Ticket::new(token, Came::Cookie));
+        }
+    });
+    found
 }
 
 pub(crate) fn field(head: &mut Vec<u8>, name: &[u8], value: &[u8]) {

@@ -347,7 +347,7 @@ impl AnswerSource for H2Answer {
             self.frames = Some(Frames::new(body));
             self.response = None;
         }
-        take(&AnswerHead { status, reason: b"", fields: Fields::Map(&head.headers), facts });
+        take(&AnswerHead { status, reason: b"", fields: Fields::Map(&head.headers), facts, preview: None });
         Ok(facts)
     }
 

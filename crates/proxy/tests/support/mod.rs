@@ -22,6 +22,8 @@ pub struct Proxy {
     pub directory: tempfile::TempDir,
     /// With what the next start holds its listeners.
     pub hold_listeners: Option<Duration>,
+    /// The file with the key of previews, from the next start on.
+    pub preview_key: Option<PathBuf>,
     running: Option<Running>,
 }
 
@@ -31,7 +33,7 @@ impl Proxy {
     /// Starts a proxy on a free port with these `[[service]]` sections.
     pub fn start(services: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut proxy = Self { directory, hold_listeners: None, running: None };
+        let mut proxy = Self { directory, hold_listeners: None, preview_key: None, running: None };
         proxy.write_seed(services);
         proxy.restart().unwrap();
         proxy
@@ -56,6 +58,7 @@ impl Proxy {
             drain,
             hold_listeners: self.hold_listeners,
             live: Some(self.directory.path().join("live")),
+            preview_key: self.preview_key.clone(),
         }
     }
 

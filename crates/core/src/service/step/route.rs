@@ -103,6 +103,7 @@ impl ServiceState {
             upstream: PerEnvironment::from_fn(|environment| {
                 release(environment).map(|release| release.configuration.upstream).unwrap_or_default()
             }),
+            preview: None,
         })
     }
 }
