@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_adapters::embedded::EmbeddedRouter;
-use cutover_adapters::gates::Gatekeeper;
+use cutover_adapters::gates::{Gatekeeper, PrivateWay};
 use cutover_adapters::http_health::HttpHealth;
 use cutover_adapters::notify::Receivers;
 use cutover_adapters::preview_key::{self, Readers};
@@ -164,7 +164,7 @@ impl World {
             state.path().to_owned(),
             executor.clone(),
             Arc::new(move || listeners.clone()),
-            Arc::new(|_, _, _| None),
+            private_way(preview_key.clone()),
         ));
         let ports = Ports {
             executor: executor.clone(),
@@ -295,6 +295,11 @@ fn preview_key(state: &StateDirectory, proxy_is_another_user: bool) -> Option<Pr
     let readers = if proxy_is_another_user { Readers::Group } else { Readers::Owner };
     let key = preview_key::of_host(&state.preview_key(), readers);
     key.inspect_err(|error| tracing::error!(%error, "there is no key to sign previews with")).ok()
+}
+
+/// The way by which suites reach a release before users do, good until a moment.
+fn private_way(key: Option<PreviewKey>) -> PrivateWay {
+    Arc::new(move |service, release, until| Some(key.as_ref()?.sign(service, release.as_str(), until)))
 }
 
 /// Removes what is older than what shall be kept, now and then.

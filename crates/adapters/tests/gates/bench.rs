@@ -6,6 +6,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -198,6 +199,19 @@ impl Bench {
     /// Of the hooks before anything else was done.
     pub(crate) async fn ask_hooks(&self) -> Finding {
         self.ask(&Gate::Hook(HookPoint::BeforeDeploy)).await
+    }
+
+    /// A controller of its own that asks a gate; what lies in `bin` it finds first.
+    pub(crate) fn controller(&self, gate: &Gate) -> Child {
+        let write =
+            |name: &str, value: serde_json::Value| fs::write(self.path(name), value.to_string()).unwrap();
+        write("release.json", serde_json::to_value(&self.release).unwrap());
+        write("context.json", serde_json::to_value(self.context()).unwrap());
+        write("gate.json", serde_json::to_value(gate).unwrap());
+        fs::write(self.path("id"), self.id().as_str()).unwrap();
+        let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cutover-instance-fixture"));
+        command.arg("gate").arg(self.directory.path()).stdin(Stdio::null()).env("PATH", path).spawn().unwrap()
     }
 
     /// What the programs find in their environment as the id of the state directory.

@@ -1,7 +1,6 @@
 //! Nothing of a gate outlives it, and nothing of it runs twice.
 
 use std::fs;
-use std::process::Stdio;
 use std::time::Duration;
 
 use cutover_core::gates::{Gate, HookPoint, Verdict};
@@ -56,25 +55,12 @@ async fn a_run_that_is_given_up_ends_its_program() {
     assert_eq!(fs::read_dir(bench.path("state/commands")).unwrap().count(), 0);
 }
 
-/// A controller of its own that asks the hooks of a bench.
-fn controller(bench: &Bench) -> std::process::Child {
-    let write =
-        |name: &str, value: serde_json::Value| fs::write(bench.path(name), value.to_string()).unwrap();
-    write("release.json", serde_json::to_value(&bench.release).unwrap());
-    write("context.json", serde_json::to_value(bench.context()).unwrap());
-    write("gate.json", serde_json::to_value(Gate::Hook(POINT)).unwrap());
-    fs::write(bench.path("id"), bench.id().as_str()).unwrap();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_cutover-instance-fixture"));
-    command.arg("gate").arg(bench.directory.path()).stdin(Stdio::null());
-    command.spawn().unwrap()
-}
-
 #[tokio::test]
 async fn a_killed_controller_takes_the_programs_of_its_gates_along() {
     let mut bench = Bench::new();
     let script = alone(&bench);
     bench.hook(POINT, &script);
-    let mut controller = controller(&bench);
+    let mut controller = bench.controller(&Gate::Hook(POINT));
     let pid = bench.pid("pids").await;
     controller.kill().unwrap();
     controller.wait().unwrap();
@@ -86,7 +72,7 @@ async fn what_outlived_its_controller_and_its_guard_is_ended_before_the_gate_is_
     let mut bench = Bench::new();
     let script = format!("trap '' TERM\n{}", alone(&bench));
     bench.hook(POINT, &script);
-    let mut controller = controller(&bench);
+    let mut controller = bench.controller(&Gate::Hook(POINT));
     let pid = bench.pid("pids").await;
     let guard = parent(pid);
     // Stopped, it cannot notice; so it is as if both had been killed in the same moment.

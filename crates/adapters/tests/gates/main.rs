@@ -10,3 +10,5 @@ mod proxy;
 mod relay;
 mod reports;
 mod requests;
+mod systemd;
+mod user;
