@@ -49,9 +49,13 @@ impl Path {
             at += part.written().len();
         }
         let path = JsonPath::parse(&sample.text).map_err(|error| {
+            let message = match error.message() {
+                "parser error" => "it cannot be read from here on",
+                told => told,
+            };
             let column = sample.column(error.position());
             let column = if error.position() >= sample.text.len() { marked.column(at) } else { column };
-            Mistake::new(column, format!("this is no JSONPath: {}", error.message()))
+            Mistake::new(column, format!("this is no JSONPath: {message}"))
         })?;
         let ready = (sample.text == marked.text).then_some(path);
         Ok(Self { text: marked.text, is_singular: !quotes.several, ready })

@@ -26,7 +26,7 @@ pub fn fill(text: &str, lookup: Lookup<'_>) -> Result<String, Unknown> {
 /// The names in a text, in their order, repeated ones too.
 #[must_use]
 pub fn names(text: &str) -> Vec<String> {
-    parts(text).into_iter().filter_map(|part| part.name()).map(str::to_owned).collect()
+    parts(text).into_iter().filter_map(Part::name).map(str::to_owned).collect()
 }
 
 /// Whether a text can stand between `{{` and `}}`.

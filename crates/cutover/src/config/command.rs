@@ -19,6 +19,8 @@ pub(super) struct Command {
     /// At least one, the first not empty.
     pub(super) words: Vec<String>,
     pub(super) span: Range<usize>,
+    /// The key that it is the value of.
+    key: String,
     /// As one text, if it was typed so.
     text: Option<String>,
 }
@@ -46,7 +48,7 @@ impl Command {
         if words.iter().any(|word| word.contains('\0')) {
             return Err(error(format!("`{key}` holds a zero byte, which no argument can")));
         }
-        Ok(Self { words, span, text })
+        Ok(Self { words, span, key: key.to_owned(), text })
     }
 
     pub(super) fn program(&self) -> &str {
@@ -56,13 +58,15 @@ impl Command {
 
 /// Says what a shell would have understood and we do not.
 pub(super) fn warn(source: &Source, command: &Command, warnings: &mut Vec<String>) {
+    let key = &command.key;
     for word in &command.words {
-        warn_of_placeholders(source, "command", word, &command.span, warnings);
+        warn_of_placeholders(source, key, word, &command.span, warnings);
     }
     let Some(text) = &command.text else { return };
     if text.matches('#').count() > command.words.iter().map(|word| word.matches('#').count()).sum() {
-        let message = "what follows `#` in `command` is taken for a comment; put it in quotes to pass it on";
-        warnings.push(warning(source, &command.span, message));
+        let message =
+            format!("what follows `#` in `{key}` is taken for a comment; put it in quotes to pass it on");
+        warnings.push(warning(source, &command.span, &message));
     }
     let is_shell = matches!(command.program().rsplit('/').next(), Some("sh" | "bash" | "dash" | "zsh"));
     if is_shell {
@@ -71,13 +75,13 @@ pub(super) fn warn(source: &Source, command: &Command, warnings: &mut Vec<String
     let operators = ["&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"];
     if let Some(operator) = command.words.iter().find(|word| operators.contains(&word.as_str())) {
         let message = format!(
-            "no shell reads `command`, so `{operator}` is passed on as an argument; for a shell write [\"sh\", \"-c\", \"…\"]"
+            "no shell reads `{key}`, so `{operator}` is passed on as an argument; for a shell write [\"sh\", \"-c\", \"…\"]"
         );
         warnings.push(warning(source, &command.span, &message));
     } else if let Some(name) = command.words.iter().find_map(|word| shell_variable(word)) {
         let instead =
             if name == "PORT" { "write `{port}`" } else { "the program can read the variable itself" };
-        let message = format!("no shell reads `command`, so `${name}` stays as it is; {instead}");
+        let message = format!("no shell reads `{key}`, so `${name}` stays as it is; {instead}");
         warnings.push(warning(source, &command.span, &message));
     }
 }

@@ -48,20 +48,22 @@ impl ConfigError {
     }
 }
 
-/// A place in a file: `cutover.toml:4`, or `cutover.toml` for what is missing from it. The alternate form
-/// (`{:#}`) has the column too: `cutover.toml:4:1`.
+/// A place in a file: `cutover.toml:4`, or `cutover.toml` for what is missing from it. Where a line is long and the
+/// mistake a character of it, and in the alternate form (`{:#}`), it has the column too: `cutover.toml:4:1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     /// The file as the person named it.
     pub(super) file: String,
     /// Line and column, both from 1; the column counts characters.
     pub(super) position: Option<(usize, usize)>,
+    /// Whether the line alone says too little.
+    pub(super) exact: bool,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.position {
-            Some((line, column)) if f.alternate() => write!(f, "{}:{line}:{column}", self.file),
+            Some((line, column)) if f.alternate() || self.exact => write!(f, "{}:{line}:{column}", self.file),
             Some((line, _)) => write!(f, "{}:{line}", self.file),
             None => f.write_str(&self.file),
         }
@@ -104,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_parts_of_an_error_can_be_had_one_by_one() {
-        let place = Place { file: "cutover.toml".to_owned(), position: Some((4, 3)) };
+        let place = Place { file: "cutover.toml".to_owned(), position: Some((4, 3)), exact: false };
         let error = ConfigError::new("unknown key `comand`").at(place).with_hint("did you mean `command`?");
         assert_eq!(error.to_string(), "cutover.toml:4: unknown key `comand`");
         assert_eq!(format!("{error:#}"), "cutover.toml:4: unknown key `comand`\n  did you mean `command`?");

@@ -1,5 +1,10 @@
 //! The keys of `cutover.toml`: what each holds, in words, and what a mistyped one was meant to be.
 
+mod gates;
+
+pub(super) use gates::SUITE_FILE;
+use gates::{HOOKS, MIGRATE, PREVIEW, SMOKE};
+
 /// What a key holds.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
@@ -18,6 +23,14 @@ pub(super) enum Kind {
     Table(&'static [Key]),
     /// A table whose keys are the person's own; each value is like this.
     Each(&'static Key),
+    /// Tables with known keys, one below the other: `[[smoke]]`.
+    Tables(&'static [Key]),
+    /// A number or a text, or a list of those.
+    Status,
+    /// A command, a table with known keys, or a list of such tables.
+    Hooks(&'static [Key]),
+    /// Anything.
+    Any,
 }
 
 /// One key and what it holds.
@@ -69,6 +82,18 @@ pub(super) const FILE: &[Key] = &[
     ),
     key("health", Kind::Table(HEALTH), "a table `[health]` with lines such as `path = \"/health\"`"),
     key("rollout", Kind::Table(ROLLOUT), "a table `[rollout]` with lines such as `bake = \"10m\"`"),
+    key("smoke", Kind::Tables(SMOKE), "tables `[[smoke]]`, each with a line such as `path = \"/\"`"),
+    key("hooks", Kind::Table(HOOKS), "a table `[hooks]` with lines such as `after_cutover = \"./announce\"`"),
+    key(
+        "migrate",
+        Kind::Table(MIGRATE),
+        "a table `[migrate]` with lines such as `expand = \"./migrate expand\"`",
+    ),
+    key(
+        "preview",
+        Kind::Table(PREVIEW),
+        "a table `[preview]` with a line such as `host = \"preview.shop.example.com\"`",
+    ),
     key("deploy", Kind::Table(DEPLOY), "a table `[deploy]` with lines such as `hosts = [\"deploy@box\"]`"),
     key(
         "windows",
@@ -155,6 +180,8 @@ const ROLLOUT: &[Key] = &[
     key("bake", Kind::Duration, "a duration, such as \"10m\""),
     key("standby", Kind::Duration, "a duration, such as \"1h\""),
     key("auto_rollback", Kind::Flag, "true or false"),
+    key("approval", Kind::Text, "\"before_shift\""),
+    key("approval_timeout", Kind::Duration, "a duration, such as \"24h\""),
 ];
 
 const DEPLOY: &[Key] = &[
@@ -213,21 +240,43 @@ const ANSWERS: &[(&str, &str)] = &[
     ("workers", "did you mean `[worker.NAME]`, a table for each?"),
     ("healthcheck", "did you mean `[health]`?"),
     ("ignore", "did you mean `exclude`?"),
+    ("tests", "did you mean `[[smoke]]`, a table for each suite?"),
+    ("migrations", "did you mean `[migrate]`?"),
+    ("approve", "did you mean `approval = \"before_shift\"` in `[rollout]`?"),
+    ("url", "only the path is said: requests go to the release that is being tried"),
     ("replicas", "did you mean `instances` in `[run]`?"),
 ];
 
 /// What to do about a key that is not among `siblings`, which stand in `section` (empty for the file itself).
 pub(super) fn suggestion(unknown: &str, siblings: &'static [Key], section: &str) -> String {
+    // A file of its own, of which the other keys know nothing.
+    let is_other_file =
+        section.is_empty() && !siblings.iter().any(|key| FILE.iter().any(|known| known.name == key.name));
+    if is_other_file {
+        let owns =
+            |key: &&Key| matches!(key.kind, Kind::Tables(keys) if keys.iter().any(|key| key.name == unknown));
+        let owner =
+            siblings.iter().find(owns).map(|owner| format!("`{unknown}` belongs in `[[{}]]`", owner.name));
+        let near = || {
+            let near = nearest(unknown, siblings.iter().map(|key| key.name))?;
+            let found = siblings.iter().find(|key| key.name == near)?;
+            Some(match found.kind {
+                Kind::Tables(_) => format!("did you mean `[[{near}]]`?"),
+                _ => format!("did you mean `{near}`?"),
+            })
+        };
+        return owner.or_else(near).unwrap_or_else(|| listed(siblings, section));
+    }
     if let Some((found, place)) = everywhere().find(|(key, _)| key.name == unknown) {
         return format!("`{}` belongs {place}", found.name);
     }
     if let Some(near) = nearest(unknown, siblings.iter().map(|key| key.name)) {
-        let is_table =
-            siblings.iter().any(|key| key.name == near && matches!(key.kind, Kind::Table(_) | Kind::Each(_)));
-        return if is_table {
-            format!("did you mean `[{near}]`?")
-        } else {
-            format!("did you mean `{near}`?")
+        return match siblings.iter().find(|key| key.name == near).map(|key| key.kind) {
+            Some(Kind::Tables(_)) => format!("did you mean `{}`?", section_of(near, section)),
+            Some(Kind::Table(_) | Kind::Each(_)) if section.is_empty() => {
+                format!("did you mean `[{near}]`?")
+            }
+            _ => format!("did you mean `{near}`?"),
         };
     }
     if let Some((_, answer)) = ANSWERS.iter().find(|(name, _)| *name == unknown) {
@@ -238,16 +287,32 @@ pub(super) fn suggestion(unknown: &str, siblings: &'static [Key], section: &str)
     {
         return format!("did you mean `{near}`, which belongs {place}?");
     }
+    listed(siblings, section)
+}
+
+fn listed(siblings: &[Key], section: &str) -> String {
     let names: Vec<_> = siblings.iter().map(|key| format!("`{}`", key.name)).collect();
     let whose = if section.is_empty() { "this file".to_owned() } else { format!("`{section}`") };
     format!("the keys of {whose} are {}", names.join(", "))
 }
 
+/// How the tables of a key are headed that stands in a section.
+pub(super) fn section_of(name: &str, section: &str) -> String {
+    match section.trim_matches(['[', ']']) {
+        "" => format!("[[{name}]]"),
+        outer => format!("[[{outer}.{name}]]"),
+    }
+}
+
 /// Every key that has one place, with the words for that place.
 fn everywhere() -> impl Iterator<Item = (&'static Key, String)> {
     let inner = FILE.iter().flat_map(|section| {
-        let keys = if let Kind::Table(keys) = section.kind { keys } else { &[] };
-        keys.iter().map(move |key| (key, format!("in `[{}]`", section.name)))
+        let (keys, place): (&[Key], _) = match section.kind {
+            Kind::Table(keys) => (keys, format!("in `[{}]`", section.name)),
+            Kind::Tables(keys) => (keys, format!("in `[[{}]]`", section.name)),
+            _ => (&[], String::new()),
+        };
+        keys.iter().map(move |key| (key, place.clone()))
     });
     let top = "at the top of the file, above the first `[…]`";
     FILE.iter().map(move |key| (key, top.to_owned())).chain(inner)
@@ -272,8 +337,8 @@ pub(super) fn every_name() -> Vec<&'static str> {
 mod tests {
     use super::*;
     use crate::config::raw::{
-        RawArtifact, RawDeploy, RawFile, RawHealth, RawNotify, RawRollout, RawRun, RawSecret, RawWebhook,
-        RawWindows, RawWorker,
+        RawArtifact, RawDeploy, RawFile, RawHealth, RawHookTable, RawMigrate, RawNotify, RawPreview,
+        RawRollout, RawRun, RawSecret, RawStep, RawSuite, RawSuiteFile, RawWebhook, RawWindows, RawWorker,
     };
 
     /// The keys that serde knows, read from its complaint about one that it does not know.
@@ -296,6 +361,23 @@ mod tests {
         assert_eq!(names(NOTIFY), known::<RawNotify>());
         assert_eq!(names(WEBHOOK), known::<RawWebhook>());
         assert_eq!(names(DEPLOY), known::<RawDeploy>());
+        assert_eq!(names(SMOKE), known::<RawSuite>());
+        assert_eq!(names(gates::STEP), known::<RawStep>());
+        assert_eq!(names(SUITE_FILE), known::<RawSuiteFile>());
+        assert_eq!(names(gates::HOOK), known::<RawHookTable>());
+        assert_eq!(names(MIGRATE), known::<RawMigrate>());
+        assert_eq!(names(PREVIEW), known::<RawPreview>());
+    }
+
+    #[test]
+    fn every_point_of_a_deployment_has_a_key_and_every_key_a_point() {
+        use cutover_core::gates::HookPoint;
+        for key in HOOKS {
+            assert!(HookPoint::named(key.name).is_some(), "{}", key.name);
+        }
+        for point in HookPoint::ALL {
+            assert!(HOOKS.iter().any(|key| key.name == point.label()), "{}", point.label());
+        }
     }
 
     #[test]

@@ -1,9 +1,16 @@
 //! What was typed, key by key and not yet understood; each value knows its place in the text.
 
+mod gates;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use toml::Spanned;
+
+pub(super) use gates::{
+    RawHook, RawHookTable, RawHooks, RawMigrate, RawPreview, RawStatus, RawStep, RawSuite, RawSuiteFile,
+    RawTexts,
+};
 
 /// A text with its place.
 pub(super) type Text = Spanned<String>;
@@ -26,6 +33,10 @@ pub(super) struct RawFile {
     pub(super) worker: BTreeMap<Text, RawWorker>,
     pub(super) health: RawHealth,
     pub(super) rollout: RawRollout,
+    pub(super) smoke: Option<Spanned<Vec<Spanned<RawSuite>>>>,
+    pub(super) hooks: RawHooks,
+    pub(super) migrate: Option<Spanned<RawMigrate>>,
+    pub(super) preview: Option<Spanned<RawPreview>>,
     pub(super) deploy: RawDeploy,
     pub(super) windows: Option<Spanned<RawWindows>>,
     pub(super) notify: Option<Spanned<RawNotify>>,
@@ -133,6 +144,8 @@ pub(super) struct RawRollout {
     pub(super) bake: Option<Text>,
     pub(super) standby: Option<Text>,
     pub(super) auto_rollback: Option<bool>,
+    pub(super) approval: Option<Text>,
+    pub(super) approval_timeout: Option<Text>,
 }
 
 /// `[deploy]`

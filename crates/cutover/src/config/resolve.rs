@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 
-use cutover_core::gates::Gates;
 use cutover_core::names::Version;
 use cutover_core::release::{Configuration, DeploymentSpec};
 
@@ -12,7 +11,7 @@ use super::deploy::AcrossHosts;
 use super::error::ConfigError;
 use super::source::Source;
 use super::{
-    Loaded, artifact, command, deploy, exclude, health, notify, origin, program, rollout, route, run,
+    Loaded, artifact, command, deploy, exclude, gates, health, notify, origin, program, rollout, route, run,
     secrets, upstream, variables, version, windows, worker,
 };
 
@@ -92,6 +91,14 @@ pub(super) fn resolve_with(
 
     let exclude = exclude::resolve(source, raw.exclude.as_ref(), &artifact, &place, &command, &mut warnings)?;
     let workers = worker::resolve(source, &raw.worker, &run, &place, &mut warnings)?;
+    let surroundings = gates::Surroundings {
+        directory,
+        place: &place,
+        secrets: &secrets,
+        bake: rollout.bake,
+        hosts: &route.hosts,
+    };
+    let gates = gates::resolve(source, raw, &surroundings, &mut warnings)?;
 
     let configuration = Configuration {
         route,
@@ -103,7 +110,7 @@ pub(super) fn resolve_with(
         upstream,
         timeouts,
         workers,
-        gates: Gates::default(),
+        gates,
     };
     let spec = DeploymentSpec {
         service: service.clone(),
@@ -154,6 +161,7 @@ mod tests {
     use std::path::PathBuf;
     use std::time::Duration;
 
+    use cutover_core::gates::Gates;
     use cutover_core::health::HealthPolicy;
     use cutover_core::release::{RolloutPolicy, Route, RunPolicy, SecretSource};
     use cutover_core::routing::{Timeouts, Upstream};

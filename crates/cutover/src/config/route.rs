@@ -28,7 +28,7 @@ pub(super) fn resolve(source: &Source, raw: &RawFile) -> Result<Route, ConfigErr
 }
 
 /// A host name in lower case, without the dot of the root; `*.` may stand in front.
-fn host(source: &Source, typed: &Text) -> Result<String, ConfigError> {
+pub(super) fn host(source: &Source, typed: &Text) -> Result<String, ConfigError> {
     let text = typed.get_ref().trim();
     problem(text).map_or_else(
         || Ok(text.trim_end_matches('.').to_ascii_lowercase()),

@@ -12,8 +12,17 @@ use super::keys::{self, FILE, Key, Kind};
 use super::source::Source;
 
 pub(super) fn check(source: &Source, file: &DeTable<'_>) -> Result<(), ConfigError> {
+    check_by(source, file, FILE)
+}
+
+/// The same for a file with other keys.
+pub(super) fn check_by(
+    source: &Source,
+    file: &DeTable<'_>,
+    known: &'static [Key],
+) -> Result<(), ConfigError> {
     let mut mistakes = Vec::new();
-    Walk { source, mistakes: &mut mistakes }.table(file, FILE, "");
+    Walk { source, mistakes: &mut mistakes }.table(file, known, "");
     mistakes.into_iter().min_by_key(|(at, _)| *at).map_or(Ok(()), |(_, first)| Err(first))
 }
 
@@ -28,11 +37,15 @@ impl Walk<'_> {
         for (name, value) in table {
             let typed = name.get_ref();
             match known.iter().find(|key| key.name == typed) {
-                Some(key) => self.value(typed, value, key),
+                Some(key) => self.value(typed, value, key, section),
                 None => {
-                    let is_table = value.get_ref().is_table() && section.is_empty();
+                    let is_section = value.get_ref().is_table() && section.is_empty();
+                    let are_sections = value.get_ref().as_array().is_some_and(|list| {
+                        section.is_empty() && !list.is_empty() && list.iter().all(is_table)
+                    });
                     let message = match section {
-                        _ if is_table => format!("unknown table `[{typed}]`"),
+                        _ if are_sections => format!("unknown table `[[{typed}]]`"),
+                        _ if is_section => format!("unknown table `[{typed}]`"),
                         "" => format!("unknown key `{typed}`"),
                         section => format!("unknown key `{typed}` in `{section}`"),
                     };
@@ -43,7 +56,7 @@ impl Walk<'_> {
         }
     }
 
-    fn value(&mut self, name: &str, value: &toml::Spanned<DeValue<'_>>, key: &Key) {
+    fn value(&mut self, name: &str, value: &toml::Spanned<DeValue<'_>>, key: &Key, within: &str) {
         match (key.kind, value.get_ref()) {
             (Kind::TextOrTable(known), DeValue::Table(table)) => self.table(table, known, name),
             (Kind::Table(known), DeValue::Table(table)) => {
@@ -56,7 +69,19 @@ impl Walk<'_> {
             }
             (Kind::Each(like), DeValue::Table(table)) => {
                 for (name, value) in table {
-                    self.value(name.get_ref(), value, like);
+                    self.value(name.get_ref(), value, like, within);
+                }
+            }
+            (Kind::Tables(known), DeValue::Array(tables)) if tables.iter().all(is_table) => {
+                let section = keys::section_of(name, within);
+                for table in tables.iter().filter_map(|table| table.get_ref().as_table()) {
+                    self.table(table, known, &section);
+                }
+            }
+            (Kind::Hooks(known), DeValue::Table(table)) => self.table(table, known, name),
+            (Kind::Hooks(known), DeValue::Array(tables)) if tables.iter().all(is_table) => {
+                for table in tables.iter().filter_map(|table| table.get_ref().as_table()) {
+                    self.table(table, known, name);
                 }
             }
             (kind, found) if fits(kind, found) => {}
@@ -72,10 +97,15 @@ impl Walk<'_> {
     }
 }
 
+fn is_table(value: &toml::Spanned<DeValue<'_>>) -> bool {
+    value.get_ref().is_table()
+}
+
 fn fits(kind: Kind, value: &DeValue<'_>) -> bool {
     let texts = |value: &DeValue<'_>| {
         value.as_array().is_some_and(|list| list.iter().all(|one| one.get_ref().is_str()))
     };
+    let status = |value: &DeValue<'_>| value.is_str() || fits(Kind::Whole, value);
     match kind {
         Kind::Text | Kind::Duration | Kind::TextOrTable(_) => value.is_str(),
         Kind::Whole => value.as_integer().is_some_and(|number| whole(number).is_some()),
@@ -83,6 +113,13 @@ fn fits(kind: Kind, value: &DeValue<'_>) -> bool {
         Kind::Texts => texts(value),
         Kind::Command => value.is_str() || texts(value),
         Kind::Table(_) | Kind::Each(_) => value.is_table(),
+        // Tables were looked into already.
+        Kind::Tables(_) => false,
+        Kind::Hooks(_) => value.is_str() || texts(value),
+        Kind::Status => {
+            status(value) || value.as_array().is_some_and(|list| list.iter().all(|one| status(one.get_ref())))
+        }
+        Kind::Any => true,
     }
 }
 
@@ -114,6 +151,9 @@ fn correction(key: &Key, found: &DeValue<'_>, name: &str) -> Option<String> {
         }
         (Kind::Table(_), DeValue::String(_)) if matches!(key.name, "" | "secret" | "url") => {
             Some("the value of a secret is never written in this file".to_owned())
+        }
+        (Kind::Tables(_), DeValue::Table(_)) => {
+            Some(format!("write `{}` with two brackets: there may be several", keys::section_of(name, "")))
         }
         // `[worker]` instead of `[worker.mail]`.
         (Kind::Table(_), _) if key.name == "worker" => {
@@ -173,15 +213,14 @@ mod tests {
         );
         check(
             "[rollout]\ncolour = \"red\"",
-            "cutover.toml:2: unknown key `colour` in `[rollout]`\n  the keys of `[rollout]` are `bake`, `standby`, `auto_rollback`",
+            "cutover.toml:2: unknown key `colour` in `[rollout]`\n  the keys of `[rollout]` are `bake`, `standby`, `auto_rollback`, `approval`, `approval_timeout`",
         );
     }
 
     #[test]
     fn what_works_only_later_is_not_accepted_now() {
-        for text in ["[[smoke]]\npath = \"/\"", "[docker]\nimage = \"x\""] {
-            assert!(Fixture::empty().error(text).contains(": unknown "), "{text}");
-        }
+        let text = "[docker]\nimage = \"x\"";
+        assert!(Fixture::empty().error(text).contains(": unknown "), "{text}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The text of a configuration file, as the place where mistakes are.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, Place};
 
@@ -24,12 +24,57 @@ impl Source {
     /// A mistake at a range of bytes.
     pub(super) fn error(&self, span: &Range<usize>, message: impl AsRef<str>) -> ConfigError {
         let position = Some(self.position(span.start));
-        ConfigError::new(message).at(Place { file: self.file.clone(), position })
+        ConfigError::new(message).at(Place { file: self.file.clone(), position, exact: false })
+    }
+
+    /// A mistake at a character of a text value, counted from 1; `span` is that of the value. Where the file shows the
+    /// text as it is, the column is that of the file; otherwise the message says the one of the text.
+    pub(super) fn error_within(
+        &self,
+        span: &Range<usize>,
+        column: usize,
+        message: impl AsRef<str>,
+    ) -> ConfigError {
+        let message = message.as_ref();
+        match self.within(span, column) {
+            Some(byte) => {
+                let position = Some(self.position(byte));
+                ConfigError::new(message).at(Place { file: self.file.clone(), position, exact: true })
+            }
+            None => self.error(span, format!("{message} (column {column} of the text)")),
+        }
+    }
+
+    /// The byte of a character of a text that is written in one line.
+    fn within(&self, span: &Range<usize>, column: usize) -> Option<usize> {
+        let raw = self.text.get(span.clone())?;
+        let quote = raw.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+        if raw.len() < 2 || raw.starts_with("\"\"\"") || raw.starts_with("'''") {
+            return None;
+        }
+        let mut at = 1;
+        for _ in 1..column {
+            let rest = raw.get(at..)?;
+            at += match rest.strip_prefix('\\').filter(|_| quote == '"').map(|escape| escape.chars().next()) {
+                // TOML 1.1: `\xHH`, `\uHHHH`, `\UHHHHHHHH`, and the others of one letter.
+                Some(Some('x')) => 4,
+                Some(Some('u')) => 6,
+                Some(Some('U')) => 10,
+                Some(_) => 2,
+                None => rest.chars().next()?.len_utf8(),
+            };
+        }
+        Some(span.start + at.min(raw.len() - 1))
+    }
+
+    /// The name of a file beside this one, as a message shows it.
+    pub(super) fn beside(&self, file: &str) -> PathBuf {
+        Path::new(&self.file).parent().unwrap_or(Path::new("")).join(file)
     }
 
     /// A mistake that has no line, because something is missing.
     pub(super) fn missing(&self, message: impl AsRef<str>) -> ConfigError {
-        ConfigError::new(message).at(Place { file: self.file.clone(), position: None })
+        ConfigError::new(message).at(Place { file: self.file.clone(), position: None, exact: false })
     }
 
     /// What the TOML parser did not understand, with what people most often meant.

@@ -34,6 +34,24 @@ pub(super) fn near_service_name(text: &str) -> Option<ServiceName> {
     name.trim_end_matches('-').parse().ok()
 }
 
+/// A name for reports: one line, and not too long.
+pub(super) fn title(source: &Source, typed: &Text) -> Result<String, ConfigError> {
+    let text = typed.get_ref().trim();
+    let wrong = if text.is_empty() {
+        "is empty"
+    } else if text.contains(char::is_control) {
+        "is more than one line"
+    } else if text.chars().count() > LONGEST_TITLE {
+        "is longer than 100 characters"
+    } else {
+        return Ok(text.to_owned());
+    };
+    let hint = "reports show it; write it like `home page greets`";
+    Err(source.error(&typed.span(), format!("`name` {wrong}")).with_hint(hint))
+}
+
+const LONGEST_TITLE: usize = 100;
+
 /// A duration between two bounds.
 pub(super) fn duration(
     source: &Source,

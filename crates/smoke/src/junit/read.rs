@@ -151,7 +151,7 @@ impl Report<'_> {
 
     fn finish(self) -> Result<Vec<Check>, String> {
         if let Some(open) = self.open.last() {
-            return Err(format!("the report ends within `<{}>`", open));
+            return Err(format!("the report ends within `<{open}>`"));
         }
         match (self.checks.is_empty(), self.skipped) {
             (false, _) => Ok(self.checks),
@@ -167,7 +167,7 @@ fn attribute(element: &BytesStart<'_>, wanted: &str) -> Result<Option<String>, S
         let attribute = attribute.map_err(|error| format!("the report is not XML: {error}"))?;
         if attribute.key.as_ref() == wanted {
             let text = quick_xml::escape::unescape(&attribute.value)
-                .map_or_else(|_| attribute.value.to_string(), |text| text.into_owned());
+                .map_or_else(|_| attribute.value.to_string(), std::borrow::Cow::into_owned);
             return Ok(Some(text));
         }
     }
