@@ -52,7 +52,8 @@ async fn a_run_that_is_given_up_ends_its_program() {
         pid = bench.pid("pids") => pid,
     };
     until("it is ended", || async { is_dead(pid) && bench.carriers().is_empty() }).await;
-    assert_eq!(fs::read_dir(bench.path("state/commands")).unwrap().count(), 0);
+    let nothing_is_left = || async { fs::read_dir(bench.path("state/commands")).unwrap().count() == 0 };
+    until("its plan is gone", nothing_is_left).await;
 }
 
 #[tokio::test]

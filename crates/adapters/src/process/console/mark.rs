@@ -23,8 +23,9 @@ pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// What does not vanish within this time after a kill hangs in the kernel.
 pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-/// A process that is started while the table is read may be missed once.
-const LOOKS: u32 = 2;
+/// A guard with nothing left to guard ends by itself within this time. It is as well long enough for a process to be
+/// seen that was started while the table was read.
+const GUARD_END: Duration = Duration::from_millis(500);
 
 const GATE: &str = "CUTOVER_GATE";
 const COMMAND: &str = "CUTOVER_COMMAND";
@@ -56,7 +57,7 @@ impl Instances {
     pub(super) fn end_marked(&self, mark: &Mark) -> Result<(), PortError> {
         let started = Instant::now();
         let mut asked = HashSet::new();
-        let mut looks = 0;
+        let mut guarded = started;
         loop {
             let alive = self.alive(mark).map_err(|error| failed("read the process table", error))?;
             if alive.guards.is_empty() && alive.others.is_empty() {
@@ -69,9 +70,11 @@ impl Instances {
                 let reason = format!("process {pid} of a former run still runs after SIGKILL");
                 return Err(PortError::new(reason));
             }
-            looks = if alive.others.is_empty() { looks + 1 } else { 0 };
+            if !alive.others.is_empty() {
+                guarded = Instant::now();
+            }
             guard::ask_to_end(&alive.others, &mut asked, waited > GRACE);
-            if looks >= LOOKS {
+            if guarded.elapsed() > GUARD_END {
                 for guard in alive.guards.iter().filter_map(|guard| guard.identity.open()) {
                     let _ = guard.signal(Signal::KILL);
                 }
