@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cutover_controller::ports::{Ending, EndingKind, Invocation, Session, Written};
+use cutover_controller::ports::{Ending, EndingKind, Invocation, Session};
 use cutover_core::CommandId;
 use cutover_core::gates::{Check, Gate, GateContext, Verdict};
 use serde::Serialize;
@@ -108,7 +108,7 @@ impl Run<'_> {
         let ending = loop {
             tokio::select! {
                 biased;
-                Some(written) = output.recv() => keep(&mut tail, &written),
+                Some(written) = output.recv() => tail.push(&written),
                 ending = &mut ended => break ending.ok(),
                 () = sleep_until(limit) => match control.take() {
                     // Nobody is on the line any more.
@@ -123,7 +123,7 @@ impl Run<'_> {
             }
         };
         while let Ok(written) = output.try_recv() {
-            keep(&mut tail, &written);
+            tail.push(&written);
         }
         let (verdict, reason) = if control.is_none() {
             let time = humantime::format_duration(program.timeout);
@@ -161,12 +161,6 @@ impl Run<'_> {
             let digest = hex::encode(Sha256::digest(long.as_bytes()));
             digest[..32].parse().unwrap_or_else(|_| self.wanted.id.clone())
         })
-    }
-}
-
-fn keep(tail: &mut Tail, written: &Written) {
-    match written {
-        Written::Out(bytes) | Written::Err(bytes) => tail.push(bytes),
     }
 }
 

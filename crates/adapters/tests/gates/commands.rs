@@ -73,7 +73,7 @@ async fn hooks_run_in_their_order_until_one_does_not_pass_and_the_last_lines_of_
 #[tokio::test]
 async fn megabytes_of_output_do_no_harm() {
     let mut bench = Bench::new();
-    let lots = "head -c 30000000 /dev/zero | tr '\\0' x | fold -w 99; echo >&2; echo the end; exit 1";
+    let lots = "head -c 30000000 /dev/zero | tr '\\0' x | fold -w 99; echo; echo the end; exit 1";
     bench.hook(POINT, lots);
     let finding = bench.ask_hooks().await;
     expect(&finding, Verdict::Fail, "hook 1: exit status 1");
