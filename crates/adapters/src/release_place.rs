@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use cutover_core::release::Release;
 use cutover_core::{ReleaseId, ServiceName};
 use nix::unistd::{User, chown, geteuid};
 
@@ -20,6 +21,16 @@ const SHARED: u32 = 0o750;
 /// The files of a release.
 pub(crate) fn files(state_directory: &Path, service: &ServiceName, id: &ReleaseId) -> PathBuf {
     state_directory.join("releases").join(service.as_str()).join(id.as_str()).join("files")
+}
+
+/// Where the files of a release lie here. A record may name a directory of another host, or the former one of a state
+/// directory that was restored or copied and is still there: what is outside of the own one is never used.
+pub(crate) fn located(state_directory: &Path, service: &ServiceName, release: &Release) -> PathBuf {
+    // One that is only looked at is not kept under its name.
+    if release.directory.starts_with(state_directory.join("releases")) && release.directory.is_dir() {
+        return release.directory.clone();
+    }
+    files(state_directory, service, &release.id)
 }
 
 /// The directories that outlive a service's releases.

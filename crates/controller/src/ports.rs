@@ -10,7 +10,9 @@ mod rehearsal;
 mod releases;
 mod router;
 
-pub use console::{Console, Control, Ending, Invocation, Session, Terminal, Unrunnable, WindowSize, Written};
+pub use console::{
+    Console, Control, Ending, EndingKind, Invocation, Session, Terminal, Unrunnable, WindowSize, Written,
+};
 pub use gates::{GateRun, GateRunner, Migrator, NobodyToAsk};
 pub use logs::{InstanceLogs, LogLine, LogOrigin, LogQuery, Stream, WantedOrigin};
 pub use notifier::{News, NobodyToTell, Notifier, NotifySettings, NotifyTrouble};

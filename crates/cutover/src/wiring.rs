@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_adapters::embedded::EmbeddedRouter;
-use cutover_adapters::gates::Gatekeeper;
+use cutover_adapters::gates::{Gatekeeper, PrivateWay};
 use cutover_adapters::http_health::HttpHealth;
 use cutover_adapters::notify::Receivers;
 use cutover_adapters::preview_key::{self, Readers};
@@ -159,6 +159,13 @@ impl World {
         let uploads = store.uploads();
         let notifier = Receivers::new(state.path(), lock.clone()).map_err(|error| refused(&error))?;
         let rehearsal = Arc::new(store.clone());
+        let listeners = http.clone();
+        let gatekeeper = Arc::new(Gatekeeper::new(
+            state.path().to_owned(),
+            executor.clone(),
+            Arc::new(move || listeners.clone()),
+            private_way(preview_key.clone()),
+        ));
         let ports = Ports {
             executor: executor.clone(),
             router: Arc::new(router.clone()),
@@ -167,8 +174,8 @@ impl World {
             clock: Arc::new(clock),
             mandate: lock.clone(),
             notifier: Arc::new(notifier),
-            gates: Arc::new(Gatekeeper),
-            migrator: Arc::new(Gatekeeper),
+            gates: gatekeeper.clone(),
+            migrator: gatekeeper,
         };
         let manager =
             DeploymentManager::start(ports, Arc::new(journal)).await.map_err(|error| refused(&error))?;
@@ -288,6 +295,11 @@ fn preview_key(state: &StateDirectory, proxy_is_another_user: bool) -> Option<Pr
     let readers = if proxy_is_another_user { Readers::Group } else { Readers::Owner };
     let key = preview_key::of_host(&state.preview_key(), readers);
     key.inspect_err(|error| tracing::error!(%error, "there is no key to sign previews with")).ok()
+}
+
+/// The way by which suites reach a release before users do, good until a moment.
+fn private_way(key: Option<PreviewKey>) -> PrivateWay {
+    Arc::new(move |service, release, until| Some(key.as_ref()?.sign(service, release.as_str(), until)))
 }
 
 /// Removes what is older than what shall be kept, now and then.

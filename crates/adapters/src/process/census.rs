@@ -129,7 +129,7 @@ mod tests {
 
     fn process(pid: i32, session: i32) -> Process {
         let identity = ProcessIdentity { pid, start_time: 10 };
-        Process { identity, group: pid, session, is_zombie: false }
+        Process { identity, parent: 1, group: pid, session, is_zombie: false }
     }
 
     fn check(boot_id: &str, processes: Vec<Process>, expected: (bool, &[i32])) {

@@ -10,15 +10,9 @@ use super::{Instances, failed};
 use crate::release_place;
 
 impl Instances {
-    /// A release as it lies here. A record may name a directory of another host, or the former one of a state
-    /// directory that was restored or copied and is still there: what is outside of the own one is never used.
+    /// A release as it lies here.
     pub(super) fn located(&self, service: &ServiceName, release: &Release) -> Result<Release, PortError> {
-        let state = &self.settings.state_directory;
-        // One that is only looked at is not kept under its name.
-        if release.directory.starts_with(state.join("releases")) && release.directory.is_dir() {
-            return Ok(release.clone());
-        }
-        let directory = release_place::files(state, service, &release.id);
+        let directory = release_place::located(&self.settings.state_directory, service, release);
         if !directory.is_dir() {
             return Err(PortError::new(format!(
                 "the files of version `{}` of `{service}` are missing, `{}`: deploy again",

@@ -27,6 +27,8 @@ pub(super) struct ProcessIdentity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) identity: ProcessIdentity,
+    /// Who is told when it ends.
+    pub(super) parent: i32,
     pub(super) group: i32,
     /// 0 if its leader is outside of our PID namespace, as with `docker exec`.
     pub(super) session: i32,
@@ -63,6 +65,11 @@ impl Handle {
             Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Becomes readable when the process has ended.
+    pub(super) fn descriptor(&self) -> &OwnedFd {
+        &self.0
     }
 
     /// Waits until the process has ended; `false` if the time was too short.
@@ -137,6 +144,42 @@ pub(super) fn names_another(pid: i32, state: Option<&StateId>) -> bool {
     named.is_some() && named != state.map(|state| state.as_str().as_bytes())
 }
 
+/// Whether the process was started with these values of these variables.
+pub(super) fn was_started_with(pid: i32, variables: &[(&str, &str)]) -> bool {
+    let environment = environment(pid);
+    variables.iter().all(|(name, value)| variable(&environment, name) == Some(value.as_bytes()))
+}
+
+/// This process and those that it comes from.
+pub(super) fn ancestors(table: &[Process]) -> Vec<i32> {
+    let mut line = vec![std::process::id().cast_signed()];
+    while let Some(process) = line.last().and_then(|pid| table.iter().find(|it| it.identity.pid == *pid)) {
+        // A table that is read while it changes may go round in a circle.
+        if line.contains(&process.parent) {
+            break;
+        }
+        line.push(process.parent);
+    }
+    line
+}
+
+/// What comes from one of these, they themselves not included, as far as everything in between is still there.
+pub(super) fn descendants(table: &[Process], of: &[i32]) -> Vec<Process> {
+    let mut line = of.to_vec();
+    let mut found = Vec::new();
+    let mut next = 0;
+    while let Some(&parent) = line.get(next) {
+        next += 1;
+        for process in table.iter().filter(|it| it.parent == parent) {
+            if !line.contains(&process.identity.pid) {
+                line.push(process.identity.pid);
+                found.push(*process);
+            }
+        }
+    }
+    found
+}
+
 /// What the process was started with; nothing if we may not look.
 fn environment(pid: i32) -> Vec<u8> {
     fs::read(format!("/proc/{pid}/environ")).unwrap_or_default()
@@ -158,6 +201,7 @@ fn parse_stat(line: &str) -> Option<Process> {
     let fields: Vec<&str> = line.rsplit_once(") ")?.1.split_ascii_whitespace().collect();
     Some(Process {
         identity: ProcessIdentity { pid, start_time: fields.get(19)?.parse().ok()? },
+        parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
         session: fields.get(3)?.parse().ok()?,
         is_zombie: matches!(*fields.first()?, "Z" | "X"),
@@ -173,11 +217,26 @@ mod tests {
         let line = "42 (a) R (b) Z 1 40 39 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 777 1000 10 184467";
         let expected = Process {
             identity: ProcessIdentity { pid: 42, start_time: 777 },
+            parent: 1,
             group: 40,
             session: 39,
             is_zombie: true,
         };
         assert_eq!(parse_stat(line), Some(expected));
+    }
+
+    #[test]
+    fn descendants_are_found_over_several_generations_and_never_those_of_others() {
+        let process = |pid, parent| Process {
+            identity: ProcessIdentity { pid, start_time: 1 },
+            parent,
+            group: pid,
+            session: pid,
+            is_zombie: false,
+        };
+        let table = [process(5, 4), process(2, 1), process(3, 2), process(4, 3), process(9, 1)];
+        let found: Vec<i32> = descendants(&table, &[3]).iter().map(|it| it.identity.pid).collect();
+        assert_eq!(found, [4, 5]);
     }
 
     #[test]

@@ -54,13 +54,24 @@ pub(super) fn command(supervisor: &Supervisor<'_>) -> Command {
     command
 }
 
-/// The command that has systemd start what stands in for a command of a person's.
-pub(super) fn of_command(program: &Path, wanted: &Invocation, path: &str, arguments: &[&Path]) -> Command {
+/// The command that has systemd start what stands in for a command of a person's or a gate's, with these variables.
+pub(super) fn of_command(
+    program: &Path,
+    wanted: &Invocation,
+    variables: &[(&str, String)],
+    arguments: &[&Path],
+) -> Command {
     let description = format!("a command with {} on {}", wanted.service, wanted.environment);
     let mut command = systemd_run(&format!("cutover-command-{}-{}", wanted.service, wanted.id), &description);
-    // What it leaves running goes on, as it does after a login.
-    command.args(["-p", "KillMode=process", "-p", "StandardInput=null", "-p", "StandardOutput=null"]);
-    command.arg(format!("--setenv=PATH={path}"));
+    if wanted.gate.is_some() {
+        // Nothing outlives it, also if its guard was killed.
+        command.args(["-p", "KillMode=control-group", "-p", "TimeoutStopSec=5"]);
+    } else {
+        // What it leaves running goes on, as it does after a login.
+        command.args(["-p", "KillMode=process"]);
+    }
+    command.args(["-p", "StandardInput=null", "-p", "StandardOutput=null"]);
+    command.args(variables.iter().map(|(name, value)| format!("--setenv={name}={value}")));
     command.arg("--").arg(plain(&program.to_string_lossy()));
     command.args(arguments.iter().map(|argument| plain(&argument.to_string_lossy())));
     command

@@ -1,5 +1,7 @@
 //! Running a command of a person's with what a release is run with.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use cutover_core::release::Release;
 use cutover_core::{CommandId, Environment, ServiceName};
@@ -20,8 +22,16 @@ pub struct Invocation {
     pub release: Release,
     /// Program and arguments; never empty.
     pub command: Vec<String>,
-    /// The terminal it gets; pipes without one.
+    /// The terminal it gets; pipes without one. No gate has one.
     pub terminal: Option<Terminal>,
+    /// The gate that has it run, if it is no person's.
+    ///
+    /// Then `{version}` and `{environment}` are filled into its words, as into those of the release's own command;
+    /// whatever it starts and leaves is ended with it; and it is ended itself when nobody is on the line, or when the
+    /// controller is gone.
+    pub gate: Option<CommandId>,
+    /// Variables beside those of the release; they hide what has the same name.
+    pub variables: BTreeMap<String, String>,
 }
 
 /// The terminal of whoever asks.
@@ -67,6 +77,21 @@ pub struct Ending {
     pub how: String,
     /// What a shell would answer: the exit status, or 128 and the number of the signal.
     pub status: u8,
+    /// What is known of it.
+    pub kind: EndingKind,
+}
+
+/// What is known of the end of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndingKind {
+    /// It has ended by itself, with this status.
+    Exited,
+    /// A signal has ended it.
+    Killed,
+    /// It was not started.
+    NotStarted,
+    /// Nobody can tell, such as when what had started it was killed.
+    Unknown,
 }
 
 /// A command that runs.
@@ -74,7 +99,8 @@ pub struct Ending {
 pub struct Session {
     /// What it reads; dropping it ends its input.
     pub input: mpsc::Sender<Vec<u8>>,
-    /// Dropping it hangs up: the command gets SIGHUP, and goes on only if it ignores that.
+    /// Dropping it hangs up: the command of a person gets SIGHUP, and goes on only if it ignores that. That of a gate
+    /// gets SIGTERM with everything that it has started, and a moment later SIGKILL.
     pub control: mpsc::UnboundedSender<Control>,
     /// What it writes. It waits for its reader; once nobody reads, it is thrown away.
     pub output: mpsc::Receiver<Written>,
@@ -91,8 +117,8 @@ pub struct Unrunnable {
     pub status: u8,
 }
 
-/// Runs commands of people. They are not instances: nothing watches them, restarts them, or sends them requests, and
-/// they have no limit of time. They end with the controller that runs them.
+/// Runs commands of people and gates. They are not instances: nothing watches them, restarts them, or sends them
+/// requests, and they have no limit of time. They end with the controller that runs them.
 #[async_trait]
 pub trait Console: Send + Sync {
     /// Looks whether its program could be run: the way a shell would answer if not.
@@ -106,4 +132,11 @@ pub trait Console: Send + Sync {
     /// # Errors
     /// If that did not work; nothing runs then.
     async fn open(&self, wanted: Invocation) -> Result<Session, PortError>;
+
+    /// Ends whatever runs of the commands of a gate, also those that a controller before this one had started. Once it
+    /// has returned nothing of them runs.
+    ///
+    /// # Errors
+    /// If something cannot be ended, or it cannot be found out.
+    async fn end(&self, gate: &CommandId) -> Result<(), PortError>;
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod frame;
 
+use std::collections::BTreeMap;
+
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::header::{CONNECTION, UPGRADE};
 use axum::http::{HeaderMap, StatusCode};
@@ -9,7 +11,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use cutover_controller::DeploymentManager;
-use cutover_controller::ports::{Control, Invocation, Session, Terminal, Unrunnable, WindowSize, Written};
+use cutover_controller::ports::{
+    Control, Ending, EndingKind, Invocation, Session, Terminal, Unrunnable, WindowSize, Written,
+};
 use cutover_core::service::CommandRun;
 use cutover_core::{CommandId, Environment, ServiceName, Version};
 use hyper::body::Bytes;
@@ -147,6 +151,8 @@ async fn exec(
             release: release.clone(),
             command: asked.command,
             terminal,
+            gate: None,
+            variables: BTreeMap::new(),
         }
     };
     if let Some(Unrunnable { reason, status }) =
@@ -160,7 +166,7 @@ async fn exec(
         Ok(session) => session,
         Err(error) => {
             let how = format!("not started: {}", error.reason);
-            let ending = cutover_controller::ports::Ending { how, status: 126 };
+            let ending = Ending { how, status: 126, kind: EndingKind::NotStarted };
             served.manager.command_ended(&service, run, &ending).await?;
             return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.reason));
         }

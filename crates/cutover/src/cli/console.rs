@@ -25,9 +25,6 @@ impl Console {
         if let Some(socket) = &self.socket {
             return stand_in(&self.plan, socket).map(|()| Exit::Done).map_err(|error| cannot(&error));
         }
-        match become_command(&self.plan) {
-            Ok(never) => match never {},
-            Err(error) => Err(cannot(&error)),
-        }
+        become_command(&self.plan).map(Exit::OfCommand).map_err(|error| cannot(&error))
     }
 }

@@ -25,11 +25,14 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::Begun;
+use super::become_command::{guard_command, take_plan};
+use super::{Begun, Plan};
 
 /// A stand-in that has not been heard of by then has failed.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAMS: usize = 3;
+/// What a shell answers for what it cannot run.
+const NOT_STARTED: u8 = 126;
 
 /// The socket of a command, gone with this.
 struct Meeting {
@@ -110,13 +113,23 @@ fn receive(socket: impl AsFd) -> io::Result<[OwnedFd; STREAMS]> {
     received.try_into().map_err(|_| io::Error::other("the streams of the command did not arrive"))
 }
 
-/// The stand-in: starts the command of a plan with the streams from this socket, and tells how it fares.
+/// The stand-in: starts the command of a plan with the streams from this socket, and tells how it fares. One of a gate
+/// it guards, and ends it when nobody holds the other end of the socket any more.
 ///
 /// # Errors
 /// If the command cannot be started, or nobody is there to be told.
 pub fn stand_in(plan: &Path, socket: &Path) -> io::Result<()> {
     let mut socket = BlockingStream::connect(socket)?;
-    let [stdin, stdout, stderr] = receive(&socket)?;
+    let streams = receive(&socket)?;
+    if is_gates(plan)? {
+        let read = take_plan(plan).map_err(io::Error::other)?;
+        let _ = writeln!(socket, "{}", std::process::id());
+        let lifeline = OwnedFd::from(socket.try_clone()?);
+        let status = guard_command(&read, plan, Some(streams), &lifeline).unwrap_or(NOT_STARTED);
+        let _ = writeln!(socket, "{}", i32::from(status) << 8);
+        return Ok(());
+    }
+    let [stdin, stdout, stderr] = streams;
     let mut command = BlockingCommand::new(std::env::current_exe()?);
     command.args(["console", "--plan"]).arg(plan).stdin(stdin).stdout(stdout).stderr(stderr);
     let started = command.spawn();
@@ -128,4 +141,9 @@ pub fn stand_in(plan: &Path, socket: &Path) -> io::Result<()> {
     let status = child.wait()?;
     let _ = writeln!(socket, "{}", status.into_raw());
     Ok(())
+}
+
+fn is_gates(plan: &Path) -> io::Result<bool> {
+    let plan: Plan = serde_json::from_slice(&std::fs::read(plan)?)?;
+    Ok(plan.gate.is_some())
 }
