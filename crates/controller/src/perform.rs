@@ -12,7 +12,7 @@ use await_healthy::AwaitHealthy;
 use std::time::Duration;
 
 use cutover_core::gates::{Finding, Gate, GateContext};
-use cutover_core::service::{Answer, Effect, EffectId, PendingEffect};
+use cutover_core::service::{Answer, Effect, EffectId, PendingEffect, Purpose};
 use cutover_core::{CommandId, Environment, Epoch, InstanceId, ServiceName};
 use tokio::sync::mpsc;
 
@@ -100,7 +100,11 @@ impl Performer {
             Effect::Unroute { epoch } => self.unroute(*epoch).await,
             Effect::RunGate { gate, environment, release, context } => {
                 let id = gate_id(&pending.id, context);
-                let waiting_for = &self.waiting_for;
+                // Only what a deployment stands still for is waited for.
+                let (nobody, _) = mpsc::unbounded_channel();
+                let stands =
+                    pending.purpose == Purpose::Deployment && !matches!(gate, Gate::DuringBake { .. });
+                let waiting_for = if stands { &self.waiting_for } else { &nobody };
                 let wanted =
                     GateRun { gate, id: &id, release, environment: *environment, context, waiting_for };
                 Ok(Answer::Judged { finding: Box::new(self.judge(wanted).await) })

@@ -95,7 +95,7 @@ fn every_gate_is_asked_in_its_place_and_a_good_release_goes_live() {
         "provision",
         "after_provision",
         "healthy",
-        "admit",
+        "preview",
         "after_healthy",
         "smoke",
         "after_smoke",

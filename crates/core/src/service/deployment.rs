@@ -255,7 +255,7 @@ pub enum Stage {
 /// One thing that was done, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepReport {
-    /// `queue`, `vacate`, `provision`, `healthy`, `admit`, `promote`, `switch`, `workers`, `bake`, `drain`, `revive`,
+    /// `queue`, `vacate`, `provision`, `healthy`, `preview`, `promote`, `switch`, `workers`, `bake`, `drain`, `revive`,
     /// `switch back`, `stop`, `restart` (of the controller), `start` and `exchange` (of instances in the live slot),
     /// `weights`, and the label of each gate.
     pub name: String,

@@ -79,7 +79,11 @@ impl<'a> Progress<'a> {
         if self.told_wait != view.waiting_for {
             self.told_wait.clone_from(&view.waiting_for);
             // On a terminal the line that moves says it.
-            if let (Some(wait), false) = (&view.waiting_for, self.printer.is_terminal()) {
+            let told = view
+                .waiting_for
+                .as_ref()
+                .filter(|wait| !wait.starts_with("the gate `") || wait.contains("`: "));
+            if let (Some(wait), false) = (told, self.printer.is_terminal()) {
                 self.spinner.say(&format!("  … waiting: {wait}"));
             }
         }

@@ -46,13 +46,13 @@ impl Draft {
             deployment.gates = gates;
         });
         self.slot_mut(environment).private = true;
-        self.begin_step("admit");
+        self.begin_step("preview");
         self.publish(Purpose::Deployment, self.state.weights);
     }
 
     /// The router knows the private way.
     pub(super) fn admitted(&mut self) {
-        self.end_step("admit", Outcome::Passed, "");
+        self.end_step("preview", Outcome::Passed, "it can be reached by a private way");
         self.revise(|deployment| deployment.stage = Stage::Validating);
         self.ask_next();
     }
