@@ -1,13 +1,16 @@
 //! `cutover show`: one deployment with everything that is known of it.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use clap::Args;
 use cutover_core::Environment;
+use cutover_core::gates::Finding;
 use cutover_core::release::Origin;
+use cutover_core::service::Outcome;
 
 use crate::api::client::{Client, ClientError};
-use crate::api::views::{DeploymentView, HistoryView};
+use crate::api::views::{DeploymentView, HistoryView, StepView};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::{self, Place};
 use crate::cli::printer::Printer;
@@ -24,6 +27,9 @@ pub(crate) struct Show {
     /// The service [default: that of the cutover.toml here]
     #[arg(long)]
     service: Option<String>,
+    /// Write the report as a file in JUnit's form too, for CI to show
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
 }
 
 impl Show {
@@ -43,6 +49,12 @@ impl Show {
                 answer => answer?,
             },
         };
+        if let Some(file) = &self.junit {
+            std::fs::write(file, junit(&view)).map_err(|error| {
+                Failure::new(Exit::Refused, format!("cannot write `{}`: {error}", file.display()))
+            })?;
+            printer.talk(&format!("wrote the report to `{}`", file.display()));
+        }
         printer.result(&view, || text(&view));
         Ok(Exit::Done)
     }
@@ -56,6 +68,19 @@ async fn newest(
 ) -> Result<Option<DeploymentView>, Failure> {
     let history: HistoryView = client.get(path).await?;
     Ok(history.deployments.into_iter().find(is_meant))
+}
+
+/// Every step as a suite: a gate with its checks, anything else as one test.
+fn junit(view: &DeploymentView) -> String {
+    let finding = |step: &StepView| match (&step.finding, step.outcome) {
+        (Some(finding), _) => finding.clone(),
+        (None, Some(Outcome::Passed)) => Finding::pass(step.detail.clone()),
+        (None, Some(Outcome::Failed)) => Finding::fail(step.detail.clone()),
+        (None, None) => Finding::not_yet("it goes on"),
+    };
+    let steps: Vec<_> = view.steps.iter().map(|step| (step.name.clone(), finding(step))).collect();
+    let name = format!("deployment {} of {} {}", view.deployment, view.service, view.version);
+    cutover_smoke::junit::write(&name, &steps)
 }
 
 fn text(view: &DeploymentView) -> String {

@@ -1,0 +1,51 @@
+//! The contraction of the schema, and the end of the way back.
+
+use crate::shop::Shop;
+
+#[test]
+fn once_contracted_there_is_no_way_back_and_everybody_is_told() {
+    let mut shop = Shop::with_v1_live("bake = \"2s\"");
+    shop.deploy("v2").exits(0);
+    let refused = shop.host.run(&["contract", "--yes"]);
+    // In its bake there is a way back that must not be cut off.
+    assert!(refused.exit == 4 && refused.err.contains("in its bake") || refused.exit == 0, "{refused:?}");
+    shop.host.eventually("the bake is over", |status| !status["deployment"]["ended_at"].is_null());
+    if refused.exit == 4 {
+        assert_eq!(shop.host.status()["rollback"]["ready"], true);
+        shop.hold("contract", true);
+        let mut client = shop.host.command(&["contract", "--yes"]).spawn().unwrap();
+        shop.until_asked("contract", "v2", 1);
+        // From the moment it began: half of it is as good as all.
+        assert_eq!(shop.host.status()["rollback"]["ready"], false);
+        shop.host.kill_controller();
+        shop.host.serve();
+        shop.until_asked("contract", "v2", 2);
+        shop.host.run(&["rollback"]).exits(4);
+        shop.hold("contract", false);
+        client.kill().unwrap_or_default();
+        client.wait().unwrap();
+    }
+    let status =
+        shop.host.eventually("it is contracted", |status| !status["contraction"]["finding"].is_null());
+    assert_eq!(status["contraction"]["finding"]["verdict"], "pass");
+    let said = shop.host.run(&["status"]).exits(0).out;
+    assert!(said.contains("no rollback: the schema was contracted for `v2`"), "{said}");
+    shop.host.run(&["rollback"]).exits(4);
+    let again = shop.host.run(&["contract", "--yes"]).exits(4);
+    assert!(again.err.contains("that was done for `v2`"), "{}", again.err);
+    shop.assert_never_twice();
+}
+
+#[test]
+fn a_contraction_that_fails_is_told_and_can_be_asked_for_again() {
+    let shop = Shop::with_v1_live("bake = \"2s\"");
+    shop.deploy("v2").exits(0);
+    shop.host.eventually("the bake is over", |status| !status["deployment"]["ended_at"].is_null());
+    shop.fail("contract", true);
+    let said = shop.host.run(&["contract", "--yes"]).exits(1);
+    assert!(said.out.contains("no: contract") && said.out.contains("there is no rollback"), "{}", said.out);
+    assert_eq!(shop.host.status()["rollback"]["ready"], false);
+    shop.fail("contract", false);
+    shop.host.run(&["contract", "--yes"]).exits(0);
+    assert_eq!(shop.live(), "v2");
+}
