@@ -68,6 +68,8 @@ fn hooks_that_trail_run_in_order_and_are_in_the_report_whatever_they_say() {
 #[test]
 fn a_controller_that_is_killed_amid_a_hook_that_trails_runs_it_again() {
     let mut shop = Shop::with_v1_live("bake = \"2s\"");
+    // The hooks of a service run one after the other.
+    shop.until_asked("after_bake", "v1", 1);
     shop.hold("after_cutover", true);
     shop.deploy("v2").exits(0);
     shop.until_asked("after_cutover", "v2", 1);
