@@ -39,7 +39,7 @@ impl DeploymentManager {
         let live = state.environments[state.live].release.clone();
         let rehearsed = rehearsal.rehearse(spec, live.as_ref()).await?;
         let mut obstacles = Vec::new();
-        if let Err(error) = self.check_route(&spec.service, &spec.configuration.route).await {
+        if let Err(error) = self.check_route(&spec.service, &spec.configuration).await {
             obstacles.push(error.to_string());
         }
         let asked = Event::DeployRequested {

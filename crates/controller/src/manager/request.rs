@@ -69,7 +69,7 @@ impl DeploymentManager {
         actor: &str,
         options: SubmitOptions,
     ) -> Result<Submitted, RequestError> {
-        self.check_route(&spec.service, &spec.configuration.route).await?;
+        self.check_route(&spec.service, &spec.configuration).await?;
         let asked_at = self.clock().now();
         let circumstances = Circumstances {
             override_freeze: options.override_freeze.clone(),

@@ -96,7 +96,7 @@ impl DeploymentManager {
         let Some((_, release)) = found else {
             return Err(RequestError::NotFormer { service: service.clone(), release: wanted.clone() });
         };
-        self.check_route(service, &release.configuration.route).await?;
+        self.check_route(service, &release.configuration).await?;
         self.look_before_the_leap(service).await?;
         // A rescue is not refused for want of room (I9): if it is short indeed, the start fails and says so.
         let (deployment, actor) = (Self::new_deployment_id(), actor.to_owned());

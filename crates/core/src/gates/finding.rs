@@ -44,7 +44,7 @@ impl Verdict {
 
 /// Most checks that a finding keeps: the failed ones first.
 const MOST_CHECKS: usize = 40;
-/// Most failed checks that keep their request, answer and output.
+/// Most failed checks that keep their request, answer and output, and most passed ones that keep their output.
 const MOST_SHOWN: usize = 8;
 /// Longest name and reason, in characters.
 const LONGEST_LINE: usize = 300;
@@ -52,8 +52,8 @@ const LONGEST_LINE: usize = 300;
 const LONGEST_TEXT: usize = 2000;
 /// Most assertions of a check.
 const MOST_ASSERTIONS: usize = 20;
-/// Most lines of output of a check.
-const MOST_LINES: usize = 20;
+/// Most lines of output of a check that did not pass, and of one that did.
+const MOST_LINES: [usize; 2] = [20, 5];
 
 /// A verdict with its reason and evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,11 +106,12 @@ impl Finding {
         shorten(&mut self.reason, LONGEST_LINE);
         self.checks.sort_by_key(|check| check.verdict == Verdict::Pass);
         self.checks.truncate(MOST_CHECKS);
-        let mut shown = 0;
+        // Of those that did not pass and of those that did.
+        let mut shown = [0; 2];
         for check in &mut self.checks {
-            let keep = check.verdict != Verdict::Pass && shown < MOST_SHOWN;
-            shown += usize::from(keep);
-            check.shorten(keep);
+            let shown = &mut shown[usize::from(check.verdict == Verdict::Pass)];
+            check.shorten(*shown < MOST_SHOWN);
+            *shown += 1;
         }
         self
     }
@@ -171,11 +172,13 @@ impl Check {
         for line in [&mut self.suite, &mut self.name, &mut self.reason] {
             shorten(line, LONGEST_LINE);
         }
-        if !keep {
+        let passed = self.verdict == Verdict::Pass;
+        if passed || !keep {
             (self.request, self.answer) = (None, None);
             self.assertions.clear();
+        }
+        if !keep {
             self.output.clear();
-            return;
         }
         for text in [&mut self.request, &mut self.answer].into_iter().flatten() {
             shorten(text, LONGEST_TEXT);
@@ -186,7 +189,7 @@ impl Check {
             shorten(&mut assertion.text, LONGEST_LINE);
             shorten(&mut assertion.found, LONGEST_LINE);
         }
-        let surplus = self.output.len().saturating_sub(MOST_LINES);
+        let surplus = self.output.len().saturating_sub(MOST_LINES[usize::from(passed)]);
         self.output.drain(..surplus);
         self.output.iter_mut().for_each(|line| shorten(line, LONGEST_LINE));
     }
@@ -244,6 +247,6 @@ mod tests {
         assert!(serde_json::to_string(&short).unwrap().len() < 400_000);
         assert!(short.checks.iter().all(|check| check.verdict == Verdict::Fail));
         assert_eq!(short.verdict, Verdict::Fail);
-        assert!(short.checks[0].output.len() == MOST_LINES && short.checks[9].output.is_empty());
+        assert!(short.checks[0].output.len() == MOST_LINES[0] && short.checks[9].output.is_empty());
     }
 }

@@ -26,6 +26,7 @@ pub(crate) fn all(finding: &Finding) -> String {
     for check in &finding.checks {
         if check.verdict == Verdict::Pass {
             let _ = writeln!(text, "      ✓ {:<60} {:>7}", foreign::line(&check.full_name()), took(check));
+            output(&mut text, check);
         } else {
             of_check(&mut text, check);
         }
@@ -57,6 +58,10 @@ fn of_check(text: &mut String, check: &Check) {
         let found = foreign::line(&assertion.found);
         let _ = writeln!(text, "        {mark} {asserted:<COLUMN$}   found {found}");
     }
+    output(text, check);
+}
+
+fn output(text: &mut String, check: &Check) {
     for line in &check.output {
         let _ = writeln!(text, "        | {}", foreign::line(line));
     }
