@@ -5,6 +5,7 @@ pub(crate) mod calendar;
 pub(crate) mod client;
 pub(crate) mod environment;
 pub(crate) mod exec;
+mod follow;
 pub(crate) mod gates;
 pub(crate) mod limited;
 pub(crate) mod logs;

@@ -4,26 +4,26 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::connect_info::ConnectInfo;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path as UrlPath, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use cutover_adapters::embedded::EmbeddedRouter;
 use cutover_adapters::release_store::uploads::Uploads;
 use cutover_controller::ports::{Console, EvidenceSource, InstanceLogs, Meter, Rehearsal};
 use cutover_controller::{DeploymentManager, Snapshot, SubmitOptions};
+use cutover_core::ServiceName;
 use cutover_core::preview::PreviewKey;
-use cutover_core::service::{Deployment, Status};
-use cutover_core::{DeploymentId, ServiceName};
+use cutover_core::service::Status;
 use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::api::calendar::{FreezeRequest, FrozenView, NotifyTroubleView};
 use crate::api::evidence::Window;
+use crate::api::follow::waiting_for;
 use crate::api::peer::{self, Peer};
 use crate::api::plain::check_reason;
 use crate::api::problem::Problem;
@@ -31,13 +31,13 @@ use crate::api::views::{
     AbortRequest, Accepted, ControllerView, DeployAnswer, DeployRequest, DeploymentView, HistoryView,
     PromoteRequest, ResolveRequest, RollbackRequest, ServiceView, ServicesView, WaysView, moment,
 };
-use crate::api::{VERSION, artifacts, exec, gates, logs, moves, plan, preview};
+use crate::api::{VERSION, artifacts, exec, follow, gates, logs, moves, plan, preview};
 
 /// Seconds by which the host's clock has to be elsewhere before people are told.
 const NOTABLE_DRIFT: u64 = 60;
 
 /// Deployments that a history holds at most.
-const HISTORY: usize = 200;
+pub(super) const HISTORY: usize = 200;
 
 /// What every request is served from.
 #[derive(Clone)]
@@ -120,7 +120,6 @@ pub(crate) async fn serve(
         .route("/v1/services/{service}", get(service))
         .route("/v1/services/{service}/deployments", get(history).post(deploy))
         .route("/v1/services/{service}/deployments/{id}", get(deployment))
-        .route("/v1/services/{service}/deployments/{id}/follow", get(follow))
         .route("/v1/services/{service}/rollback", post(rollback))
         .route("/v1/services/{service}/abort", post(abort))
         .route("/v1/services/{service}/promote", post(promote))
@@ -133,6 +132,7 @@ pub(crate) async fn serve(
         .merge(artifacts::routes())
         .merge(logs::routes())
         .merge(exec::routes())
+        .merge(follow::routes())
         .merge(moves::routes())
         .merge(gates::routes())
         .merge(plan::routes())
@@ -253,7 +253,7 @@ async fn deployment(
     find(&served, &name, &id).await.map(Json)
 }
 
-async fn find(served: &Served, name: &ServiceName, id: &str) -> Result<DeploymentView, Problem> {
+pub(super) async fn find(served: &Served, name: &ServiceName, id: &str) -> Result<DeploymentView, Problem> {
     let history = served.manager.history(name, HISTORY).await?;
     let found =
         DeploymentView::history(name, &history).into_iter().find(|view| view.deployment.as_str() == id);
@@ -407,99 +407,4 @@ async fn shut_down(State(served): State<Served>) -> StatusCode {
     // A full channel holds the same wish already.
     let _ = served.shutdown.try_send(());
     StatusCode::ACCEPTED
-}
-
-/// One line of JSON for each change of a deployment, until it has ended.
-async fn follow(
-    State(served): State<Served>,
-    UrlPath((name, id)): UrlPath<(String, String)>,
-) -> Result<Response, Problem> {
-    let service = service_name(name)?;
-    let id = DeploymentId::try_from(id)
-        .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
-    find(&served, &service, id.as_str()).await?;
-    let mut snapshots = snapshots(&served, &service).await?;
-    snapshots.mark_changed();
-    let following = Following { served, service, id, snapshots, told: None, ended: false };
-    let lines = futures_util::stream::unfold(following, |mut following| async move {
-        let view = following.next().await?;
-        let mut line = serde_json::to_vec(&view).ok()?;
-        line.push(b'\n');
-        Some((Ok::<_, io::Error>(Bytes::from(line)), following))
-    });
-    Ok(Body::from_stream(lines).into_response())
-}
-
-/// What a deployment waits for, as far as that is worth telling.
-fn waiting_for(snapshot: &Snapshot, deployment: &Deployment) -> Option<String> {
-    let state = &snapshot.state;
-    if let (Some(ahead), Some(open)) = (state.ahead_of(&deployment.id), &state.deployment) {
-        let behind = match ahead {
-            0 | 1 => String::new(),
-            more => format!(", and {} more before it", more - 1),
-        };
-        let baking = if open.is_baking() { ", which is in its bake" } else { "" };
-        return Some(format!("deployment `{}` of `{}`{baking}{behind}", open.id, open.version));
-    }
-    if let Some(until) = deployment.hold_until.filter(|_| snapshot.journal_trouble.is_none()) {
-        let (service, until) = (&state.name, moment(until));
-        return Some(format!(
-            "`cutover promote {service}` switches traffic to it; if nobody asks for that, it is taken back at {until}"
-        ));
-    }
-    if deployment.ended_at.is_some() {
-        return None;
-    }
-    let told = snapshot.waiting_for.clone();
-    // The gate that is asked now, by its own name.
-    let asked = deployment.gates.first().filter(|gate| {
-        deployment.steps.iter().any(|step| step.outcome.is_none() && step.name == gate.label())
-    });
-    let told = match asked {
-        Some(gate) => {
-            let told = told.map_or_else(String::new, |told| format!(": {told}"));
-            Some(format!("the gate `{}`{told}", gate.label()))
-        }
-        None => told,
-    };
-    snapshot.journal_trouble.clone().or(told)
-}
-
-struct Following {
-    served: Served,
-    service: ServiceName,
-    id: DeploymentId,
-    snapshots: watch::Receiver<Arc<Snapshot>>,
-    told: Option<DeploymentView>,
-    ended: bool,
-}
-
-impl Following {
-    /// The next state of the deployment that differs from the last one told.
-    async fn next(&mut self) -> Option<DeploymentView> {
-        while !self.ended {
-            self.snapshots.changed().await.ok()?;
-            let snapshot = Arc::clone(&self.snapshots.borrow_and_update());
-            let is_it = |deployment: &&Deployment| deployment.id == self.id;
-            let state = &snapshot.state;
-            let here = state.deployment.iter().chain(&state.queue).chain(&snapshot.last_closed).find(is_it);
-            let view = match here {
-                Some(deployment) => DeploymentView {
-                    waiting_for: waiting_for(&snapshot, deployment),
-                    ..DeploymentView::new(&self.service, deployment)
-                },
-                None => {
-                    let history = self.served.manager.history(&self.service, HISTORY).await.ok()?;
-                    let found = history.iter().find(|deployment| deployment.id == self.id)?;
-                    DeploymentView::new(&self.service, found)
-                }
-            };
-            self.ended = view.ended_at.is_some();
-            if self.told.as_ref() != Some(&view) {
-                self.told = Some(view.clone());
-                return Some(view);
-            }
-        }
-        None
-    }
 }
