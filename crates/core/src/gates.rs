@@ -48,6 +48,22 @@ impl Gates {
         self.hooks.iter().filter(move |hook| hook.point == point)
     }
 
+    /// Whether it has a gate. `live` are those of what is live and serves, which is asked again once the schema was
+    /// expanded.
+    #[must_use]
+    pub fn has(&self, gate: &Gate, live: Option<&Self>) -> bool {
+        match gate {
+            Gate::Hook(point) => self.hooks_at(*point).next().is_some(),
+            Gate::Expand => self.migrate.expand.is_some(),
+            Gate::Smoke => !self.smoke.is_empty(),
+            Gate::StillWorks => {
+                self.migrate.expand.is_some() && live.is_some_and(|live| !live.smoke.is_empty())
+            }
+            Gate::DuringBake { suite } => self.during_bake().any(|one| one.name == *suite),
+            Gate::Contract => self.migrate.contract.is_some(),
+        }
+    }
+
     /// How long a gate may take, by the times of what it runs.
     #[must_use]
     pub fn patience(&self, gate: &Gate) -> Duration {
@@ -95,6 +111,18 @@ pub enum Gate {
 }
 
 impl Gate {
+    /// Those that are asked before a switch, in this order.
+    pub const BEFORE_THE_SHIFT: [Self; 8] = [
+        Self::Hook(HookPoint::BeforeDeploy),
+        Self::Expand,
+        Self::Hook(HookPoint::AfterProvision),
+        Self::Hook(HookPoint::AfterHealthy),
+        Self::Smoke,
+        Self::Hook(HookPoint::AfterSmoke),
+        Self::StillWorks,
+        Self::Hook(HookPoint::BeforeShift),
+    ];
+
     /// The name of its line in a report.
     #[must_use]
     pub fn label(&self) -> &str {

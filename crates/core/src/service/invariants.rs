@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::environment::Environment;
-use crate::gates::{Gate, HookPoint, Verdict};
+use crate::gates::{Gate, Verdict};
 use crate::names::{DeploymentId, InstanceId};
 use crate::release::Release;
 use crate::routing::ServiceRoute;
@@ -345,13 +345,9 @@ impl Deployment {
         if self.kind != DeploymentKind::Deploy {
             return None;
         }
+        // What the old release had to show is told by the report alone: it may have no suites.
         let own = &release.configuration.gates;
-        let hooks = HookPoint::ALL
-            .into_iter()
-            .filter(|point| point.is_gate() && own.hooks_at(*point).next().is_some());
-        let gates = hooks.map(Gate::Hook);
-        let gates = gates.chain(own.migrate.expand.as_ref().map(|_| Gate::Expand));
-        let mut gates = gates.chain(own.smoke.first().map(|_| Gate::Smoke));
+        let mut gates = Gate::BEFORE_THE_SHIFT.into_iter().filter(|gate| own.has(gate, None));
         let passed = |gate: &Gate| {
             let report = self.steps.iter().rev().find(|report| report.name == gate.label());
             report.is_some_and(|report| report.outcome == Some(Outcome::Passed) && report.finding.is_some())

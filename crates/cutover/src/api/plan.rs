@@ -12,6 +12,7 @@ use cutover_controller::SubmitOptions;
 use cutover_controller::manager::Plan;
 use cutover_controller::ports::Usage;
 use cutover_core::artifact::Manifest;
+use cutover_core::gates::{Gate, Gates};
 use cutover_core::release::{Configuration, Release, SecretReference};
 use cutover_core::{Environment, InstanceId, ReleaseId, ServiceName, Version};
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,12 @@ pub(crate) struct PlanView {
     pub(crate) env: NamesView,
     /// Names of secrets.
     pub(crate) secrets: NamesView,
+    /// Gates by their names, such as `smoke home`.
+    #[serde(default)]
+    pub(crate) gates: NamesView,
+    /// What it has to pass before its switch, beside health, in the order in which that is asked.
+    #[serde(default)]
+    pub(crate) asked: Vec<String>,
     /// What else of the configuration is different.
     pub(crate) configuration: Vec<ChangeView>,
     pub(crate) instances: u32,
@@ -183,6 +190,12 @@ fn view(
         Some(MemoryView { per_instance, needed, available: usage.available })
     });
     let none = BTreeMap::new();
+    let hold = rollout.get("hold").is_some_and(|hold| !hold.is_null());
+    let asked = asked(&release.configuration.gates, before.map(|live| &live.configuration.gates), hold);
+    let gates = names(
+        &before.map(|live| by_name(&live.configuration.gates)).unwrap_or_default(),
+        &by_name(&release.configuration.gates),
+    );
     let env = names(before.map_or(&none, |live| &live.configuration.env), &release.configuration.env);
     PlanView {
         v: VERSION,
@@ -200,6 +213,8 @@ fn view(
         files: plan.rehearsed.before.as_ref().map(|before| files(before, &plan.rehearsed.files)),
         bytes: release.artifact_bytes,
         env,
+        gates,
+        asked,
         secrets: names(&fingerprints(before), &fingerprints(Some(release))),
         configuration: before
             .map_or_else(Vec::new, |live| changes(&live.configuration, &release.configuration)),
@@ -209,6 +224,38 @@ fn view(
         rollout,
         obstacles: plan.obstacles.clone(),
     }
+}
+
+/// The gates of a release with what each of them says.
+fn by_name(gates: &Gates) -> BTreeMap<String, Value> {
+    let said = |value: serde_json::Result<Value>| value.unwrap_or_default();
+    let suites =
+        gates.smoke.iter().map(|suite| (format!("smoke {}", suite.name), said(serde_json::to_value(suite))));
+    let hooks = gates
+        .hooks
+        .iter()
+        .map(|hook| (format!("{} {}", hook.point.label(), hook.name), said(serde_json::to_value(hook))));
+    let steps = [("expand", &gates.migrate.expand), ("contract", &gates.migrate.contract)];
+    let steps = steps
+        .into_iter()
+        .filter_map(|(name, step)| Some((name.to_owned(), said(serde_json::to_value(step.as_ref()?)))));
+    let host = gates.preview_host.iter().map(|host| ("preview host".to_owned(), Value::from(host.as_str())));
+    suites.chain(hooks).chain(steps).chain(host).collect()
+}
+
+/// What a deploy of a release with these gates, over one with those, asks before its switch.
+fn asked(gates: &Gates, live: Option<&Gates>, hold: bool) -> Vec<String> {
+    let suites = |count: usize| if count == 1 { "1 suite".to_owned() } else { format!("{count} suites") };
+    let told = |gate: Gate| match gate {
+        Gate::Smoke => format!("smoke ({})", suites(gates.smoke.len())),
+        Gate::StillWorks => {
+            let count = live.map_or(0, |live| live.smoke.len());
+            format!("still works ({} of what is live)", suites(count))
+        }
+        other => other.label().to_owned(),
+    };
+    let gates = Gate::BEFORE_THE_SHIFT.into_iter().filter(|gate| gates.has(gate, live)).map(told);
+    gates.chain(hold.then(|| "promote".to_owned())).collect()
 }
 
 fn fingerprints(release: Option<&Release>) -> BTreeMap<String, String> {
@@ -257,6 +304,7 @@ fn changes(before: &Configuration, after: &Configuration) -> Vec<ChangeView> {
         let mut flat = BTreeMap::new();
         if let Ok(Value::Object(mut fields)) = serde_json::to_value(configuration) {
             fields.remove("env");
+            fields.remove("gates");
             flatten("", &Value::Object(fields), &mut flat);
         }
         flat

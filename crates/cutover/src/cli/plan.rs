@@ -99,6 +99,13 @@ fn text(view: &PlanView) -> String {
         let told = differences(names);
         line(&mut text, what, if told.is_empty() { "as before" } else { &told });
     }
+    let told = differences(&view.gates);
+    if !told.is_empty() {
+        line(&mut text, "gates", &told);
+    }
+    if !view.asked.is_empty() && !view.is_live {
+        line(&mut text, "asks", &view.asked.join(", "));
+    }
     for change in &view.configuration {
         let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
         line(&mut text, &change.what, &format!("{} → {}", value(&change.from), value(&change.to)));

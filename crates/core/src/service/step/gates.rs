@@ -29,13 +29,8 @@ impl Draft {
 
     /// The release is healthy: has the router told of the private way to it, by which its gates are asked.
     pub(super) fn validate(&mut self) {
-        let gates = self.those_that_it_has([
-            Gate::Hook(HookPoint::AfterHealthy),
-            Gate::Smoke,
-            Gate::Hook(HookPoint::AfterSmoke),
-            Gate::StillWorks,
-            Gate::Hook(HookPoint::BeforeShift),
-        ]);
+        let [_, _, _, gates @ ..] = Gate::BEFORE_THE_SHIFT;
+        let gates = self.those_that_it_has(gates);
         let Some(open) = &self.state.deployment else { return };
         let environment = open.environment;
         if gates.is_empty() && open.rollout.hold.is_none() {
@@ -73,20 +68,9 @@ impl Draft {
     fn those_that_it_has<const N: usize>(&self, gates: [Gate; N]) -> Vec<Gate> {
         let open = self.state.deployment.as_ref().filter(|open| open.kind == DeploymentKind::Deploy);
         let Some(release) = open.and_then(|open| self.release_of(open)) else { return Vec::new() };
-        let own = &release.configuration.gates;
-        let has = |gate: &Gate| match gate {
-            Gate::Hook(point) => own.hooks_at(*point).next().is_some(),
-            Gate::Expand => own.migrate.expand.is_some(),
-            Gate::Smoke => !own.smoke.is_empty(),
-            Gate::StillWorks => {
-                let live = self.slot(self.state.live);
-                let suites = |release: &Release| !release.configuration.gates.smoke.is_empty();
-                let serves = self.state.stopped.is_none() && live.release.as_ref().is_some_and(suites);
-                own.migrate.expand.is_some() && serves
-            }
-            Gate::DuringBake { .. } | Gate::Contract => false,
-        };
-        gates.into_iter().filter(has).collect()
+        let live = self.slot(self.state.live).release.as_ref().filter(|_| self.state.stopped.is_none());
+        let live = live.map(|live| &live.configuration.gates);
+        gates.into_iter().filter(|gate| release.configuration.gates.has(gate, live)).collect()
     }
 
     fn ask_next(&mut self) {
