@@ -150,3 +150,23 @@ fn suites_can_be_run_by_hand_at_what_is_live_and_at_what_is_kept_warm() {
     assert!(said.err.contains("no suite `nosuch`") && said.err.contains("`requests`"), "{}", said.err);
     assert_eq!(shop.live(), "v2", "nothing depends on it");
 }
+
+#[test]
+fn a_plan_tells_what_will_be_asked_and_which_gates_are_new() {
+    let shop = Shop::with_v1_live(ROLLOUT);
+    let text = std::fs::read_to_string(shop.host.path("application/cutover.toml")).unwrap();
+    let text = text.replace("name = \"requests\"", "name = \"renamed\"");
+    shop.host.write("cutover.toml", &text);
+    let plan = shop.host.run(&["--json", "plan", "v2"]).exits(0).json();
+    assert_eq!(plan["gates"]["added"], serde_json::json!(["smoke renamed"]));
+    assert_eq!(plan["gates"]["removed"], serde_json::json!(["smoke requests"]));
+    assert_eq!(plan["configuration"], serde_json::json!([]));
+    let asked = plan["asked"].as_array().unwrap();
+    assert_eq!(asked.len(), 8, "{asked:?}");
+    assert_eq!(
+        (&asked[4], &asked[6]),
+        (&"smoke (5 suites)".into(), &"still works (5 suites of what is live)".into())
+    );
+    let said = shop.host.run(&["plan", "v2"]).exits(0).out;
+    assert!(said.contains("  asks         before_deploy, expand, after_provision, "), "{said}");
+}
