@@ -1,5 +1,6 @@
 //! The router that comes with cutover: a client of the proxy's admin socket.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -145,7 +146,14 @@ async fn within<T>(asking: impl Future<Output = Result<T, RouterError>>) -> Resu
 #[async_trait]
 impl TrafficRouter for EmbeddedRouter {
     async fn apply(&self, route: &ServiceRoute) -> Result<Applied, RouterError> {
-        let receipts = self.change(Method::PUT, &[route]).await?;
+        let mut route = Cow::Borrowed(route);
+        // A proxy from before there were previews, which may run for long beside a newer controller, refuses what it
+        // does not know, and nobody gets to a release by a token that nobody can check.
+        if (route.preview.is_some() || route.unlisted) && self.seen().await?.preview_key.is_none() {
+            let known = route.to_mut();
+            (known.preview, known.unlisted) = (None, false);
+        }
+        let receipts = self.change(Method::PUT, &[route.as_ref()]).await?;
         receipts.into_iter().next().map(Applied::Routed).ok_or_else(without_receipt)
     }
 

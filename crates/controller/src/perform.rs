@@ -99,7 +99,7 @@ impl Performer {
             }
             Effect::Unroute { epoch } => self.unroute(*epoch).await,
             Effect::RunGate { gate, environment, release, context } => {
-                let id = gate_id(&pending.id, context);
+                let id = gate_id(gate, &pending.id, context);
                 // Only what a deployment stands still for is waited for.
                 let (nobody, _) = mpsc::unbounded_channel();
                 let stands =
@@ -181,10 +181,19 @@ impl Performer {
     }
 }
 
-/// The same whenever a gate is asked again, and unlike that of any other gate on the host.
-fn gate_id(effect: &EffectId, context: &GateContext) -> CommandId {
-    // A deployment's id may be as long as a label is.
-    let deployment: String = context.deployment.as_str().chars().take(36).collect();
-    let id = format!("gate-{deployment}-{}", effect.sequence);
+/// The same whenever a gate is asked again, and unlike that of any other gate on the host. The steps of a database have
+/// one for the whole service: no two of them are ever run at once, whichever deployments they are of.
+fn gate_id(gate: &Gate, effect: &EffectId, context: &GateContext) -> CommandId {
+    let id = match gate {
+        Gate::Expand | Gate::Contract => {
+            let service: String = context.service.as_str().chars().take(50).collect();
+            format!("migrate-{}", service.trim_end_matches('-'))
+        }
+        _ => {
+            // A deployment's id may be as long as a label is.
+            let deployment: String = context.deployment.as_str().chars().take(36).collect();
+            format!("gate-{deployment}-{}", effect.sequence)
+        }
+    };
     CommandId::try_from(id).unwrap_or_else(|_| unreachable!("an id and a number are a short label"))
 }

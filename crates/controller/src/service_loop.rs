@@ -194,8 +194,9 @@ impl ServiceLoop {
                     // Nobody can ask any more: the controller ends.
                     Some(Wish::End) | None => break,
                 },
-                Some(event) = happened.recv() => self.handle(event).await,
+                // Before the answer that ends the wait.
                 Some(waiting_for) = waits.recv() => self.revise(|snapshot| snapshot.waiting_for = Some(waiting_for)),
+                Some(event) = happened.recv() => self.handle(event).await,
                 () = tokio::time::sleep(wait) => self.handle(Event::TimePassed).await,
             }
         }

@@ -62,6 +62,7 @@ fn route(live: Environment) -> ServiceRoute {
         timeouts: Timeouts::default(),
         upstream: PerEnvironment::default(),
         preview: None,
+        unlisted: false,
     }
 }
 

@@ -42,6 +42,7 @@ fn route(name: &str, hosts: &[&str], path: &str, weights: (u8, u8)) -> ServiceRo
         timeouts: Timeouts::default(),
         upstream: PerEnvironment::default(),
         preview: None,
+        unlisted: false,
     }
 }
 

@@ -67,6 +67,10 @@ fn goes_well_but(world: &mut World, but: &PendingEffect) {
     }
 }
 
+fn contract_for(version: &str) -> Event {
+    Event::ContractRequested { actor: "alice".to_owned(), release: service_world::release(version).id }
+}
+
 fn stage(world: &World) -> Option<Stage> {
     world.state.deployment.as_ref().map(|open| open.stage)
 }
@@ -314,7 +318,7 @@ fn what_trails_does_not_keep_the_next_deployment_waiting() {
 #[test]
 fn contracted_there_is_no_way_back_to_what_came_before() {
     let mut world = World::settled(&["v1", "all"]);
-    let contract = Event::ContractRequested { actor: "alice".to_owned() };
+    let contract = contract_for("all");
     assert!(world.state.rollback_readiness(world.now).ready);
     world.happens(&contract).unwrap();
     // From the moment it is asked for: half of it is as good as all.
@@ -363,10 +367,11 @@ fn a_policy_contracts_once_the_bake_has_ended_well_and_what_is_queued_waits_for_
 
 #[test]
 fn only_what_can_be_contracted_is() {
-    let contract = Event::ContractRequested { actor: "alice".to_owned() };
+    let contract = contract_for("v1");
     assert_eq!(World::new().happens(&contract), Err(Refusal::NothingIsLive));
     let why = World::settled(&["v1"]).happens(&contract).unwrap_err().to_string();
     assert_eq!(why, "there is nothing to contract: `v1` has no `contract` in `[migrate]`");
+    let contract = contract_for("all");
     let refused = World::with(&["v1", "all"]).happens(&contract).unwrap_err();
     assert!(matches!(refused, Refusal::DeploymentOpen { baking: true, .. }), "{refused}");
 }
@@ -420,4 +425,125 @@ fn while_gates_are_asked_there_is_a_private_way_and_none_once_it_is_taken_back()
 fn what_is_live_needs_no_private_way() {
     let world = World::with(&["v1", "all"]);
     assert_eq!(world.outside.route.as_ref().unwrap().preview, None);
+}
+
+#[test]
+fn a_bake_that_went_badly_contracts_nothing_by_itself() {
+    let mut world = World::settled(&["v1"]);
+    world.deploy_with("gated", RolloutPolicy { auto_rollback: false, ..rollout() }).unwrap();
+    world.go_well();
+    world.now = world.now + Duration::from_secs(3);
+    world.happens(&Event::TimePassed).unwrap();
+    let asked = until(&mut world, "checks");
+    answer(&mut world, &asked, Finding::fail("500 instead of 200"));
+    // What was well afterwards does not make it good.
+    world.health(Environment::Green, cutover_core::service::Health::Healthy);
+    world.end_bake();
+    let ended = told(&world, "d2");
+    assert_eq!(ended.status, Status::Live);
+    assert_eq!(world.state.contraction, None);
+    let note = ended.steps.iter().find(|step| step.name == "contract").unwrap();
+    assert!(note.detail.contains("500 instead of 200"), "{}", note.detail);
+    assert!(world.state.rollback_readiness(world.now).ready);
+}
+
+#[test]
+fn checks_that_overlap_do_not_keep_a_bake_open_and_failures_do_not_make_the_record_grow() {
+    let mut world = World::settled(&["v1"]);
+    world.deploy_with("gated", RolloutPolicy { auto_rollback: false, ..rollout() }).unwrap();
+    world.go_well();
+    let mut asked = 0;
+    while stage(&world) == Some(Stage::Baking) {
+        asked += 1;
+        assert!(asked < 1000, "the bake never ends");
+        let Some(next) = world.state.next_deadline() else { panic!("it waits for nothing") };
+        world.now = world.now.max(next);
+        world.happens(&Event::TimePassed).unwrap();
+        while let Some(check) = pending_gate(&world).filter(|pending| label(pending) == "checks") {
+            world.now = world.now + Duration::from_secs(2);
+            answer(&mut world, &check, Finding::fail("500 instead of 200"));
+        }
+    }
+    let ended = told(&world, "d2");
+    assert!(ended.steps.len() < 20, "{} steps", ended.steps.len());
+    let checks = ended.steps.iter().find(|step| step.name == "checks").unwrap();
+    assert_eq!(checks.outcome, Some(Outcome::Failed));
+    assert!(
+        checks.detail.starts_with("0 passed, ") && checks.detail.ends_with(" did not"),
+        "{}",
+        checks.detail
+    );
+    assert_eq!(checks.finding.as_ref().unwrap().verdict, Verdict::Fail);
+}
+
+#[test]
+fn what_cannot_run_on_the_schema_gets_no_share_and_nothing_is_contracted_while_it_has_one() {
+    let mut world = World::settled(&["v1", "all"]);
+    world.share(20).unwrap();
+    world.go_well();
+    assert!(matches!(world.happens(&contract_for("all")), Err(Refusal::Split { .. })));
+    world.share(0).unwrap();
+    world.go_well();
+    world.happens(&contract_for("all")).unwrap();
+    world.go_well();
+    assert!(matches!(world.share(20), Err(Refusal::MayNotShare { .. })));
+}
+
+#[test]
+fn a_contraction_under_way_is_ended_by_an_abort_and_can_be_asked_for_again() {
+    let mut world = World::settled(&["v1", "all"]);
+    world.happens(&contract_for("all")).unwrap();
+    world.abort().unwrap();
+    assert!(pending_gate(&world).is_none());
+    let finding = world.state.contraction.as_ref().unwrap().finding.clone().unwrap();
+    assert_eq!((finding.verdict, finding.reason.starts_with("aborted by ")), (Verdict::NotYet, true));
+    assert!(!world.state.rollback_readiness(world.now).ready, "nobody knows how far it went");
+    world.happens(&contract_for("all")).unwrap();
+    world.go_well();
+    assert_eq!(world.state.contraction.as_ref().unwrap().finding.as_ref().unwrap().verdict, Verdict::Pass);
+}
+
+#[test]
+fn what_was_seen_live_is_contracted_or_nothing() {
+    let mut world = World::settled(&["v1", "all"]);
+    let why = world.happens(&contract_for("v1")).unwrap_err().to_string();
+    assert_eq!(why, "there is nothing to contract: `all` has become live in the meantime");
+}
+
+#[test]
+fn an_expansion_that_fails_leaves_the_former_release_warm() {
+    let mut world = World::settled(&["v1", "v2"]);
+    let before = (world.state.environments.clone(), world.outside.running.clone());
+    assert!(world.state.rollback_readiness(world.now).warm);
+    world.deploy("all").unwrap();
+    let asked = until(&mut world, "expand");
+    answer(&mut world, &asked, Finding::fail("exit status 1"));
+    world.go_well();
+    assert_eq!((world.state.environments.clone(), world.outside.running.clone()), before);
+    assert!(world.state.rollback_readiness(world.now).warm);
+}
+
+#[test]
+fn what_nobody_promoted_was_no_failure() {
+    let mut world = World::settled(&["v1"]);
+    world.deploy_with("all", RolloutPolicy { hold: Some(Duration::from_secs(60)), ..rollout() }).unwrap();
+    world.go_well();
+    world.now = world.state.deployment.as_ref().unwrap().hold_until.unwrap();
+    world.happens(&Event::TimePassed).unwrap();
+    world.go_well();
+    let ended = told(&world, "d2");
+    assert!(ended.steps.iter().any(|step| step.name == "on_rollback"));
+    assert!(ended.steps.iter().all(|step| step.name != "on_failure"), "{:?}", ended.steps);
+}
+
+#[test]
+fn a_first_release_has_no_hosts_before_it_has_passed() {
+    let mut world = World::new();
+    world.deploy("all").unwrap();
+    let asked = until(&mut world, "smoke");
+    assert!(world.outside.route.as_ref().unwrap().unlisted);
+    answer(&mut world, &asked, Finding::pass("1 of 1"));
+    world.go_well();
+    assert!(!world.outside.route.as_ref().unwrap().unlisted);
+    assert_eq!(world.live_version(), Some("all"));
 }

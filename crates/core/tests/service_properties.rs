@@ -257,7 +257,11 @@ impl History {
                 let (environment, workers) = (watched.environment, watched.workers);
                 self.happens(&Event::WorkersChanged { environment, workers, health });
             }
-            Happening::Contract => self.happens(&Event::ContractRequested { actor: String::new() }),
+            Happening::Contract => {
+                let live = self.world.slot(self.world.state.live).release.as_ref();
+                let Some(release) = live.map(|release| release.id.clone()) else { return };
+                self.happens(&Event::ContractRequested { actor: String::new(), release });
+            }
             Happening::NotPassed { choice, fails } => {
                 let gates: Vec<_> = self
                     .world

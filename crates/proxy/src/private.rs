@@ -1,5 +1,7 @@
 //! The private way: who comes with a token gets the release that it names, or is told why not, and never another one.
 //!
+//! A token is for a service, whoever else has the host: a first release has none of its own before it has earned it.
+//!
 //! A cookie is sent whether anybody thinks of it or not. So one for another service of the same host means nothing here,
 //! and one that is no good any more is taken away with the refusal: whoever loads the page again sees what users see.
 
@@ -62,10 +64,14 @@ impl Worker {
             Err(NotValid::Expired) => return refused("the time of this preview is over"),
         };
         let table = self.cell.load();
-        let Some(entry) = table.find(request.host(), request.path()) else {
-            return Admission::Refused(NoTarget::NoService.into());
+        let Some(entry) = table.named(service) else {
+            return match came {
+                Came::Cookie => Admission::Public,
+                Came::Link | Came::Field => Admission::Refused(NoTarget::NoPreview.into()),
+            };
         };
-        if entry.desired().name.as_str() != service {
+        // A field leads wherever it says, for a release that is tried may be meant for another host or path.
+        if *came != Came::Field && !entry.covers(request.host(), request.path()) {
             return match came {
                 Came::Cookie => Admission::Public,
                 Came::Link | Came::Field => refused("this preview is one of another service"),

@@ -74,8 +74,9 @@ impl Record {
     /// The record of a decision that this version has just made.
     #[must_use]
     pub fn new(at: Timestamp, event: &Event, before: &ServiceState, transition: &Transition) -> Self {
-        let closed = transition.closed.clone();
+        let mut closed = transition.closed.clone();
         let Account { deployment, actor, reason } = account(event, before, &transition.state, &closed);
+        closed.extend(transition.told.iter().cloned());
         Self {
             format: RECORD_FORMAT,
             decider: env!("CARGO_PKG_VERSION").to_owned(),
@@ -147,7 +148,7 @@ fn account(event: &Event, before: &ServiceState, after: &ServiceState, closed: &
         | Event::StopRequested { actor, .. }
         | Event::RemoveRequested { actor, .. }
         | Event::RollbackToRequested { actor, .. }
-        | Event::ContractRequested { actor }
+        | Event::ContractRequested { actor, .. }
         | Event::ResolveRequested { actor, .. }
         | Event::UnfreezeRequested { actor } => actor.as_str(),
         Event::FreezeRequested { freeze } => freeze.by.as_str(),

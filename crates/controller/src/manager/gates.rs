@@ -3,7 +3,7 @@
 use cutover_core::gates::{Finding, Gate, GateContext};
 use cutover_core::release::Release;
 use cutover_core::service::Event;
-use cutover_core::{CommandId, DeploymentId, Environment, ServiceName};
+use cutover_core::{CommandId, DeploymentId, Environment, ReleaseId, ServiceName};
 use tokio::sync::mpsc;
 
 use crate::manager::{DeploymentManager, RequestError};
@@ -52,13 +52,19 @@ impl DeploymentManager {
         Ok(self.common.ports.gates.run(wanted).await)
     }
 
-    /// Contracts the schema for what is live; answered when it is recorded, and it goes on from there.
+    /// Contracts the schema for what is live, if that is this release; answered when it is recorded, and it goes on from there.
     ///
     /// # Errors
     /// [`RequestError`], with nothing changed.
-    pub async fn contract(&self, service: &ServiceName, actor: &str) -> Result<(), RequestError> {
+    pub async fn contract(
+        &self,
+        service: &ServiceName,
+        actor: &str,
+        release: &ReleaseId,
+    ) -> Result<(), RequestError> {
         self.known(service).await?;
-        self.request(service, Event::ContractRequested { actor: actor.to_owned() }).await?;
+        let (actor, release) = (actor.to_owned(), release.clone());
+        self.request(service, Event::ContractRequested { actor, release }).await?;
         Ok(())
     }
 }

@@ -78,7 +78,7 @@ impl DeploymentManager {
 
 /// What a state refers to.
 pub(super) trait InUse {
-    /// The releases of its slots and of its deployments, and those that a command runs with.
+    /// The releases of its slots and of its deployments, and those that a command runs with or a gate is asked of.
     fn releases_in_use(&self) -> BTreeSet<&ReleaseId>;
     fn instances_in_use(&self) -> Vec<InstanceId>;
 }
@@ -91,7 +91,13 @@ impl InUse for ServiceState {
         let held = slots.chain(displaced).filter_map(|slot| slot.release.as_ref().map(|release| &release.id));
         let run =
             self.commands.iter().filter(|command| command.ended.is_none()).map(|command| &command.release);
-        held.chain(open.map(|deployment| &deployment.release)).chain(run).collect()
+        // What trails may be of a release that is in no slot any more.
+        let asked = self.pending.iter().map(|pending| &pending.effect).chain(&self.to_trail);
+        let asked = asked.filter_map(|effect| match effect {
+            Effect::RunGate { release, .. } => Some(&release.id),
+            _ => None,
+        });
+        held.chain(open.map(|deployment| &deployment.release)).chain(run).chain(asked).collect()
     }
 
     fn instances_in_use(&self) -> Vec<InstanceId> {

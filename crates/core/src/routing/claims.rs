@@ -38,9 +38,10 @@ pub(super) fn check_claims<'a>(
 /// What a service claims: hosts in lower case, that of its preview too, an empty one for every host, each with the path.
 fn claims(route: &ServiceRoute) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
     let path = route.path.strip_suffix('/').unwrap_or(&route.path);
-    let every = route.hosts.is_empty().then_some(Cow::Borrowed(""));
+    let listed = !route.unlisted;
+    let every = (listed && route.hosts.is_empty()).then_some(Cow::Borrowed(""));
     let preview = route.preview.as_ref().and_then(|preview| preview.host.as_ref());
-    let named = route.hosts.iter().chain(preview).map(|host| in_lower_case(host));
+    let named = route.hosts.iter().filter(move |_| listed).chain(preview).map(|host| in_lower_case(host));
     every.into_iter().chain(named).map(move |host| (host, path))
 }
 

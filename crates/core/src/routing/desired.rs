@@ -67,6 +67,9 @@ pub struct ServiceRoute {
     /// A release that users do not get, and whoever has a token for it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<PreviewRoute>,
+    /// Whether nobody gets here without a token: nothing of it has earned its hosts yet, which may be another's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unlisted: bool,
 }
 
 /// A release that is reached with a token alone, because it has not earned its place in an environment yet.

@@ -103,12 +103,19 @@ impl Drop for Lease {
 pub fn claim<C: TableCell>(cell: &C, request: RequestRoute<'_>) -> Result<Lease, NoTarget> {
     loop {
         let table = cell.load();
-        let listed = table.listed(request.host, request.path).ok_or(NoTarget::NoService)?;
-        let service = &listed.service;
-        let target = match request.private {
-            None if listed.only_previews => return Err(NoTarget::OnlyPreviews),
-            None => service.pick(request.avoid).ok_or(NoTarget::NoInstance)?,
-            Some(private) => service.pick_private(private, request.avoid)?,
+        let (service, target) = match request.private {
+            // A token says where it leads.
+            Some(private) => {
+                let service = table.named(private.service).ok_or(NoTarget::NoPreview)?;
+                (service, service.pick_private(private, request.avoid)?)
+            }
+            None => {
+                let listed = table.listed(request.host, request.path).ok_or(NoTarget::NoService)?;
+                if listed.only_previews {
+                    return Err(NoTarget::OnlyPreviews);
+                }
+                (&listed.service, listed.service.pick(request.avoid).ok_or(NoTarget::NoInstance)?)
+            }
         };
         // The instance is counted before the fence is tried: whoever raises the fence and then reads the
         // instance's count sees every claim that got through.

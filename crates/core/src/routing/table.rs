@@ -176,6 +176,27 @@ impl ServiceEntry {
         self.private.iter().flat_map(|private| &private.targets)
     }
 
+    /// Whether a host and path are its own, or its preview's, whoever else may have them too.
+    #[must_use]
+    pub fn covers(&self, host: &str, path: &str) -> bool {
+        let host = host.trim_end_matches('.');
+        let ends_with = |parent: &str| {
+            let at = host.len().checked_sub(parent.len()).filter(|at| *at > 0);
+            at.is_some_and(|at| {
+                host.is_char_boundary(at)
+                    && host[at..].eq_ignore_ascii_case(parent)
+                    && host[..at].ends_with('.')
+            })
+        };
+        let is_it = |named: &String| match named.strip_prefix("*.") {
+            Some(parent) => ends_with(parent),
+            None => named.eq_ignore_ascii_case(host),
+        };
+        let preview = self.desired.preview.as_ref().and_then(|preview| preview.host.as_ref());
+        let hosts = &self.desired.hosts;
+        (hosts.is_empty() || hosts.iter().chain(preview).any(is_it)) && has_prefix(path, &self.desired.path)
+    }
+
     /// Whether a token for this tag leads anywhere, or will once there are instances.
     #[must_use]
     pub fn has_release(&self, tag: &str) -> bool {
@@ -241,10 +262,11 @@ impl RouteTable {
         let mut table = Self { generation, services, ..Self::default() };
         for service in &table.services {
             let listed = |only_previews| Listed { service: Arc::clone(service), only_previews };
-            if service.desired.hosts.is_empty() {
+            let is_listed = !service.desired.unlisted;
+            if is_listed && service.desired.hosts.is_empty() {
                 table.every_host.push(listed(false));
             }
-            for host in &service.desired.hosts {
+            for host in service.desired.hosts.iter().filter(|_| is_listed) {
                 let (map, key) = match host.strip_prefix("*.") {
                     Some(parent) => (&mut table.wildcards, parent),
                     None => (&mut table.exact, host.as_str()),
@@ -278,7 +300,13 @@ impl RouteTable {
     /// The service of a name.
     #[must_use]
     pub fn service(&self, name: &ServiceName) -> Option<&Arc<ServiceEntry>> {
-        self.services.iter().find(|service| service.desired.name == *name)
+        self.named(name.as_str())
+    }
+
+    /// The service that is called so.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Arc<ServiceEntry>> {
+        self.services.iter().find(|service| service.desired.name.as_str() == name)
     }
 
     /// The service of a request: an exact host before the closest wildcard before every host, then the longest

@@ -70,6 +70,9 @@ pub struct Deployment {
     /// The suites that are repeated while it bakes, and when each is next.
     #[serde(default)]
     pub checks: Vec<NextCheck>,
+    /// What went wrong first in its bake, if it was not taken back for that.
+    #[serde(default)]
+    pub marred: Option<String>,
     /// What the slot held before; put back (cold) if the deployment fails before its cutover.
     pub displaced: Option<Slot>,
     /// While it is being undone: why, and how it will end.
@@ -108,6 +111,9 @@ pub struct NextCheck {
     pub at: Option<Timestamp>,
     /// How often it has passed.
     pub passed: u32,
+    /// How often it has not.
+    #[serde(default)]
+    pub failed: u32,
 }
 
 /// Why a deployment is being undone; kept apart from [`Deployment::reason`], which says more while it is stuck.
@@ -117,6 +123,9 @@ pub struct Undo {
     pub reason: String,
     /// `rolled_back`, or `failed` if nothing moved or the instances are kept for inspection.
     pub ends_as: Status,
+    /// Whether it is no fault of the release: a person wanted it, or nobody promoted it.
+    #[serde(default)]
+    pub by_hand: bool,
 }
 
 /// What a deployment is for.
@@ -208,7 +217,7 @@ impl Status {
 
 /// Where in its line a deployment is.
 ///
-/// The line is `Preparing → Vacating → Expanding → Provisioning → Provisioned → AwaitingHealth → Admitting → Validating →
+/// The line is `Preparing → Expanding → Vacating → Provisioning → Provisioned → AwaitingHealth → Admitting → Validating →
 /// AwaitingPromotion → Shifting → Baking`; a stage whose gates a release does not have is left out. Steps of weight have
 /// their place within `Shifting`, evidence within `Baking`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -143,6 +143,8 @@ pub enum Event {
     ContractRequested {
         /// Who.
         actor: String,
+        /// For which release: another one that has become live is not meant.
+        release: ReleaseId,
     },
     /// Somebody runs a command with a release.
     CommandStarted {

@@ -62,6 +62,8 @@ pub struct Transition {
     pub effects: Vec<PendingEffect>,
     /// The deployments that ended with this event: the open one, or what waited in the queue.
     pub closed: Vec<Deployment>,
+    /// Deployments that had ended before, of which there is more to tell.
+    pub told: Vec<Deployment>,
     /// Whether it is part of a rescue: asked for by a person, or taking something back. It is never refused for
     /// want of disk (I9).
     pub is_rescue: bool,
@@ -112,7 +114,7 @@ pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Trans
             draft.promote_requested(deployment.as_ref(), actor)?
         }
         Event::ResolveRequested { actor, way } => draft.resolve_requested(actor, *way)?,
-        Event::ContractRequested { actor } => draft.contract_requested(actor)?,
+        Event::ContractRequested { actor, release } => draft.contract_requested(actor, release)?,
         Event::CommandStarted { run } => draft.command_started(run),
         Event::CommandEnded { run } => draft.command_ended(run),
         Event::Answered { effect, answer } => draft.answered(effect, answer),
@@ -132,10 +134,10 @@ pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Trans
     draft.start_queued();
     draft.go_on_removing();
     draft.follow_with_workers();
-    let (after, effects, closed) = draft.finish();
-    let changed = after != *state || !effects.is_empty() || !closed.is_empty();
+    let (after, effects, closed, told) = draft.finish();
+    let changed = after != *state || !effects.is_empty() || !closed.is_empty() || !told.is_empty();
     let is_rescue = event.is_rescue() || state.is_being_rescued() || after.is_being_rescued();
-    let transition = Transition { state: after, effects, closed, is_rescue, changed };
+    let transition = Transition { state: after, effects, closed, told, is_rescue, changed };
     debug_assert_eq!(transition.state.check_invariants(), Ok(()), "after {event:?}");
     debug_assert_eq!(state.check_transition(event, &transition), Ok(()), "after {event:?}");
     Ok(transition)

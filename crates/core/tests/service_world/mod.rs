@@ -426,6 +426,7 @@ impl World {
         let noop = transition.is_noop();
         self.state = transition.state;
         self.closed.extend(transition.closed.clone());
+        self.closed.extend(transition.told.clone());
         Ok(Happened { effects: transition.effects, closed: transition.closed, noop })
     }
 

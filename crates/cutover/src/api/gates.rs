@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use cutover_core::gates::{Finding, Verdict};
 use cutover_core::release::Release;
 use cutover_core::service::{Clearing, Contraction, Slot};
-use cutover_core::{Environment, ServiceName, Version};
+use cutover_core::{Environment, ReleaseId, ServiceName, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::api::VERSION;
@@ -28,6 +28,13 @@ pub(crate) struct SmokeRequest {
     /// This one alone; all of them if none is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) suite: Option<String>,
+}
+
+/// Which release the schema is to be contracted for: one that has become live since is not meant.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ContractRequest {
+    pub(crate) release: ReleaseId,
 }
 
 /// What they have found.
@@ -136,7 +143,9 @@ async fn contract(
     State(served): State<Served>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     UrlPath(name): UrlPath<String>,
+    request: Result<Json<ContractRequest>, JsonRejection>,
 ) -> Result<Json<Recorded>, Problem> {
-    served.manager.contract(&service_name(name)?, &peer.actor).await?;
+    let Json(request) = request.map_err(|error| Problem::new(error.status(), error.body_text()))?;
+    served.manager.contract(&service_name(name)?, &peer.actor, &request.release).await?;
     Ok(Json(Recorded { success: true }))
 }

@@ -257,6 +257,15 @@ pub(super) async fn find(served: &Served, name: &ServiceName, id: &str) -> Resul
     let history = served.manager.history(name, HISTORY).await?;
     let found =
         DeploymentView::history(name, &history).into_iter().find(|view| view.deployment.as_str() == id);
+    let snapshot = served.manager.watch(name).await.map(|snapshots| Arc::clone(&snapshots.borrow()));
+    let found = found.map(|view| {
+        let snapshot = snapshot.as_ref();
+        let open =
+            snapshot.and_then(|snapshot| snapshot.state.deployment.as_ref().map(|open| (snapshot, open)));
+        let open = open.filter(|(_, open)| open.id == view.deployment);
+        let waiting_for = open.and_then(|(snapshot, open)| waiting_for(snapshot, open));
+        DeploymentView { waiting_for, ..view }
+    });
     found.ok_or_else(|| {
         let mut problem =
             Problem::new(StatusCode::NOT_FOUND, format!("service `{name}` has no deployment `{id}`"));

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::api::VERSION;
 use crate::api::client::ClientError;
+use crate::api::gates::ContractRequest;
 use crate::api::moves::Recorded;
 use crate::api::views::ServiceView;
 use crate::cli::confirm::confirm;
@@ -48,7 +49,10 @@ impl Contract {
         } else {
             confirm(printer, &said, "nothing was contracted")?;
         }
-        let _: Recorded = client.post::<(), _>(&format!("{path}/contract"), None).await?;
+        let release = view.environments[view.live].release.clone();
+        let release = release.ok_or_else(|| Failure::new(Exit::Refused, "nothing is live"))?;
+        let request = ContractRequest { release };
+        let _: Recorded = client.post(&format!("{path}/contract"), Some(&request)).await?;
         let exit = wait_for_end(&client, printer, &path, self.timeout, under_way).await?;
         let view: ServiceView = client.get(&path).await?;
         let finding = view.contraction.as_ref().and_then(|contraction| contraction.finding.as_ref());

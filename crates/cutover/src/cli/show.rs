@@ -112,6 +112,9 @@ fn text(view: &DeploymentView) -> String {
     if let Some(reason) = &view.reason {
         let _ = writeln!(text, "  reason: {}", foreign::line(reason));
     }
+    if let Some(wait) = &view.waiting_for {
+        let _ = writeln!(text, "  waits: {}", foreign::line(wait));
+    }
     if let Some(by) = &view.taken_back_by {
         let _ = writeln!(text, "  taken back by {by}");
     }

@@ -1,7 +1,7 @@
 //! Suites that are repeated while a release bakes, as users reach it.
 
 use crate::gates::{Finding, Gate, Verdict};
-use crate::service::deployment::{NextCheck, Outcome, Stage};
+use crate::service::deployment::{NextCheck, Outcome, Stage, StepReport};
 use crate::service::effect::{Effect, Purpose};
 use crate::service::state::ServiceState;
 use crate::service::step::draft::Draft;
@@ -21,7 +21,7 @@ impl Draft {
             .during_bake()
             .filter_map(|suite| {
                 let at = Some(self.now + suite.during_bake?);
-                Some(NextCheck { suite: suite.name.clone(), at, passed: 0 })
+                Some(NextCheck { suite: suite.name.clone(), at, passed: 0, failed: 0 })
             })
             .collect();
         if checks.is_empty() {
@@ -31,10 +31,14 @@ impl Draft {
         self.revise(|deployment| deployment.checks = checks);
     }
 
-    /// Asks those that are due.
+    /// Asks those that are due; none once the bake is over, or two that overlap would keep it open for ever.
     pub(super) fn ask_checks(&mut self) {
+        let now = self.now;
         let Some(baking) = self.deployment_at(Stage::Baking) else { return };
-        let due = |check: &&NextCheck| check.at.is_some_and(|at| at <= self.now);
+        if baking.bake_until.is_some_and(|until| until <= now) {
+            return;
+        }
+        let due = |check: &&NextCheck| check.at.is_some_and(|at| at <= now);
         let due: Vec<String> = baking.checks.iter().filter(due).map(|check| check.suite.clone()).collect();
         for suite in due {
             self.revise(|deployment| {
@@ -59,15 +63,13 @@ impl Draft {
             for check in deployment.checks.iter_mut().filter(|check| check.suite == suite) {
                 check.at = Some(next);
                 check.passed += u32::from(passed);
+                check.failed += u32::from(!passed);
             }
         });
         if !passed {
             let lost = format!("in the bake {}", said(suite, &finding));
-            self.end_gate(STEP, finding);
+            self.keep_the_first(finding);
             self.give_up_in_bake(&lost, Vec::new());
-            if self.deployment_at(Stage::Baking).is_some_and(|baking| baking.undo.is_none()) {
-                self.begin_step(STEP);
-            }
         }
         let over = self.deployment_at(Stage::Baking).filter(|baking| baking.undo.is_none());
         if over.and_then(|baking| baking.bake_until).is_some_and(|until| until <= self.now) {
@@ -75,11 +77,28 @@ impl Draft {
         }
     }
 
+    /// Of all that did not pass, the first is kept: a record must not grow with how often that is tried.
+    fn keep_the_first(&mut self, finding: Finding) {
+        self.revise(|deployment| {
+            let open = |report: &&mut StepReport| report.name == STEP && report.outcome.is_none();
+            if let Some(report) = deployment.steps.iter_mut().rev().find(open)
+                && report.finding.is_none()
+            {
+                report.detail.clone_from(&finding.reason);
+                report.finding = Some(Box::new(finding));
+            }
+        });
+    }
+
     /// The bake is over.
     pub(super) fn end_checks(&mut self) {
         let Some(open) = &self.state.deployment else { return };
         let passed: u32 = open.checks.iter().map(|check| check.passed).sum();
-        self.end_step(STEP, Outcome::Passed, format!("{passed} passed"));
+        let failed: u32 = open.checks.iter().map(|check| check.failed).sum();
+        match failed {
+            0 => self.end_step(STEP, Outcome::Passed, format!("{passed} passed")),
+            _ => self.end_step(STEP, Outcome::Failed, format!("{passed} passed, {failed} did not")),
+        }
     }
 
     /// Whether the verdict of one is awaited.
@@ -99,6 +118,7 @@ impl ServiceState {
     /// When the next check of a bake is due.
     pub(crate) fn next_check(&self) -> Option<Timestamp> {
         let baking = self.deployment.as_ref().filter(|open| open.is_baking())?;
-        baking.checks.iter().filter_map(|check| check.at).min()
+        let next = baking.checks.iter().filter_map(|check| check.at).min();
+        next.filter(|at| baking.bake_until.is_none_or(|until| *at < until))
     }
 }

@@ -114,7 +114,7 @@ impl Draft {
         match self.waiting_for(environment) {
             Some(Stage::Vacating) => {
                 self.end_step("vacate", Outcome::Passed, "");
-                self.expand();
+                self.provision();
             }
             Some(Stage::Retiring) => self.attempt_retired(),
             _ => {}

@@ -2,7 +2,8 @@
 
 use crate::environment::Environment;
 use crate::gates::{ContractWhen, Finding, Gate, Verdict};
-use crate::service::effect::Effect;
+use crate::names::ReleaseId;
+use crate::service::effect::{Effect, Purpose};
 use crate::service::state::{Contraction, ServiceState};
 use crate::service::step::draft::Draft;
 use crate::service::step::refusal::{Asked, Refusal};
@@ -11,8 +12,9 @@ use crate::service::step::refusal::{Asked, Refusal};
 const MOST_FIT: usize = 32;
 
 impl Draft {
-    pub(super) fn contract_requested(&mut self, actor: &str) -> Result<(), Refusal> {
+    pub(super) fn contract_requested(&mut self, actor: &str, wanted: &ReleaseId) -> Result<(), Refusal> {
         self.is_here_to_stay()?;
+        self.is_whole()?;
         if let Some(open) = &self.state.deployment {
             return Err(Refusal::open(Asked::Move, &self.state, open));
         }
@@ -23,6 +25,7 @@ impl Draft {
             done.fit.first() == Some(&live.id) && done.finding.as_deref().is_some_and(passed)
         });
         let why = match done {
+            _ if live.id != *wanted => format!("`{}` has become live in the meantime", live.version),
             Some(done) => format!("that was done for `{}`, by {}", done.version, done.by),
             None if live.configuration.gates.migrate.contract.is_none() => {
                 format!("`{}` has no `contract` in `[migrate]`", live.version)
@@ -32,14 +35,18 @@ impl Draft {
         Err(Refusal::NothingToContract { why })
     }
 
-    /// The bake has ended well.
-    pub(super) fn contract_by_policy(&mut self) {
+    /// Whether what is live has its schema contracted by itself once its bake has ended well.
+    pub(super) fn contracts_by_policy(&self) -> bool {
         let live = self.slot(self.state.live).release.as_ref();
         let migrate = live.map(|release| &release.configuration.gates.migrate);
-        let wanted = migrate.is_some_and(|migrate| {
+        migrate.is_some_and(|migrate| {
             migrate.contract.is_some() && migrate.contract_when == ContractWhen::AfterBake
-        });
-        if wanted && self.state.is_contracting().is_ok() {
+        })
+    }
+
+    /// The bake has ended well.
+    pub(super) fn contract_by_policy(&mut self) {
+        if self.state.is_contracting().is_ok() {
             // What it cannot know is not asked for.
             let _ = self.contract("contract_when = \"after_bake\"");
         }
@@ -70,8 +77,14 @@ impl Draft {
             finding: None,
             fit: vec![release.id.clone()],
         });
-        self.ask_trailing(Effect::RunGate { gate: Gate::Contract, environment, release, context });
+        self.ask(Purpose::Trailing, Effect::RunGate { gate: Gate::Contract, environment, release, context });
         Ok(())
+    }
+
+    /// A person ends it; how far it went, nobody knows.
+    pub(super) fn abort_the_contraction(&mut self, actor: &str) {
+        self.forget(|pending| matches!(pending.effect, Effect::RunGate { gate: Gate::Contract, .. }));
+        self.contracted(Finding::not_yet(format!("aborted by {actor}")));
     }
 
     /// It was answered.
@@ -90,8 +103,10 @@ impl Draft {
             && !contraction.fit.contains(&id)
         {
             contraction.fit.push(id);
-            let surplus = contraction.fit.len().saturating_sub(MOST_FIT);
-            contraction.fit.drain(..surplus);
+            // The first is the one that it was made for.
+            if contraction.fit.len() > MOST_FIT {
+                contraction.fit.remove(1);
+            }
         }
     }
 }

@@ -36,18 +36,20 @@ pub(super) struct Draft {
     pub(super) trusted: Option<Environment>,
     asked: Vec<EffectId>,
     closed: Vec<Deployment>,
+    told: Vec<Deployment>,
 }
 
 impl Draft {
     pub(super) fn new(state: ServiceState, now: Timestamp) -> Self {
-        Self { state, now, trusted: None, asked: Vec::new(), closed: Vec::new() }
+        Self { state, now, trusted: None, asked: Vec::new(), closed: Vec::new(), told: Vec::new() }
     }
 
-    /// The state, what was asked for and is still wanted, and the deployments that ended.
-    pub(super) fn finish(self) -> (ServiceState, Vec<PendingEffect>, Vec<Deployment>) {
-        let Self { state, asked, closed, .. } = self;
+    /// The state, what was asked for and is still wanted, the deployments that ended, and those of which there is more
+    /// to tell.
+    pub(super) fn finish(self) -> (ServiceState, Vec<PendingEffect>, Vec<Deployment>, Vec<Deployment>) {
+        let Self { state, asked, closed, told, .. } = self;
         let effects = state.pending.iter().filter(|pending| asked.contains(&pending.id)).cloned().collect();
-        (state, effects, closed)
+        (state, effects, closed, told)
     }
 
     /// Asks for an effect.
@@ -189,6 +191,11 @@ impl Draft {
     /// Keeps a deployment that has ended for the record.
     pub(super) fn ended(&mut self, deployment: Deployment) {
         self.closed.push(deployment);
+    }
+
+    /// Keeps once more what had ended before, with what is known now.
+    pub(super) fn tell_again(&mut self, deployment: Deployment) {
+        self.told.push(deployment);
     }
 }
 

@@ -12,12 +12,13 @@ use crate::service::step::draft::Draft;
 use crate::service::step::undo::Cause;
 
 impl Draft {
-    /// Asks what there is to ask before anything is done; then the slot is emptied.
+    /// Asks what there is to ask before anything is done; then the schema is expanded.
     pub(super) fn prepare(&mut self) {
         self.ask_at(Stage::Preparing, Status::Deploying, [Gate::Hook(HookPoint::BeforeDeploy)]);
     }
 
-    /// Has the schema made fit for both releases; then the new one is started, which may look at it at once.
+    /// Has the schema made fit for both releases; then the slot is emptied, and the new one started, which may look at
+    /// its schema at once.
     pub(super) fn expand(&mut self) {
         self.ask_at(Stage::Expanding, Status::Migrating, [Gate::Expand]);
     }
@@ -98,8 +99,8 @@ impl Draft {
 
     fn go_on_from(&mut self, stage: Stage) {
         match stage {
-            Stage::Preparing => self.vacate(),
-            Stage::Expanding => self.provision(),
+            Stage::Preparing => self.expand(),
+            Stage::Expanding => self.vacate(),
             Stage::Provisioned => self.await_health(),
             Stage::Validating => self.await_promotion(),
             _ => {}

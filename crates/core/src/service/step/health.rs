@@ -88,7 +88,7 @@ impl Draft {
             return;
         };
         if !deployment.rollout.auto_rollback {
-            return self.note_in_bake(Some(format!("{lost}; not taken back, because auto_rollback is off")));
+            return self.stay_in_bake(format!("{lost}; not taken back, because auto_rollback is off"));
         }
         // By itself it goes back only to what is well: both may be sick of the same.
         let hindrance = match self.state.rollback_target() {
@@ -102,7 +102,14 @@ impl Draft {
             }
             Err(NoTarget { why }) => why,
         };
-        self.note_in_bake(Some(format!("{lost}; not taken back, because {hindrance}")));
+        self.stay_in_bake(format!("{lost}; not taken back, because {hindrance}"));
+    }
+
+    fn stay_in_bake(&mut self, note: String) {
+        self.revise(|deployment| {
+            deployment.marred.get_or_insert_with(|| note.clone());
+        });
+        self.note_in_bake(Some(note));
     }
 
     fn note_in_bake(&mut self, note: Option<String>) {

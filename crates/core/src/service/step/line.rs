@@ -29,10 +29,13 @@ impl Draft {
         let Some(environment) = self.state.deployment.as_ref().map(|open| open.environment) else {
             return;
         };
-        self.revise(|deployment| deployment.stage = Stage::Vacating);
+        self.revise(|deployment| {
+            deployment.stage = Stage::Vacating;
+            deployment.status = Status::Deploying;
+        });
         let slot = self.slot(environment);
         if slot.instances.is_empty() && slot.clearing.is_none() && slot.leaving.is_none() {
-            self.expand();
+            self.provision();
         } else {
             self.begin_step("vacate");
             self.clear_now(environment);
@@ -156,7 +159,9 @@ impl Draft {
         let bake = if self.slot(old).release.is_none() { Duration::ZERO } else { bake };
         self.note_switch("switch", environment, receipt);
         self.go_live(environment);
-        self.note_fitness(environment);
+        if kind == DeploymentKind::Deploy {
+            self.note_fitness(environment);
+        }
         let (now, undoes) = (self.now, self.slot(old).deployed_by.clone());
         self.revise(|deployment| {
             deployment.status = Status::Live;
@@ -226,8 +231,17 @@ impl Draft {
             // Its verdict is worth the moment.
             return;
         }
+        let marred = self.deployment_at(Stage::Baking).and_then(|baking| baking.marred.clone());
+        let contracts = self.contracts_by_policy();
+        if let Some(marred) = marred.as_ref().filter(|_| contracts) {
+            self.begin_step("contract");
+            let detail = format!("not done by itself, because of what the bake showed: {marred}");
+            self.end_step("contract", Outcome::Failed, detail);
+        }
         self.end_bake_early();
-        self.contract_by_policy();
+        if contracts && marred.is_none() {
+            self.contract_by_policy();
+        }
         let idle = self.state.idle();
         if self.slot(idle).instances.is_empty() && self.slot(idle).leaving.is_none() {
             return;

@@ -119,6 +119,10 @@ impl Draft {
                 Ok(())
             }
             Some(_) => self.take_back("aborted by hand", actor),
+            None if !only_queue && self.state.is_contracting().is_err() => {
+                self.abort_the_contraction(actor);
+                Ok(())
+            }
             None => Err(Refusal::NothingToAbort),
         }
     }
@@ -221,6 +225,7 @@ impl Draft {
             displaced: None,
             gates: Vec::new(),
             checks: Vec::new(),
+            marred: None,
             undo: None,
             undoes: None,
             overrode: None,

@@ -103,6 +103,8 @@ impl ServiceState {
             upstream: PerEnvironment::from_fn(|environment| {
                 release(environment).map(|release| release.configuration.upstream).unwrap_or_default()
             }),
+            // Its hosts may be another's until something of it has earned them.
+            unlisted: release(live).is_none(),
             preview: self.environments[live.other()].private_way(live.other()),
         })
     }

@@ -49,7 +49,12 @@ impl Draft {
             0 if !self.state.is_split() => return Err(Refusal::NotSplit { live }),
             0 => {}
             100 => return Err(Refusal::WouldSwitch { to: idle }),
-            _ => self.slot(idle).may_share().map_err(|why| Refusal::MayNotShare { idle, why })?,
+            _ => {
+                let release = self.slot(idle).release.as_ref();
+                let unfit = release.and_then(|release| self.state.unfit_for_the_schema(release));
+                let may = unfit.map_or_else(|| self.slot(idle).may_share(), Err);
+                may.map_err(|why| Refusal::MayNotShare { idle, why })?;
+            }
         }
         self.share(id, actor, weights, None);
         Ok(())

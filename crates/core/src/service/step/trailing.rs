@@ -9,6 +9,7 @@ use crate::release::Release;
 use crate::service::deployment::{Deployment, DeploymentKind, Status, StepReport};
 use crate::service::effect::{Effect, Purpose};
 use crate::service::step::draft::Draft;
+use crate::timestamp::Timestamp;
 
 /// Deployments whose last hooks are waited for; of more, the oldest are given up.
 const MOST: usize = 4;
@@ -59,7 +60,7 @@ impl Draft {
     pub(super) fn trail_at_the_end(&mut self, status: Status) {
         let Some(open) = &self.state.deployment else { return };
         let taken_back = open.undo.is_some();
-        let by_hand = open.taken_back_by.is_some();
+        let by_hand = open.undo.as_ref().is_some_and(|undo| undo.by_hand);
         match (open.kind, status) {
             (DeploymentKind::Deploy, Status::Live) => self.trail_as(status, &[HookPoint::AfterBake]),
             (DeploymentKind::Deploy, Status::Failed) => self.trail_as(status, &[HookPoint::OnFailure]),
@@ -93,9 +94,11 @@ impl Draft {
         }
         self.state.trailing.push(deployment.clone());
         while self.state.trailing.len() > MOST {
-            let given_up = self.state.trailing.remove(0);
+            let mut given_up = self.state.trailing.remove(0);
+            given_up.give_up_what_trails(self.now);
             self.forget(|pending| pending.effect.is_hook_of(&given_up.id));
             self.state.to_trail.retain(|effect| !effect.is_hook_of(&given_up.id));
+            self.tell_again(given_up);
         }
         self.go_on_trailing();
     }
@@ -113,12 +116,23 @@ impl Draft {
         } else {
             self.state.trailing.remove(position)
         };
-        self.ended(told);
+        self.tell_again(told);
     }
 
     fn trails(&self, id: &DeploymentId) -> bool {
         let pending = self.state.pending.iter().filter(|pending| pending.purpose == Purpose::Trailing);
         pending.map(|pending| &pending.effect).chain(&self.state.to_trail).any(|effect| effect.is_hook_of(id))
+    }
+}
+
+impl Deployment {
+    fn give_up_what_trails(&mut self, now: Timestamp) {
+        let open = |report: &&StepReport| report.trails() && report.outcome.is_none();
+        let names: Vec<String> = self.steps.iter().filter(open).map(|report| report.name.clone()).collect();
+        for name in names {
+            let why = "given up: the hooks of newer deployments wait behind it";
+            self.end_gate(&name, Finding::not_yet(why), now);
+        }
     }
 }
 

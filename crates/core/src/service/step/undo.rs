@@ -36,12 +36,12 @@ impl Draft {
             deployment.gates.clear();
             deployment.checks.clear();
             deployment.reason = Some(reason.clone());
-            deployment.undo = Some(Undo { reason, ends_as });
+            deployment.undo = Some(Undo { reason, ends_as, by_hand: cause == Cause::ByHand });
         });
         match stage {
             Stage::Adding | Stage::Proving | Stage::Exchanging => self.end_rounds(),
             // Nothing of its own runs. A slot goes on being emptied: half of it cannot be taken back.
-            Stage::Preparing | Stage::Vacating | Stage::Expanding => self.close(ends_as),
+            Stage::Preparing | Stage::Expanding | Stage::Vacating => self.close(ends_as),
             stage if stage.is_before_the_shift() && ends_as == Status::Failed => {
                 self.keep_for_inspection();
                 self.close(ends_as);
