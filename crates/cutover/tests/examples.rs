@@ -284,3 +284,71 @@ fn a_schema_that_the_live_release_cannot_run_on_stops_the_new_one_and_can_be_men
     let mended = host.get("/notes");
     assert!(mended.contains("x-version: v1\r\n") && mended.contains("\"by v1\""), "{mended}");
 }
+
+/// The blocks of the part that a newcomer walks, in their order: what kind, and what stands in it.
+fn blocks_of_the_walk() -> Vec<(&'static str, &'static str)> {
+    let page = include_str!("../../../docs/gates.md");
+    let from = page.find("## From nothing to a gated deployment").unwrap();
+    let walk = &page[from..page.find("## What comes when").unwrap()];
+    let fenced = walk.split("```").skip(1).step_by(2);
+    fenced.map(|block| block.split_once('\n').unwrap()).collect()
+}
+
+/// A line without what is another each time.
+fn lasting(text: &str) -> String {
+    let plain = text.split("  deployment ").next().unwrap();
+    let mut lasting = String::new();
+    for word in plain.split_whitespace() {
+        for piece in word.split_inclusive(|c: char| !c.is_ascii_digit()) {
+            lasting.push_str(if piece.starts_with(|c: char| c.is_ascii_digit()) { "N" } else { "" });
+            lasting.extend(piece.chars().filter(|c| !c.is_ascii_digit()));
+        }
+        lasting.push(' ');
+    }
+    lasting.replace(" µs", " ms")
+}
+
+#[test]
+fn the_page_about_gates_leads_from_nothing_to_a_gated_deployment() {
+    let host = Host::start();
+    let (mut said, mut commands) = (String::new(), 0);
+    for (kind, block) in blocks_of_the_walk() {
+        if kind == "text" {
+            let said: Vec<String> = said.lines().map(lasting).collect();
+            for line in block.lines() {
+                // What follows `…` is left out on the page.
+                let shown = lasting(line.split('…').next().unwrap());
+                let is_said = said.iter().any(|said| said.contains(shown.trim()));
+                assert!(is_said, "the page shows {shown:?}, and this is said: {said:#?}");
+            }
+            continue;
+        }
+        assert_eq!(kind, "sh");
+        if block.contains("cutover serve") {
+            continue;
+        }
+        let block = block
+            .replace("/tmp/cutover-first", host.state().to_str().unwrap())
+            .replace("127.0.0.1:8080", &host.address.to_string())
+            .replace("bake = \"15s\"", "bake = \"4s\"");
+        let binaries = Path::new(support::CUTOVER).parent().unwrap().to_str().unwrap();
+        let path = format!("{binaries}:{}", std::env::var("PATH").unwrap());
+        std::fs::create_dir_all(host.path("application")).unwrap();
+        let output = Command::new("bash")
+            .args(["-c", &format!("exec 2>&1\n{block}")])
+            .current_dir(host.path("application"))
+            .env("PATH", path)
+            .env("CUTOVER_STATE_DIR", host.state())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        said = String::from_utf8(output.stdout).unwrap();
+        commands += block.lines().filter(|line| line.starts_with("cutover ")).count();
+        support::wait_until("nothing is open, or a person is waited for", || {
+            let show = host.run(&["--json", "show", "--service", "shop"]);
+            let status = host.run(&["status", "shop"]).out;
+            show.exit != 0 || !show.json()["ended_at"].is_null() || status.contains("`cutover promote shop`")
+        });
+    }
+    assert!(commands > 10, "{commands} commands stand on the page");
+}
