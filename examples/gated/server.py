@@ -31,8 +31,8 @@ class Notes(BaseHTTPRequestHandler):
             return self.answer(200, "ok\n")
         if BUG == "late" and self.path == "/" and is_live():
             raise RuntimeError("nobody has seen this before there were users")
-        if BUG == "slow":
-            time.sleep(0.3)
+        if BUG == "slow" and self.path == "/notes":
+            time.sleep(1)
         if self.path == "/":
             items = "".join(f"<li>{html.escape(note['note'])}</li>\n" for note in self.notes())
             title = "Nots" if BUG == "typo" else "Notes"

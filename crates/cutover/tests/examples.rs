@@ -206,7 +206,7 @@ async fn a_service_with_every_kind_of_gate_lets_good_releases_through_and_no_bad
         ("typo", "smoke", "home page"),
         ("forgetful", "smoke", "a note is kept, read"),
         ("unsorted", "smoke", "end to end, the newest note comes first"),
-        ("slow", "before_shift", "that is more than 250 ms"),
+        ("slow", "before_shift", "that is more than 750 ms"),
     ];
     for (bug, gate, evidence) in stopped {
         let version = format!("v2-{bug}");

@@ -7,7 +7,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 TARGET = os.environ["CUTOVER_TARGET_URL"].rstrip("/")
-REQUESTS, AT_ONCE, BOUND = 40, 4, 0.25
+REQUESTS, AT_ONCE, BOUND = 20, 4, 0.75
 
 
 def ask(_):
