@@ -6,15 +6,29 @@ use cutover_core::gates::{Check, Finding, Verdict};
 
 use crate::cli::foreign;
 
+/// Characters of the reason of a finding, in the line of its step.
+pub(crate) const REASON: usize = 80;
 /// Characters of a column.
 const COLUMN: usize = 46;
+/// Characters of a reason, or of what was found: request and answer stand beside it.
+const SAID: usize = 120;
 /// Lines of a request or an answer.
 const LINES: usize = 16;
 
-/// The checks of a finding that did not pass, each with its evidence; nothing if there are none.
+/// The checks of a finding that did not pass, each with its evidence; nothing if there are none, or if the line of the
+/// step, which ends with the reason, says all that is known.
 pub(crate) fn evidence(finding: &Finding) -> String {
     let mut text = String::new();
-    for check in finding.checks.iter().filter(|check| check.verdict != Verdict::Pass) {
+    let failed: Vec<&Check> = finding.checks.iter().filter(|check| check.verdict != Verdict::Pass).collect();
+    if let [check] = failed[..]
+        && check.request.is_none()
+        && check.assertions.is_empty()
+        && check.output.is_empty()
+        && finding.reason.chars().count() <= REASON
+    {
+        return text;
+    }
+    for check in failed {
         of_check(&mut text, check);
     }
     text
@@ -43,7 +57,7 @@ fn of_check(text: &mut String, check: &Check) {
     let name = foreign::line(&check.full_name()).into_owned();
     let _ = writeln!(text, "      {mark} {name:<60} {:>7}", took(check));
     if !check.reason.is_empty() {
-        let _ = writeln!(text, "        {}", foreign::line(&check.reason));
+        let _ = writeln!(text, "        {}", cut(&foreign::line(&check.reason), SAID));
     }
     if check.request.is_some() || check.answer.is_some() {
         columns(
@@ -55,7 +69,7 @@ fn of_check(text: &mut String, check: &Check) {
     for assertion in &check.assertions {
         let mark = if assertion.holds { '✓' } else { '✗' };
         let asserted = cut(&foreign::line(&assertion.text), COLUMN);
-        let found = foreign::line(&assertion.found);
+        let found = cut(&foreign::line(&assertion.found), SAID);
         let _ = writeln!(text, "        {mark} {asserted:<COLUMN$}   found {found}");
     }
     output(text, check);
@@ -88,7 +102,8 @@ fn columns(text: &mut String, request: &str, answer: &str) {
     }
 }
 
-fn cut(line: &str, longest: usize) -> String {
+/// A line of at most so many characters.
+pub(crate) fn cut(line: &str, longest: usize) -> String {
     match line.char_indices().nth(longest) {
         Some((end, _)) => {
             let end = line[..end].char_indices().next_back().map_or(0, |(at, _)| at);
@@ -123,6 +138,16 @@ mod tests {
         insta::assert_snapshot!(evidence(&finding));
         assert!(all(&finding).starts_with("      ✓ home"));
         assert_eq!(evidence(&Finding::pass("4 of 4")), "");
+    }
+
+    #[test]
+    fn what_the_line_of_the_step_says_already_is_not_said_again() {
+        let refused = |reason: &str| {
+            let check = Check { reason: reason.to_owned(), ..Check::new("chat", "chat", Verdict::NotYet) };
+            evidence(&Finding::of(vec![Check::new("mail", "mail", Verdict::Pass), check]))
+        };
+        assert_eq!(refused("connection refused"), "");
+        assert!(refused(&"refused ".repeat(12)).contains("refused refused"), "the line of the step is cut");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use crate::cli::printer::Printer;
 use crate::cli::spinner::Spinner;
 use crate::cli::{findings, foreign};
 
+/// Characters of the column with the names of steps: as many as the longest one has.
+const NAME: usize = 15;
 /// The step that moves traffic back.
 const SWITCH_BACK: &str = "switch back";
 
@@ -93,8 +95,8 @@ impl<'a> Progress<'a> {
         let running = view.steps.iter().rev().find(|step| step.outcome.is_none());
         match running {
             Some(step) if view.ended_at.is_none() => {
-                let detail = view.waiting_for.as_deref().unwrap_or(&step.detail);
-                self.spinner.show(&format!("{:<11} {detail}", step.name));
+                let detail = view.waiting_for.as_deref().map(|wait| beside(&step.name, wait));
+                self.spinner.show(&format!("{:<NAME$} {}", step.name, detail.unwrap_or(&step.detail)));
             }
             _ => self.spinner.clear(),
         }
@@ -117,7 +119,7 @@ impl<'a> Progress<'a> {
             }
             None => String::new(),
         };
-        self.spinner.show(&format!("{:<11} {left} left{traffic}", "bake"));
+        self.spinner.show(&format!("{:<NAME$} {left} left{traffic}", "bake"));
     }
 
     /// Ends what moves.
@@ -170,5 +172,33 @@ pub(crate) fn step_line(step: &StepView) -> String {
         None => '…',
     };
     let took = step.seconds.map_or_else(String::new, |seconds| format!("{seconds:.1} s"));
-    format!("  {mark} {:<11} {:<50} {took:>7}", step.name, step.detail).trim_end().to_owned()
+    let detail = match &step.finding {
+        // The rest of it stands below.
+        Some(_) => findings::cut(&foreign::line(&step.detail), findings::REASON),
+        None => step.detail.clone(),
+    };
+    format!("  {mark} {:<NAME$} {detail:<50} {took:>7}", step.name).trim_end().to_owned()
+}
+
+/// What is waited for, without the name of the step that it stands beside.
+fn beside<'a>(step: &str, wait: &'a str) -> &'a str {
+    let named = wait.strip_prefix("the gate `").and_then(|rest| rest.strip_prefix(step)?.strip_prefix('`'));
+    match named {
+        Some(rest) => rest.strip_prefix(": ").unwrap_or(rest),
+        None => wait,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_gate_is_not_said_twice_in_a_line() {
+        let check = |step, wait, expected| assert_eq!(beside(step, wait), expected);
+        check("smoke", "the gate `smoke`: suites `a`, `b`", "suites `a`, `b`");
+        check("smoke", "the gate `smoke`", "");
+        check("smoke", "the gate `smoker`: hook `a`", "the gate `smoker`: hook `a`");
+        check("healthy", "instance `a-1`: connection refused", "instance `a-1`: connection refused");
+    }
 }
