@@ -173,6 +173,8 @@ fn once_the_end_of_a_preview_is_answered_and_its_instance_is_empty_no_token_lead
             tag: "next".to_owned(),
             environment: Environment::Green,
             instances: vec![DesiredInstance::at("127.0.0.1:3".parse().unwrap())],
+            hosts: Vec::new(),
+            path: "/".to_owned(),
             host: None,
         });
         let mut publication = Publication::new(Shared::new(), "boot".to_owned());

@@ -347,9 +347,45 @@ fn previewed(host: Option<&str>) -> ServiceRoute {
         tag: "next".to_owned(),
         environment: Environment::Green,
         instances: instances(9..10),
+        hosts: vec!["new.example.com".to_owned()],
+        path: "/new".to_owned(),
         host: host.map(str::to_owned),
     });
     shop
+}
+
+#[test]
+fn a_token_leads_to_the_places_of_what_is_routed_and_of_what_is_tried_and_nowhere_else() {
+    let mut publication = Publication::new(Cell::default(), "boot".to_owned());
+    let shop = previewed(Some("preview.example.com"));
+    publication.publish(Change::Replace(vec![shop]), Timestamp::default()).unwrap();
+    let table = publication.cell().load();
+    let entry = table.named("shop").unwrap();
+    for (host, path, covers) in [
+        ("shop.example.com", "/x", true),
+        ("SHOP.example.com.", "/", true),
+        ("new.example.com", "/new/x", true),
+        ("new.example.com", "/newer", false),
+        ("preview.example.com", "/", true),
+        ("other.example.com", "/", false),
+        ("x.shop.example.com", "/", false),
+    ] {
+        assert_eq!(entry.covers(host, path).is_some(), covers, "{host}{path}");
+    }
+}
+
+#[test]
+fn what_is_not_listed_takes_nothing_from_others_and_is_reached_with_a_token_alone() {
+    let mut publication = Publication::new(Cell::default(), "boot".to_owned());
+    let first = ServiceRoute { unlisted: true, ..previewed(None) };
+    // Another service has the same host, and nobody is refused it.
+    let other = route("other", &["shop.example.com"], "/", (100, 0));
+    publication.publish(Change::Replace(vec![first, other]), Timestamp::default()).unwrap();
+    let asked = RequestRoute { host: "shop.example.com", path: "/", avoid: &[], private: None };
+    let lease = claim(publication.cell(), asked).unwrap();
+    assert_eq!(lease.service().desired().name.as_str(), "other");
+    let lease = ask_with_token(&publication, "shop.example.com", "shop", "next").unwrap();
+    assert_eq!((lease.service().desired().name.as_str(), port(&lease)), ("shop", 9));
 }
 
 fn ask_with_token(

@@ -5,6 +5,7 @@
 //! A cookie is sent whether anybody thinks of it or not. So one for another service of the same host means nothing here,
 //! and one that is no good any more is taken away with the refusal: whoever loads the page again sees what users see.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use cutover_core::Timestamp;
@@ -70,9 +71,15 @@ impl Worker {
                 Came::Link | Came::Field => Admission::Refused(NoTarget::NoPreview.into()),
             };
         };
-        // A field leads wherever it says, for a release that is tried may be meant for another host or path.
-        if *came != Came::Field && !entry.covers(request.host(), request.path()) {
+        let (host, path) = (request.host(), request.path());
+        let found = table.find(host, path);
+        // Who has a longer prefix of the path is another place of the same host.
+        let leads_there = |prefix: &str| {
+            found.is_none_or(|found| Arc::ptr_eq(found, entry) || found.desired().path.len() <= prefix.len())
+        };
+        if !entry.covers(host, path).is_some_and(leads_there) {
             return match came {
+                _ if found.is_none() => Admission::Refused(NoTarget::NoService.into()),
                 Came::Cookie => Admission::Public,
                 Came::Link | Came::Field => refused("this preview is one of another service"),
             };

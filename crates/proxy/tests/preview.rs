@@ -65,7 +65,7 @@ impl Shop {
     /// Has these instances previewed as `next`, at a host of their own.
     fn preview(&self, instances: &[SocketAddr], host: &str) {
         let preview = serde_json::json!({
-            "tag": "next", "environment": "green", "host": host,
+            "tag": "next", "environment": "green", "host": host, "hosts": ["shop.example"],
             "instances": instances.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
         self.change(Some(preview));

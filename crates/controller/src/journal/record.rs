@@ -74,9 +74,9 @@ impl Record {
     /// The record of a decision that this version has just made.
     #[must_use]
     pub fn new(at: Timestamp, event: &Event, before: &ServiceState, transition: &Transition) -> Self {
-        let mut closed = transition.closed.clone();
-        let Account { deployment, actor, reason } = account(event, before, &transition.state, &closed);
-        closed.extend(transition.told.iter().cloned());
+        let Account { deployment, actor, reason } =
+            account(event, before, &transition.state, &transition.closed);
+        let closed = transition.to_keep().cloned().collect();
         Self {
             format: RECORD_FORMAT,
             decider: env!("CARGO_PKG_VERSION").to_owned(),

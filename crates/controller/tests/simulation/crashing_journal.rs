@@ -41,7 +41,7 @@ impl CrashingJournal {
         }
         match step(&before, &record.event, record.at) {
             Ok(again) => {
-                let closed: Vec<Deployment> = again.closed.clone().into_iter().collect();
+                let closed: Vec<Deployment> = again.to_keep().cloned().collect();
                 if (&again.state, &again.effects, &closed) != (&record.state, &record.effects, &record.closed)
                 {
                     world.breach(format!("a record of {service} would be decided otherwise again"));

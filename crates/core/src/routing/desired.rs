@@ -83,6 +83,12 @@ pub struct PreviewRoute {
     /// Its instances.
     #[serde(default)]
     pub instances: Vec<DesiredInstance>,
+    /// The hosts that it is meant for, as those of a service: they may be others than those that are routed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// The path prefix that it is meant for.
+    #[serde(default = "root_path")]
+    pub path: String,
     /// A host name of its own, where nobody gets anything without a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,

@@ -176,25 +176,24 @@ impl ServiceEntry {
         self.private.iter().flat_map(|private| &private.targets)
     }
 
-    /// Whether a host and path are its own, or its preview's, whoever else may have them too.
+    /// The path prefix under which a host and path are those of what is routed, or of what is tried: a token leads
+    /// nowhere else.
     #[must_use]
-    pub fn covers(&self, host: &str, path: &str) -> bool {
+    pub fn covers(&self, host: &str, path: &str) -> Option<&str> {
         let host = host.trim_end_matches('.');
-        let ends_with = |parent: &str| {
-            let at = host.len().checked_sub(parent.len()).filter(|at| *at > 0);
-            at.is_some_and(|at| {
-                host.is_char_boundary(at)
-                    && host[at..].eq_ignore_ascii_case(parent)
-                    && host[..at].ends_with('.')
-            })
-        };
-        let is_it = |named: &String| match named.strip_prefix("*.") {
-            Some(parent) => ends_with(parent),
-            None => named.eq_ignore_ascii_case(host),
-        };
-        let preview = self.desired.preview.as_ref().and_then(|preview| preview.host.as_ref());
-        let hosts = &self.desired.hosts;
-        (hosts.is_empty() || hosts.iter().chain(preview).any(is_it)) && has_prefix(path, &self.desired.path)
+        let desired = &self.desired;
+        let preview = desired.preview.as_ref();
+        let own = preview.and_then(|preview| preview.host.as_ref());
+        let tried = preview.map(|preview| (preview.hosts.as_slice(), preview.path.as_str()));
+        let places = [(desired.hosts.as_slice(), desired.path.as_str())].into_iter().chain(tried);
+        // A host that is named nowhere is every host's; that of a preview is always named.
+        let places = places.map(|(hosts, prefix)| (hosts, prefix, hosts.is_empty()));
+        let places = places.chain(own.map(|own| (std::slice::from_ref(own), desired.path.as_str(), false)));
+        places
+            .filter(|(hosts, _, every)| *every || hosts.iter().any(|named| is_host(named, host)))
+            .map(|(_, prefix, _)| prefix)
+            .filter(|prefix| has_prefix(path, prefix))
+            .max_by_key(|prefix| prefix.len())
     }
 
     /// Whether a token for this tag leads anywhere, or will once there are instances.
@@ -346,6 +345,13 @@ impl RouteTable {
         }
         longest(&self.every_host).map(|index| &self.every_host[index])
     }
+}
+
+/// Whether a host is the one that is named, or, for `*.` and a name, below it.
+fn is_host(named: &str, host: &str) -> bool {
+    let Some(parent) = named.strip_prefix("*.") else { return named.eq_ignore_ascii_case(host) };
+    let at = host.len().checked_sub(parent.len()).filter(|at| host.is_char_boundary(*at));
+    at.is_some_and(|at| host[..at].ends_with('.') && host[at..].eq_ignore_ascii_case(parent))
 }
 
 /// Whether `path` lies under `prefix` at a segment boundary: `/api` has `/api` and `/api/x`, not `/apis`.

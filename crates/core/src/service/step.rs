@@ -71,6 +71,12 @@ pub struct Transition {
 }
 
 impl Transition {
+    /// The deployments whose record is to be kept as it is now: those that ended, and those of which there is more to
+    /// tell.
+    pub fn to_keep(&self) -> impl Iterator<Item = &Deployment> {
+        self.closed.iter().chain(&self.told)
+    }
+
     /// Whether nothing came of the event, so that it need not be journalled: stale news, late and unknown answers.
     #[must_use]
     pub fn is_noop(&self) -> bool {

@@ -255,7 +255,7 @@ impl Check {
         match step(&before, &record.event, record.at) {
             Err(refusal) => self.fault(Some(link), format!("decided again, it is refused: {refusal}")),
             Ok(again) => {
-                let closed: Vec<Deployment> = again.closed.into_iter().chain(again.told).collect();
+                let closed: Vec<Deployment> = again.to_keep().cloned().collect();
                 if (&again.state, &again.effects, &closed) != (&record.state, &record.effects, &record.closed)
                 {
                     self.fault(Some(link), "decided again, it comes out otherwise");

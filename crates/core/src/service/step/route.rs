@@ -119,6 +119,8 @@ impl Slot {
             tag: release.id.to_string(),
             environment,
             instances: self.instances.iter().map(desired).collect(),
+            hosts: release.configuration.route.hosts.clone(),
+            path: release.configuration.route.path.clone(),
             host: release.configuration.gates.preview_host.clone(),
         })
     }
