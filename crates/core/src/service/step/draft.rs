@@ -163,7 +163,10 @@ impl Draft {
             for report in deployment.steps.iter_mut().filter(goes_on) {
                 report.ended_at = Some(now);
                 report.outcome = Some(outcome);
-                report.detail = detail.to_owned();
+                // What was found says more than what became of it.
+                if report.finding.is_none() {
+                    report.detail = detail.to_owned();
+                }
             }
         });
     }
