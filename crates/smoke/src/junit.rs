@@ -76,11 +76,23 @@ at run.js:9]]></failure>
         check("{\"tests\": 3}", "this is no report of JUnit's form: it has no element");
         check("<testsuite><testcase name='a'/>", "the report ends within `<testsuite>`");
         check("<testsuite>\n<testcase name='a'>", "the report ends within `<testcase>`");
+        check(
+            "<testsuite failures='2' errors='1' tests='3'><testcase name='a'/></testsuite>",
+            "the report says that 3 failed, and tells none of them",
+        );
         assert!(error("<testsuite>\n</testsuites>").starts_with("the report is not XML: "));
         assert!(error("<testsuite>\n</testsuites>").ends_with(" in line 2"));
         assert_eq!(read(b"<testsuite>\xff</testsuite>", "s").unwrap_err(), "the report is not UTF-8");
         let deep = "<testsuite>".repeat(100_000);
         assert!(error(&deep).contains("more than 64 elements deep"));
+    }
+
+    #[test]
+    fn an_error_of_the_suite_itself_is_a_failure() {
+        let checks =
+            read(b"<testsuite><error message='no database'/><testcase name='a'/></testsuite>", "s").unwrap();
+        let failed: Vec<_> = checks.iter().filter(|check| check.verdict == Verdict::Fail).collect();
+        assert_eq!((failed.len(), failed[0].reason.as_str()), (1, "no database"));
     }
 
     #[test]

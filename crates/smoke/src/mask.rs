@@ -129,6 +129,8 @@ fn forms(secret: &str) -> Vec<String> {
         let json = json.trim_matches('"').to_owned();
         other.push(json.replace('/', "\\/"));
         other.push(ascii_json(form));
+        // A line of a log in JSON that holds what was JSON already.
+        other.push(serde_json::Value::from(json.as_str()).to_string().trim_matches('"').to_owned());
         other.push(json);
         for upper in [true, false] {
             let encoded = percent_encoded(form, "-_.~", upper);
@@ -203,6 +205,7 @@ mod tests {
         check(r#"{"p":"pa\"ss/wörd 1&"}"#, r#"{"p":"***"}"#);
         check(r#"{"p":"pa\"ss\/wörd 1&"}"#, r#"{"p":"***"}"#);
         check(r#"{"p":"pa\"ss/w\u00f6rd 1&"}"#, r#"{"p":"***"}"#);
+        check(r#"{"log":"{\"p\":\"pa\\\"ss/wörd 1&\"}"}"#, r#"{"log":"{\"p\":\"***\"}"}"#);
         check("?p=pa%22ss%2Fw%C3%B6rd%201%26&q=1", "?p=***&q=1");
         check("?p=pa%22ss%2fw%c3%b6rd+1%26&q=1", "?p=***&q=1");
         check("<p>pa&quot;ss/wörd 1&amp;</p>", "<p>***</p>");

@@ -12,6 +12,12 @@ use crate::template::{self, Part, Unknown};
 const DEEPEST: usize = 10;
 /// Longer ones are refused.
 const LONGEST: usize = 2000;
+/// What a path may do to a document of a megabyte has to be done soon: a second `..`, or a search within each element of
+/// another one, takes the square of its size.
+const TOO_DEAR: [&str; 2] = [
+    "a path has `..` once at most: more of them take hours on a large document",
+    "a filter looks at fields of its element, without `..`, `*` or another filter: those take hours on a large document",
+];
 
 /// A path.
 #[derive(Debug, Clone)]
@@ -94,6 +100,10 @@ struct Quotes {
     after_backslash: bool,
     depth: usize,
     before: char,
+    /// How often there was a `..`.
+    descents: usize,
+    /// The depth at which a filter began, while it lasts.
+    filter: Option<usize>,
     /// Whether something outside quotes makes it find more than one value.
     several: bool,
 }
@@ -109,12 +119,27 @@ impl Quotes {
             }
             return Ok(());
         }
+        let descends = c == '.' && self.before == '.';
+        self.descents += usize::from(descends);
+        if self.descents > 1 {
+            return Err(TOO_DEAR[0].to_owned());
+        }
+        // A `*` is no multiplication: there is none in a filter.
+        if self.filter.is_some() && (descends || c == '*' || c == '?') {
+            return Err(TOO_DEAR[1].to_owned());
+        }
+        if c == '?' {
+            self.filter = Some(self.depth);
+        }
         match c {
             '"' | '\'' => self.open = Some(c),
             '*' | '?' | ',' | ':' => self.several = true,
             '.' if self.before == '.' => self.several = true,
             '(' | '[' => self.depth += 1,
-            ')' | ']' => self.depth = self.depth.saturating_sub(1),
+            ')' | ']' => {
+                self.depth = self.depth.saturating_sub(1);
+                self.filter = self.filter.filter(|begun| self.depth >= *begun);
+            }
             _ => {}
         }
         self.before = c;

@@ -441,6 +441,37 @@ fn mistakes_name_their_column_and_what_to_do() {
     assert_eq!(big.message, "this is no regular expression that can be used: it is too big");
 }
 
+/// What would take hours on a document of a megabyte cannot be written.
+#[test]
+fn a_path_that_takes_the_square_of_a_document_is_refused() {
+    for path in
+        ["$..*..*", "$..a..b", "$.a[?@..b == 1]", "$[?@.*]", "$[?@[*]]", "$[?@[?@.a == 1]]", "$[?$..a == 1]"]
+    {
+        let mistake = Assertion::parse(&format!("jsonpath \"{path}\" exists")).unwrap_err();
+        assert!(mistake.message.contains("take hours on a large document"), "{path}: {mistake}");
+    }
+    for path in [
+        "$..a",
+        "$..a[*].b",
+        "$.a[?@.b == '..*?']",
+        "$[?@.a == 1]..b",
+        "$[?@.a == 1][?@.b == 2]",
+        "$[?@['..']]",
+    ] {
+        assert!(Assertion::parse(&format!("jsonpath \"{path}\" exists")).is_ok(), "{path}");
+    }
+    // The dearest that can be written, on as much as is ever read of a body.
+    let nested = (0..7)
+        .fold(serde_json::json!(1), |inner, depth| serde_json::json!({ "a": vec![inner; 4], "b": depth }));
+    let body = nested.to_string();
+    let headers = headers();
+    let answer =
+        Answer { status: 200, headers: &headers, body: body.as_bytes(), whole: true, took: Duration::ZERO };
+    let judged =
+        Assertion::parse("jsonpath \"$..*.*.*.*.*.*.*.*\" count > 99999999").unwrap().judge(&answer, &lookup);
+    assert!(!judged.holds, "{judged:?}");
+}
+
 fn take(line: &str, body: &str) -> Result<String, String> {
     let headers = headers();
     let answer =

@@ -85,7 +85,7 @@ impl Question {
 pub(super) fn show_request(request: &Request<Full<Bytes>>, body: Option<&str>, mask: &Mask) -> String {
     let mut shown = format!("{} {} HTTP/1.1\n", request.method(), request.uri());
     for (name, value) in request.headers() {
-        shown.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+        shown.push_str(&field(name.as_str(), &String::from_utf8_lossy(value.as_bytes())));
     }
     let shown = mask.hide(&shown);
     match body {
@@ -110,9 +110,23 @@ impl Got {
     pub(super) fn show(&self, mask: &Mask) -> String {
         let mut shown = format!("{}\n", self.line);
         for (name, value) in &self.headers {
-            shown.push_str(&format!("{name}: {value}\n"));
+            shown.push_str(&field(name, value));
         }
         format!("{}\n{}", mask.hide(&shown), beginning(&self.body, self.whole, mask))
+    }
+}
+
+/// A field as it is shown. What it lets in whoever has it, such as what was captured at a login, is no secret of the
+/// release, and is not shown all the same.
+fn field(name: &str, value: &str) -> String {
+    let lets_in = ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"];
+    if !lets_in.iter().any(|one| name.eq_ignore_ascii_case(one)) {
+        return format!("{name}: {value}\n");
+    }
+    // Its kind, such as `Bearer`, or the name of a cookie.
+    match value.split_once([' ', '=']) {
+        Some((kind, _)) if kind.len() < 40 => format!("{name}: {kind} ***\n"),
+        _ => format!("{name}: ***\n"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A program of a gate, within its time.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -153,10 +154,11 @@ impl Run<'_> {
         }
     }
 
-    /// An id that no other program of the gate has.
+    /// An id that no other program has, of this run of the gate or of another: what ends a former one ends no other.
     fn next_id(&self) -> CommandId {
         let number = self.programs.fetch_add(1, Ordering::Relaxed);
-        let long = format!("{}-{number}", self.wanted.id);
+        let fresh = RandomState::new().hash_one(number);
+        let long = format!("{}-{:08x}-{number}", self.wanted.id, fresh as u32);
         long.parse().unwrap_or_else(|_| {
             let digest = hex::encode(Sha256::digest(long.as_bytes()));
             digest[..32].parse().unwrap_or_else(|_| self.wanted.id.clone())

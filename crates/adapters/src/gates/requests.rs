@@ -76,8 +76,18 @@ impl Asked<'_> {
             Ok(got) => {
                 check.took_ms = milliseconds(got.took);
                 check.answer = Some(got.show(&self.run.mask));
-                let taken = self.judge(&got, &mut check);
-                (check, taken)
+                match self.judge(got, suite_deadline).await {
+                    Err(reason) => {
+                        check.reason = reason;
+                        (check, BTreeMap::new())
+                    }
+                    Ok(Judged { assertions, failed, captured }) => {
+                        check.assertions = assertions;
+                        check.verdict = if failed.is_none() { Verdict::Pass } else { Verdict::Fail };
+                        check.reason = failed.unwrap_or_default();
+                        (check, captured)
+                    }
+                }
             }
         }
     }
@@ -99,49 +109,60 @@ impl Asked<'_> {
         exchange::exchange(target, request, deadline, time).await
     }
 
-    fn judge(&self, got: &Got, check: &mut Check) -> BTreeMap<String, String> {
-        if let Some(doubt) = &got.doubt {
-            check.reason.clone_from(doubt);
-            return BTreeMap::new();
+    /// Judges an answer, on a thread of its own: what is asserted may be dear.
+    async fn judge(&self, got: Got, deadline: Instant) -> Result<Judged, String> {
+        if let Some(doubt) = got.doubt {
+            return Err(doubt);
         }
-        let lookup = |name: &str| self.lookup(name);
-        for text in &self.step.assert {
-            match Assertion::parse(text) {
-                Ok(assertion) => check.assertions.push(assertion.judge(&got.answer(), &lookup)),
-                Err(mistake) => {
-                    check.reason = format!("`{text}` cannot be understood: {mistake}");
-                    return BTreeMap::new();
-                }
-            }
+        let texts = self.step.assert.iter().chain(self.step.capture.values());
+        let names = texts.flat_map(|text| template::names(text));
+        let names = names.filter_map(|name| Some((name.clone(), self.lookup(&name)?))).collect();
+        let step = self.step.clone();
+        let judging = tokio::task::spawn_blocking(move || judge(&step, &got, &names));
+        match tokio::time::timeout_at(deadline, judging).await {
+            Ok(Ok(judged)) => judged,
+            Ok(Err(error)) => Err(format!("its answer could not be judged: {error}")),
+            Err(_) => Err("its answer could not be judged in the time of the suite".to_owned()),
         }
-        if let Some(failed) = check.assertions.iter().find(|assertion| !assertion.holds) {
-            check.reason = said(failed);
-            check.verdict = Verdict::Fail;
-            return BTreeMap::new();
-        }
-        let mut taken = BTreeMap::new();
-        for (name, text) in &self.step.capture {
-            let capture = match Capture::parse(text) {
-                Ok(capture) => capture,
-                Err(mistake) => {
-                    check.reason = format!("`{text}` cannot be understood: {mistake}");
-                    return BTreeMap::new();
-                }
-            };
-            match capture.take(&got.answer(), &lookup) {
-                Ok(value) => {
-                    taken.insert(name.clone(), value);
-                }
-                Err(reason) => {
-                    check.reason = format!("nothing to capture as `{name}`: {reason}");
-                    check.verdict = Verdict::Fail;
-                    return BTreeMap::new();
-                }
-            }
-        }
-        check.verdict = Verdict::Pass;
-        taken
     }
+}
+
+/// What an answer is, beside a verdict that nobody can give.
+#[derive(Default)]
+struct Judged {
+    assertions: Vec<gates::Assertion>,
+    /// Why it fails.
+    failed: Option<String>,
+    captured: BTreeMap<String, String>,
+}
+
+/// Asserts everything of an answer, and captures from one of which everything holds.
+fn judge(step: &Step, got: &Got, names: &BTreeMap<String, String>) -> Result<Judged, String> {
+    let lookup = |name: &str| names.get(name).cloned();
+    let not_understood = |text: &str, mistake| format!("`{text}` cannot be understood: {mistake}");
+    let mut judged = Judged::default();
+    for text in &step.assert {
+        let assertion = Assertion::parse(text).map_err(|mistake| not_understood(text, mistake))?;
+        judged.assertions.push(assertion.judge(&got.answer(), &lookup));
+    }
+    if let Some(failed) = judged.assertions.iter().find(|assertion| !assertion.holds) {
+        judged.failed = Some(said(failed));
+        return Ok(judged);
+    }
+    for (name, text) in &step.capture {
+        let capture = Capture::parse(text).map_err(|mistake| not_understood(text, mistake))?;
+        match capture.take(&got.answer(), &lookup) {
+            Ok(value) => {
+                judged.captured.insert(name.clone(), value);
+            }
+            Err(reason) => {
+                judged.failed = Some(format!("nothing to capture as `{name}`: {reason}"));
+                judged.captured.clear();
+                return Ok(judged);
+            }
+        }
+    }
+    Ok(judged)
 }
 
 fn said(failed: &gates::Assertion) -> String {

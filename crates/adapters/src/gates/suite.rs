@@ -71,7 +71,8 @@ impl Run<'_> {
         deadline: Instant,
     ) -> Vec<Check> {
         let report = junit.map(|file| Report::expected_at(self.workdir().join(file), self.user()));
-        let variables = variables(&suite.variables);
+        // Names are for requests: a program has the variables of its release.
+        let variables = BTreeMap::new();
         let program = Program { words, variables, deadline, timeout: suite.timeout };
         let outcome = self.program_with_target(program, &[]).await.outcome;
         self.with_report(suite, outcome, report).await
@@ -116,14 +117,4 @@ impl Run<'_> {
     pub(super) fn user(&self) -> Option<&str> {
         self.wanted.release.configuration.run.user.as_deref()
     }
-}
-
-/// Texts of a suite as variables of a program: those whose names can be such, and are not ours.
-fn variables(texts: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let can_be = |name: &str| {
-        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-            && !name.starts_with("CUTOVER_")
-    };
-    texts.iter().filter(|(name, _)| can_be(name)).map(|(name, text)| (name.clone(), text.clone())).collect()
 }

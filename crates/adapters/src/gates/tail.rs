@@ -69,8 +69,27 @@ impl Tail {
             keep(&mut self.lines, &mut self.size, line.take());
         }
         let surplus = self.lines.len().saturating_sub(LINES);
-        self.lines.drain(surplus..).map(|line| String::from_utf8_lossy(&line).into_owned()).collect()
+        self.lines.drain(surplus..).map(|line| plain(&String::from_utf8_lossy(&line))).collect()
     }
+}
+
+/// What a terminal would show at last: without colours, and of a line that is written again and again the last time.
+/// So nothing stands in the middle of a secret, which has to be found to be hidden.
+fn plain(line: &str) -> String {
+    let last = line.rsplit('\r').find(|piece| !piece.is_empty()).unwrap_or_default();
+    let mut text = String::with_capacity(last.len());
+    let mut characters = last.chars();
+    while let Some(character) = characters.next() {
+        if character != '\u{1b}' {
+            text.extend(Some(character).filter(|character| !character.is_control() || *character == '\t'));
+            continue;
+        }
+        // A control sequence ends with a byte from `@` to `~` (ECMA-48, 5.4), another escape with its next one.
+        if characters.next() == Some('[') {
+            characters.by_ref().find(|character| ('@'..='~').contains(character));
+        }
+    }
+    text
 }
 
 fn keep(lines: &mut VecDeque<Vec<u8>>, size: &mut usize, mut line: Vec<u8>) {
@@ -95,6 +114,13 @@ mod tests {
 
     fn err(text: &str) -> Written {
         Written::Err(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn colours_and_what_was_written_over_do_not_stand_in_the_middle_of_a_word() {
+        let mut tail = Tail::default();
+        tail.push(&out("\u{1b}[31mse\u{1b}[0mcret\u{1b}[K\n1 %\r50 %\r100 %\r\nbe\u{7}ll\ttab\n"));
+        assert_eq!(tail.lines(), ["secret", "100 %", "bell\ttab"]);
     }
 
     #[test]

@@ -130,15 +130,11 @@ impl Console for ProcessExecutor {
             let ending = match (gates, guard::told(&planned.file)) {
                 (None, _) => ending(status),
                 (Some(_), Some(told)) => ending_of_guarded(&told),
-                (Some((instances, id)), None) => {
-                    // Nobody has looked after what it had started.
-                    end_command(&instances, &id).await;
-                    Ending {
-                        how: "its guard was killed".to_owned(),
-                        kind: EndingKind::Unknown,
-                        ..ending(status)
-                    }
-                }
+                (Some(_), None) => Ending {
+                    how: "its guard was killed".to_owned(),
+                    kind: EndingKind::Unknown,
+                    ..ending(status)
+                },
             };
             // Whoever asked may be gone.
             let _ = tell.send(ending);
@@ -341,6 +337,10 @@ async fn carry(
     };
     line.process = None;
     feeding.abort();
+    if let Some((instances, id)) = &line.gates {
+        // First: what nobody looks after any more may write on for ever.
+        end_command(instances, id).await;
+    }
     // What it has started may hold its streams for ever; what it wrote itself is there.
     carriers.finish().await;
     status

@@ -39,6 +39,22 @@ async fn what_a_program_leaves_running_is_ended_with_it_wherever_it_has_gone() {
 }
 
 #[tokio::test]
+async fn a_program_whose_guard_is_killed_is_ended_at_once_although_it_goes_on_writing() {
+    let mut bench = Bench::new();
+    let pids = bench.path("pids");
+    bench.hook(POINT, &format!("echo $$ >> {}\nwhile :; do echo more; sleep 0.02; done", pids.display()));
+    let killed = async {
+        let pid = bench.pid("pids").await;
+        kill(parent(pid));
+        pid
+    };
+    let (finding, pid) = tokio::join!(bench.ask_hooks(), killed);
+    assert_eq!(finding.verdict, Verdict::NotYet, "{finding:?}");
+    assert!(finding.reason.contains("its guard was killed"), "{finding:?}");
+    assert!(is_dead(pid));
+}
+
+#[tokio::test]
 async fn a_run_that_is_given_up_ends_its_program() {
     let mut bench = Bench::new();
     let script = alone(&bench);

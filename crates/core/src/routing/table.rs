@@ -196,11 +196,13 @@ impl ServiceEntry {
             .max_by_key(|prefix| prefix.len())
     }
 
-    /// Whether a token for this tag leads anywhere, or will once there are instances.
+    /// Whether a token for this tag leads anywhere.
     #[must_use]
     pub fn has_release(&self, tag: &str) -> bool {
         let preview = self.desired.preview.as_ref().map(|preview| &preview.tag);
-        let tags = self.desired.tags.iter().map(|(_, tag)| tag);
+        let held = |environment: &Environment| !self.desired.instances(*environment).is_empty();
+        let tags =
+            Environment::ALL.into_iter().filter(held).map(|environment| &self.desired.tags[environment]);
         !tag.is_empty() && preview.into_iter().chain(tags).any(|known| known == tag)
     }
 

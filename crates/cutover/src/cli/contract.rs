@@ -66,7 +66,7 @@ impl Contract {
                     "{service}   the contraction for {live} has not passed: {}\n{}  it can be asked for again; there is \
                      no rollback, because nobody knows how far it went",
                     finding.reason,
-                    findings::evidence(finding)
+                    findings::of_what_failed(finding)
                 ),
             ),
             None => (exit, format!("{service}   goes on; `cutover status {service}` tells how far it is")),

@@ -17,7 +17,7 @@ const LINES: usize = 16;
 
 /// The checks of a finding that did not pass, each with its evidence; nothing if there are none, or if the line of the
 /// step, which ends with the reason, says all that is known.
-pub(crate) fn evidence(finding: &Finding) -> String {
+pub(crate) fn of_what_failed(finding: &Finding) -> String {
     let mut text = String::new();
     let failed: Vec<&Check> = finding.checks.iter().filter(|check| check.verdict != Verdict::Pass).collect();
     if let [check] = failed[..]
@@ -135,16 +135,16 @@ mod tests {
             ..Check::new("checkout", "pay", Verdict::Fail)
         };
         let finding = Finding::of(vec![Check::new("home", "home", Verdict::Pass), check]);
-        insta::assert_snapshot!(evidence(&finding));
+        insta::assert_snapshot!(of_what_failed(&finding));
         assert!(all(&finding).starts_with("      ✓ home"));
-        assert_eq!(evidence(&Finding::pass("4 of 4")), "");
+        assert_eq!(of_what_failed(&Finding::pass("4 of 4")), "");
     }
 
     #[test]
     fn what_the_line_of_the_step_says_already_is_not_said_again() {
         let refused = |reason: &str| {
             let check = Check { reason: reason.to_owned(), ..Check::new("chat", "chat", Verdict::NotYet) };
-            evidence(&Finding::of(vec![Check::new("mail", "mail", Verdict::Pass), check]))
+            of_what_failed(&Finding::of(vec![Check::new("mail", "mail", Verdict::Pass), check]))
         };
         assert_eq!(refused("connection refused"), "");
         assert!(refused(&"refused ".repeat(12)).contains("refused refused"), "the line of the step is cut");

@@ -68,7 +68,7 @@ impl<'a> Progress<'a> {
                 self.spinner.say(&step_line(step));
                 // What keeps a release from its users is not looked up somewhere else.
                 if let Some(finding) = &step.finding {
-                    findings::evidence(finding).lines().for_each(|line| self.spinner.say(line));
+                    findings::of_what_failed(finding).lines().for_each(|line| self.spinner.say(line));
                 }
             }
         }

@@ -38,9 +38,14 @@ impl Show {
         let client = self.place.client()?;
         let all = format!("/v1/services/{service}/deployments");
         let view = match self.deployment.as_deref() {
-            None | Some("latest") => newest(&client, &all, |_| true).await?.ok_or_else(|| {
-                Failure::usage(format!("{service} has no deployment yet")).hint("`cutover deploy` makes one")
-            })?,
+            None | Some("latest") => {
+                let newest = newest(&client, &all, |_| true).await?.ok_or_else(|| {
+                    Failure::usage(format!("{service} has no deployment yet"))
+                        .hint("`cutover deploy` makes one")
+                })?;
+                // A history does not tell what is waited for.
+                client.get(&format!("{all}/{}", newest.deployment)).await?
+            }
             Some(word) => match client.get(&format!("{all}/{word}")).await {
                 Err(ClientError::Refused(problem)) if problem.status == 404 => {
                     let of_version = newest(&client, &all, |view| view.version.as_str() == word).await?;

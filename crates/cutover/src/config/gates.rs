@@ -1,10 +1,10 @@
 //! What a release has to pass: `[[smoke]]`, `[hooks]`, `[migrate]` and `[preview]` together.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use cutover_core::gates::Gates;
+use cutover_core::gates::{Gates, SuiteKind};
 use cutover_core::release::SecretSource;
 use toml::Spanned;
 
@@ -17,7 +17,12 @@ use super::source::Source;
 use super::{hooks, migrate, route, smoke};
 
 /// All texts of the gates together, as they are kept with every release.
-const MOST_BYTES: usize = 512 * 1024;
+/// A record of a rescue has to fit on a full disk, and holds them several times.
+const MOST_BYTES: usize = 64 * 1024;
+/// They run at the same time.
+const MOST_SUITES: usize = 50;
+/// Each time is recorded.
+const MOST_REPEATED: usize = 8;
 
 /// What else the file says, as far as gates have to do with it.
 pub(super) struct Surroundings<'a> {
@@ -31,6 +36,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) bake: Duration,
     /// The hosts that users ask for.
     pub(super) hosts: &'a [String],
+    /// Whether it is deployed to more than one machine, which may have one database.
+    pub(super) several_hosts: bool,
 }
 
 pub(super) fn resolve(
@@ -45,6 +52,7 @@ pub(super) fn resolve(
         migrate: migrate::resolve(source, raw.migrate.as_ref(), surroundings, warnings)?,
         preview_host: preview_host(source, raw.preview.as_ref(), surroundings.hosts)?,
     };
+    check_suites(source, &gates)?;
     let bytes = serde_json::to_string(&gates).map_or(usize::MAX, |text| text.len());
     if bytes > MOST_BYTES {
         return Err(source
@@ -54,6 +62,34 @@ pub(super) fn resolve(
             ));
     }
     Ok(gates)
+}
+
+/// What all suites must be together.
+fn check_suites(source: &Source, gates: &Gates) -> Result<(), ConfigError> {
+    let (all, repeated) = (gates.smoke.len(), gates.during_bake().count());
+    if all > MOST_SUITES {
+        return Err(source
+            .missing(format!("there are {all} suites, {MOST_SUITES} at most"))
+            .with_hint("they run at the same time; put requests that belong together into one suite, as `[[smoke.step]]`"));
+    }
+    if repeated > MOST_REPEATED {
+        return Err(source
+            .missing(format!("{repeated} suites have `during_bake`, {MOST_REPEATED} at most"))
+            .with_hint("each time is recorded; repeat what tells most, and leave the others to the time before the switch"));
+    }
+    let mut reports: Vec<(PathBuf, &str)> = Vec::new();
+    for suite in &gates.smoke {
+        let SuiteKind::Command { junit: Some(file), .. } = &suite.kind else { continue };
+        let file: PathBuf = Path::new(file).components().filter(|part| *part != Component::CurDir).collect();
+        if let Some((_, other)) = reports.iter().find(|(known, _)| *known == file) {
+            let (name, file) = (&suite.name, file.display());
+            return Err(source
+                .missing(format!("the suites `{other}` and `{name}` both write the report `{file}`"))
+                .with_hint("they run at the same time: give each a file of its own"));
+        }
+        reports.push((file, &suite.name));
+    }
+    Ok(())
 }
 
 fn preview_host(
@@ -146,8 +182,33 @@ mod tests {
     }
 
     #[test]
+    fn suites_that_run_at_the_same_time_do_not_write_one_report() {
+        let suite = |name: &str, file: &str| {
+            format!("[[smoke]]\nname = \"{name}\"\ncommand = \"true\"\njunit = \"{file}\"\n")
+        };
+        let error = Fixture::service().error_of_line_3(&format!(
+            "{}{}",
+            suite("a", "report.xml"),
+            suite("b", "./report.xml")
+        ));
+        assert!(error.contains("the suites `a` and `b` both write the report `report.xml`"), "{error}");
+    }
+
+    #[test]
+    fn nobody_runs_a_hundred_suites_at_once_or_repeats_ten() {
+        let suite =
+            |more: &str, number: usize| format!("[[smoke]]\nname = \"s{number}\"\npath = \"/\"\n{more}");
+        let many =
+            |more: &str, count: usize| (0..count).map(|number| suite(more, number)).collect::<String>();
+        let error = Fixture::service().error_of_line_3(&many("", 51));
+        assert!(error.contains("there are 51 suites, 50 at most"), "{error}");
+        let error = Fixture::service().error_of_line_3(&many("during_bake = \"1s\"\n", 9));
+        assert!(error.contains("9 suites have `during_bake`, 8 at most"), "{error}");
+    }
+
+    #[test]
     fn a_release_does_not_carry_a_library_of_suites() {
-        let body = "x".repeat(600 * 1024);
+        let body = "x".repeat(80 * 1024);
         let error = Fixture::service()
             .error_of_line_3(&format!("[[smoke]]\nname = \"a\"\npath = \"/\"\nbody = \"{body}\""));
         assert!(error.starts_with("cutover.toml: suites, hooks and steps have "), "{error}");

@@ -39,6 +39,16 @@ pub(super) fn resolve(
             .with_hint("add a line such as `contract = \"./migrate contract\"`"));
     }
     if contract_when == Some(ContractWhen::AfterBake)
+        && surroundings.several_hosts
+        && let Some(when) = &raw.contract_when
+    {
+        return Err(source
+            .error(&when.span(), "with several `[deploy] hosts` the schema is not contracted by itself")
+            .with_hint(
+                "the bake of one host ends while another may still go back; `cutover contract` does it once all have ended",
+            ));
+    }
+    if contract_when == Some(ContractWhen::AfterBake)
         && surroundings.bake.is_zero()
         && let Some(when) = &raw.contract_when
     {

@@ -97,6 +97,7 @@ pub(super) fn resolve_with(
         secrets: &secrets,
         bake: rollout.bake,
         hosts: &route.hosts,
+        several_hosts: raw.deploy.hosts.as_ref().is_some_and(|hosts| hosts.get_ref().len() > 1),
     };
     let gates = gates::resolve(source, raw, &surroundings, &mut warnings)?;
 

@@ -461,7 +461,7 @@ mod tests {
         check(
             "s/a.toml",
             Some(&"#".repeat(300 * 1024)),
-            "cutover.toml:5: `s/a.toml` has more than 262144 bytes",
+            "cutover.toml:5: `s/a.toml` has more than 65536 bytes",
         );
     }
 }

@@ -13,7 +13,7 @@ use super::shape;
 use super::source::Source;
 
 /// Bigger ones are no smoke suites.
-const MOST_BYTES: u64 = 256 * 1024;
+const MOST_BYTES: u64 = 64 * 1024;
 
 /// What stands in a file.
 pub(super) enum SuiteFile {

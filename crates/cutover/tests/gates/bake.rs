@@ -4,7 +4,8 @@ use crate::shop::{Shop, Users, step};
 
 #[test]
 fn a_check_that_fails_in_the_bake_takes_the_release_back_and_people_are_told() {
-    let shop = Shop::with_v1_live("bake = \"1h\"\n[notify]\ncommand = [\"sh\", \"-c\", \"cat >> told\"]");
+    let notify = "[notify]\ncommand = [\"sh\", \"-c\", \"cat >> @CONTROL/told\"]";
+    let shop = Shop::with_v1_live(&format!("bake = \"1h\"\n{notify}"));
     let users = Users::start(&shop);
     shop.deploy("v2").exits(0);
     // Once before the switch, and again and again after it.
@@ -19,6 +20,11 @@ fn a_check_that_fails_in_the_bake_takes_the_release_back_and_people_are_told() {
     let shown = shop.show();
     assert_eq!(step(&shown, "checks")["finding"]["verdict"], "fail", "{shown}");
     users.end_well();
+    let told = shop.host.path("control/told");
+    crate::support::wait_until("people are told", || {
+        let told = std::fs::read_to_string(&told).unwrap_or_default();
+        told.contains("rolled_back") && told.contains("in the bake `again` failed")
+    });
     crate::support::wait_until("the hooks have run", || {
         shop.asked("on_rollback", "v2") == 1 && shop.asked("on_failure", "v2") == 1
     });

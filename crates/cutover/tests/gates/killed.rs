@@ -66,3 +66,32 @@ fn amid_suites_that_are_programs() {
 fn amid_what_follows_the_suites() {
     killed_amid(&KINDS[9..]);
 }
+
+#[test]
+fn amid_the_suites_of_the_release_that_is_live() {
+    for passes in [false, true] {
+        let mut shop = Shop::with_v1_live("bake = \"1h\"");
+        let users = Users::start(&shop);
+        let before = shop.asked("smoke", "v1");
+        shop.hold_for("smoke", "v1");
+        let mut client = shop.begin("v2");
+        shop.until_asked("smoke", "v1", before + 1);
+        shop.host.kill_controller();
+        shop.host.serve();
+        shop.until_asked("smoke", "v1", before + 2);
+        if !passes {
+            shop.fail_for("smoke", "v1");
+        }
+        shop.hold("smoke", false);
+        let settled = shop.settled("v2");
+        if passes {
+            assert_eq!((settled["status"].as_str(), shop.live().as_str()), (Some("live"), "v2"));
+        } else {
+            assert!(settled["reason"].as_str().unwrap().starts_with("`still works` failed: "), "{settled}");
+            assert_eq!((shop.users_of("v2"), shop.live().as_str()), (0, "v1"));
+        }
+        client.kill().unwrap_or_default();
+        client.wait().unwrap();
+        users.end_well();
+    }
+}

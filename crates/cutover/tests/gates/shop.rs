@@ -113,6 +113,7 @@ impl Shop {
     fn configuration(&self, version: &str) -> String {
         let (control, receiver, rollout) =
             (self.host.path("control").display().to_string(), self.receiver.address(), &self.rollout);
+        let rollout = rollout.replace("@CONTROL", &control);
         let path = path_with("hurl");
         let hook = |point: &str| format!("{point} = [\"sh\", \"gate.sh\", \"{point}\"]\n");
         let hooks: String =
@@ -191,6 +192,11 @@ contract = ["sh", "gate.sh", "contract"]
     /// From now on the gate stands still; `false` lets it go on.
     pub fn hold(&self, kind: &str, holds: bool) {
         set(&self.switch(kind, "hold"), holds.then_some(""));
+    }
+
+    /// From now on the gate stands still for one version alone.
+    pub fn hold_for(&self, kind: &str, version: &str) {
+        set(&self.switch(kind, "hold"), Some(version));
     }
 
     /// From now on the gate says no; `false` takes that back.

@@ -19,8 +19,15 @@ pub fn read(xml: &[u8], suite: &str) -> Result<Vec<Check>, String> {
     if text.trim().is_empty() {
         return Err("the report is empty".to_owned());
     }
-    let mut report =
-        Report { suite, checks: Vec::new(), skipped: 0, test: None, open: Vec::new(), root: false };
+    let mut report = Report {
+        suite,
+        checks: Vec::new(),
+        skipped: 0,
+        test: None,
+        open: Vec::new(),
+        root: false,
+        claimed: 0,
+    };
     let mut reader = Reader::from_str(text);
     loop {
         let event = reader.read_event();
@@ -46,6 +53,8 @@ struct Report<'a> {
     open: Vec<String>,
     /// Whether an element came.
     root: bool,
+    /// Failures and errors that the report as a whole says it has.
+    claimed: usize,
 }
 
 struct Test {
@@ -114,6 +123,18 @@ impl Report<'_> {
                     if let Some(message) = message.filter(|_| test.check.reason.is_empty()) {
                         test.check.reason = first_line(&message);
                     }
+                } else {
+                    // Of the suite itself: what sets it up, or takes it down.
+                    let mut check = Check::new(self.suite, "the suite itself", Verdict::Fail);
+                    check.reason =
+                        message.map_or_else(|| "it has an error".to_owned(), |text| first_line(&text));
+                    self.checks.push(check);
+                }
+            }
+            "testsuite" | "testsuites" if self.open.is_empty() => {
+                for count in ["failures", "errors"] {
+                    self.claimed +=
+                        value(count)?.and_then(|count| count.trim().parse::<usize>().ok()).unwrap_or(0);
                 }
             }
             "skipped" => self.test.iter_mut().for_each(|test| test.skipped = true),
@@ -153,7 +174,11 @@ impl Report<'_> {
         if let Some(open) = self.open.last() {
             return Err(format!("the report ends within `<{open}>`"));
         }
+        let failed = self.checks.iter().any(|check| check.verdict == Verdict::Fail);
         match (self.checks.is_empty(), self.skipped) {
+            _ if self.claimed > 0 && !failed => {
+                Err(format!("the report says that {} failed, and tells none of them", self.claimed))
+            }
             (false, _) => Ok(self.checks),
             _ if !self.root => Err("this is no report of JUnit's form: it has no element".to_owned()),
             (true, 0) => Err("the report has no test in it".to_owned()),

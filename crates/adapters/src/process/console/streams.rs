@@ -12,10 +12,13 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 const PIECE: usize = 32 * 1024;
 /// What a command wrote right before its end is read by then; what it has started may write on for ever.
 const LAST_WORDS: Duration = Duration::from_millis(100);
+/// More than a pipe holds.
+const MOST_LAST_WORDS: usize = 1024 * 1024;
 
 /// Our ends.
 pub(super) struct Streams {
@@ -68,17 +71,21 @@ async fn carry(
     mut over: oneshot::Receiver<()>,
 ) {
     let mut piece = vec![0; PIECE];
-    let mut is_over = false;
+    let mut last: Option<(Instant, usize)> = None;
     loop {
+        let until = last.map_or_else(Instant::now, |(until, _)| until);
         let count = tokio::select! {
             biased;
-            count = from.read(&mut piece) => count,
-            _ = &mut over, if !is_over => {
-                is_over = true;
+            count = from.read(&mut piece), if last.is_none_or(|(_, left)| left > 0) => count,
+            _ = &mut over, if last.is_none() => {
+                last = Some((Instant::now() + LAST_WORDS, MOST_LAST_WORDS));
                 continue;
             }
-            () = tokio::time::sleep(LAST_WORDS), if is_over => return,
+            () = tokio::time::sleep_until(until), if last.is_some() => return,
         };
+        if let (Some((_, left)), Ok(count)) = (&mut last, &count) {
+            *left = left.saturating_sub(*count);
+        }
         match count {
             // A terminal whose other end nobody has any more answers with an error.
             Ok(0) | Err(_) => return,

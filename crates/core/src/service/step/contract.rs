@@ -127,7 +127,8 @@ impl ServiceState {
     pub(crate) fn unfit_for_the_schema(&self, release: &crate::release::Release) -> Option<String> {
         let contraction =
             self.contraction.as_ref().filter(|contraction| !contraction.fit.contains(&release.id))?;
-        let Contraction { version, by, .. } = contraction;
-        Some(format!("the schema was contracted for `{version}` ({by}), and `{}` is older", release.version))
+        let Contraction { version, by, finding, .. } = contraction;
+        let is = if finding.is_none() { "is being" } else { "was" };
+        Some(format!("the schema {is} contracted for `{version}` ({by}), and `{}` is older", release.version))
     }
 }

@@ -92,7 +92,13 @@ impl Draft {
             Gate::StillWorks => (self.state.live, self.slot(self.state.live).release.clone()),
             _ => (open.environment, self.release_of(open).cloned()),
         };
-        let Some(release) = release.map(Box::new) else { return };
+        let Some(mut release) = release.map(Box::new) else { return };
+        if let Gate::DuringBake { suite } = &gate {
+            // It is asked often, and each time is recorded: with what it needs and no more.
+            let own = &mut release.configuration.gates;
+            own.smoke.retain(|one| one.name == *suite);
+            own.hooks.clear();
+        }
         let context = Box::new(self.context_of(open));
         self.ask(purpose, Effect::RunGate { gate, environment, release, context });
     }

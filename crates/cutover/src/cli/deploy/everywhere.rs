@@ -238,7 +238,8 @@ impl Everywhere<'_> {
 
     /// Somebody looks away before all have been validated.
     fn detached(&self, members: &[Member<'_>]) -> Exit {
-        let hold = humantime::format_duration(self.across.hold);
+        let hold = self.order.request.spec.rollout.hold.unwrap_or(self.across.hold);
+        let hold = humantime::format_duration(hold);
         self.printer.talk(&format!(
             "no host was switched; each takes its deployment back by itself {hold} after it was validated\n  hint: the \
              same command goes on from there, `cutover abort {}` takes them back at once",
