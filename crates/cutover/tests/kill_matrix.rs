@@ -81,7 +81,7 @@ impl Scenario for GatedDeploy {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deployment_with_gates_survives_a_kill_at_every_point() {
-    play(GatedDeploy, with_one_release(NO_BAKE), None, 50).await;
+    play(GatedDeploy, with_one_release(NO_BAKE), None, 40).await;
 }
 
 /// Back to a warm release after the bake: a deployment of its own.
