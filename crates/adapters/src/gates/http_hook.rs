@@ -67,6 +67,14 @@ async fn ask(request: Request, deadline: Instant, timeout: Duration) -> Outcome 
     }
 }
 
+/// Where an address is, without what may let somebody in: its path and query.
+fn place(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let end = url[host..].find(['/', '?', '#']).map_or(url.len(), |at| host + at);
+    let user = url[host..end].rfind('@').map_or(host, |at| host + at + 1);
+    &url[user..end]
+}
+
 /// `None` if its time was over.
 fn post(request: &Request, time: Duration) -> Option<Outcome> {
     let config = http_client::builder()
@@ -82,7 +90,9 @@ fn post(request: &Request, time: Duration) -> Option<Outcome> {
     let mut answer = match post.send(&request.body) {
         Ok(answer) => answer,
         Err(ureq::Error::Timeout(_)) => return None,
-        Err(error) => return Some(Outcome::not_yet(error.to_string())),
+        Err(error) => {
+            return Some(Outcome::not_yet(format!("`{}` could not be asked: {error}", place(&request.url))));
+        }
     };
     let status = answer.status();
     if status.is_success() {
@@ -95,4 +105,20 @@ fn post(request: &Request, time: Duration) -> Option<Outcome> {
     let output = String::from_utf8_lossy(&beginning).lines().map(str::to_owned).take(20).collect();
     let reason = format!("answered {status}");
     Some(Outcome { verdict: Verdict::Fail, reason, output, took: Duration::ZERO })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_tells_no_more_than_host_and_port() {
+        for (url, expected) in [
+            ("https://hooks.example.com/T0/secret", "hooks.example.com"),
+            ("http://user:word@127.0.0.1:8080?token=1", "127.0.0.1:8080"),
+            ("http://[::1]:9", "[::1]:9"),
+        ] {
+            assert_eq!(place(url), expected);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use crate::names::ReleaseId;
 use crate::service::effect::{Effect, Purpose};
 use crate::service::state::{Contraction, ServiceState};
 use crate::service::step::draft::Draft;
-use crate::service::step::refusal::{Asked, Refusal};
+use crate::service::step::refusal::Refusal;
 
 /// Releases that are remembered as fit; of more, the oldest are forgotten.
 const MOST_FIT: usize = 32;
@@ -16,7 +16,9 @@ impl Draft {
         self.is_here_to_stay()?;
         self.is_whole()?;
         if let Some(open) = &self.state.deployment {
-            return Err(Refusal::open(Asked::Move, &self.state, open));
+            let bake = if open.is_baking() { " and in its bake, which keeps the way back" } else { "" };
+            let why = format!("deployment `{}` of `{}` is open{bake}", open.id, open.version);
+            return Err(Refusal::NothingToContract { why });
         }
         self.state.is_contracting()?;
         let live = self.slot(self.state.live).release.as_ref().ok_or(Refusal::NothingIsLive)?;

@@ -30,6 +30,7 @@ impl Draft {
 
     /// The release is healthy: has the router told of the private way to it, by which its gates are asked.
     pub(super) fn validate(&mut self) {
+        // All but those of the stages before: hooks before anything is done, the expansion, hooks after the start.
         let [_, _, _, gates @ ..] = Gate::BEFORE_THE_SHIFT;
         let gates = self.those_that_it_has(gates);
         let Some(open) = &self.state.deployment else { return };
