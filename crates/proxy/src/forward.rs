@@ -36,6 +36,8 @@ struct Tried {
     carried: Carried,
     /// The connection had carried a request before: its end may have crossed this one.
     reused: bool,
+    /// Others send their requests on it too.
+    shared: bool,
 }
 
 impl Worker {
@@ -132,9 +134,10 @@ impl Worker {
         // A body is gone once it was taken.
         let repeatable = request.is_idempotent && request.framing == Framing::Empty;
         let mut reuse = if repeatable { Reuse::Any } else { Reuse::Fresh };
+        let mut excused = false;
         for attempt in 1..=ATTEMPTS {
             let exchange = Exchange::new(lease, began, request.deadline);
-            let Tried { carried, reused } =
+            let Tried { carried, reused, shared } =
                 self.attempt(request, peer, &exchange, reuse, source, sink, alarms).await;
             let fault = match carried {
                 Carried::Whole { .. } => return,
@@ -148,7 +151,9 @@ impl Worker {
                 avoid.push(Arc::clone(exchange.lease().target().instance()));
             }
             // The end of a connection that was idle crossed a request that may be sent twice.
-            let crossed = reused && fault.failure == Failure::Reset && repeatable;
+            // So may what others did on one that is shared; once, or a request that ends its instance would end several.
+            let excusable = reused || shared && !std::mem::replace(&mut excused, true);
+            let crossed = excusable && fault.failure == Failure::Reset && repeatable;
             // What waited in the pool with the one that failed may have ended with it.
             reuse = Reuse::None;
             let again =
@@ -201,6 +206,7 @@ impl Worker {
         let unreached = |failure| Tried {
             carried: Carried::Failed(Fault { failure, refusal: None, unsent: true, untouched: true }),
             reused: false,
+            shared: false,
         };
         let is_h2 = match (upstream.protocol, instance.speaks_h2()) {
             (Protocol::H1, _) | (Protocol::Auto, Some(false)) => false,
@@ -226,7 +232,7 @@ impl Worker {
             return match self.h2_connection(key, introduce, alarms.receiving, limit).await {
                 Ok((connection, reused)) => {
                     let carried = self.over_h2(connection, key, request, &terms, source, sink).await;
-                    Tried { carried, reused }
+                    Tried { carried, reused, shared: true }
                 }
                 Err(failure) => unreached(failure),
             };
@@ -247,7 +253,7 @@ impl Worker {
         {
             self.pool.give_back(key, stream, carried_before + 1, promised);
         }
-        Tried { carried, reused: carried_before > 0 }
+        Tried { carried, reused: carried_before > 0, shared: false }
     }
 
     async fn over_h2<S: RequestSource, K: AnswerSink>(
