@@ -208,6 +208,6 @@ async fn receive(target: &Target, answer: http::Response<Incoming>, started: Ins
         whole,
         took,
         line: format!("{:?} {}", head.version, head.status),
-        doubt: target.check_proof(&head.headers).err(),
+        doubt: target.check_proof(head.status, &head.headers).err(),
     })
 }

@@ -113,7 +113,7 @@ impl Shared {
         let what = format!("{} {}", request.method(), request.uri().path());
         match self.ask(request).await {
             Ok(answer) => {
-                if let Err(reason) = self.target.check_proof(answer.headers()) {
+                if let Err(reason) = self.target.check_proof(answer.status(), answer.headers()) {
                     self.note(format!("{reason}: {what}"));
                 }
                 answer

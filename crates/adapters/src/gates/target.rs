@@ -6,7 +6,7 @@ use std::time::Duration;
 use cutover_core::ReleaseId;
 use cutover_core::gates::Gates;
 use cutover_core::release::Route;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 /// Leads a request to the idle environment, and says of an answer which release it comes from.
 pub(super) const PREVIEW: HeaderName = HeaderName::from_static("x-cutover-preview");
@@ -67,13 +67,24 @@ impl Target {
     }
 
     /// Whether an answer comes from the release that was to be asked.
-    pub(super) fn check_proof(&self, answer: &HeaderMap) -> Result<(), String> {
+    pub(super) fn check_proof(&self, status: StatusCode, answer: &HeaderMap) -> Result<(), String> {
         let Some(private) = &self.private else { return Ok(()) };
         let proof = answer.get(PREVIEW).map(http::HeaderValue::as_bytes);
         if proof == Some(private.release.as_str().as_bytes()) {
             Ok(())
         } else {
-            Err("the answer did not come from the idle environment".to_owned())
+            // What the proxy says itself says more than that.
+            let own = match status.as_u16() {
+                403 => {
+                    ": the proxy refuses its token; one that runs since before the controller was exchanged knows none"
+                }
+                404 => ": the proxy knows no such service",
+                502 => ": the proxy could not reach an instance, or could not understand it",
+                503 => ": the proxy has no instance of it",
+                504 => ": the proxy waited for an instance in vain",
+                _ => "",
+            };
+            Err(format!("the answer did not come from the idle environment{own}"))
         }
     }
 }

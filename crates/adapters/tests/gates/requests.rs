@@ -110,7 +110,8 @@ async fn an_answer_that_did_not_come_from_the_idle_environment_proves_nothing() 
     expect(&smoke(&other, steps()).await, Verdict::NotYet, reason);
     // Not a fail either: nobody knows what the release would have said.
     let refused = Proxy::start(|_| answer("404 Not Found", "", "")).await;
-    expect(&smoke(&refused, steps()).await, Verdict::NotYet, reason);
+    let reason = format!("{reason}: the proxy knows no such service");
+    expect(&smoke(&refused, steps()).await, Verdict::NotYet, &reason);
 }
 
 #[tokio::test]

@@ -209,7 +209,10 @@ impl DeploymentManager {
         let event =
             Event::AbortRequested { actor: actor.to_owned(), only_queue, deployment: deployment.clone() };
         let after = self.request(service, event).await?;
-        deployment.or_else(|| deployment_of(&after)).ok_or(RequestError::Refused(Refusal::NothingToAbort))
+        // A contraction of the schema is of what is live.
+        let live = &after.state.environments[after.state.live];
+        let about = deployment.or_else(|| deployment_of(&after)).or_else(|| live.deployed_by.clone());
+        about.ok_or(RequestError::Refused(Refusal::NothingToAbort))
     }
 
     /// The ways out of what is stuck; none if nothing is.

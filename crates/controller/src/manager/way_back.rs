@@ -1,4 +1,5 @@
-//! Which releases a service can go back to: those that were live, were not taken back, and are still kept.
+//! Which releases a service can go back to: those that were live, were not taken back, can run on the schema, and are
+//! still kept.
 //!
 //! That they were live is in the history; what they are is in the release store, which keeps with each release what it
 //! was made of. Nothing else has to be remembered, and what retention removes is gone from here by itself.
@@ -57,8 +58,10 @@ impl DeploymentManager {
                 continue;
             }
             let Some(release) = self.kept(service, &deployment.release).await? else { continue };
-            let takes = self.takes(&state, deployment);
-            let (warm, takes) = takes;
+            if state.unfit_for_the_schema(&release).is_some() {
+                continue;
+            }
+            let (warm, takes) = self.takes(&state, deployment);
             let version = release.version.clone();
             all.push((FormerRelease { release: release.id.clone(), version, live_at, warm, takes }, release));
         }

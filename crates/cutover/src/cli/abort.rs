@@ -7,7 +7,7 @@ use cutover_core::DeploymentId;
 use serde_json::json;
 
 use crate::api::VERSION;
-use crate::api::views::{AbortRequest, Accepted};
+use crate::api::views::{AbortRequest, Accepted, ServiceView};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::{self, Controller, Place};
 use crate::cli::printer::Printer;
@@ -41,8 +41,39 @@ impl Abort {
             return Err(Failure::usage("a deployment has its id on one host alone")
                 .hint("name that host with `--host`, or leave `--deployment` out"));
         }
+        if self.deployment.is_none()
+            && let Some(exit) = end_contraction(&self.place, self.service.clone(), printer).await?
+        {
+            return Ok(exit);
+        }
         take_back(self.place, self.service, self.timeout, Back::Abort(self.deployment), printer).await
     }
+}
+
+/// Where no deployment is open and a schema is being contracted, that is what is meant.
+async fn end_contraction(
+    place: &Place,
+    service: Option<String>,
+    printer: &Printer,
+) -> Result<Option<Exit>, Failure> {
+    let service = place::service(service)?;
+    let controllers = place.controllers()?;
+    let [Controller { client, .. }] = controllers.as_slice() else { return Ok(None) };
+    let path = format!("/v1/services/{service}");
+    let Ok(view) = client.get::<ServiceView>(&path).await else { return Ok(None) };
+    let is_open = view.deployment.as_ref().is_some_and(|newest| newest.ended_at.is_none());
+    let Some(contraction) = view.contraction.filter(|one| !is_open && one.finding.is_none()) else {
+        return Ok(None);
+    };
+    let request = AbortRequest { only_queue: false, deployment: None };
+    let _: serde_json::Value = client.post(&format!("{path}/abort"), Some(&request)).await?;
+    let message = format!(
+        "{service}   the contraction of the schema for {} was ended; nobody knows how far it went, and there is no \
+         rollback",
+        contraction.version
+    );
+    printer.result(&json!({ "v": VERSION, "success": true, "message": message }), || message.clone());
+    Ok(Some(Exit::Done))
 }
 
 async fn drop_queue(place: &Place, service: Option<String>, printer: &Printer) -> Result<Exit, Failure> {

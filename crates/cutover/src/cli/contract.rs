@@ -43,8 +43,11 @@ impl Contract {
         let live = live.map_or_else(|| "nothing".to_owned(), ToString::to_string);
         let lost = view.rollback.to.as_ref().filter(|_| view.rollback.ready);
         let lost = lost.map_or_else(String::new, |to| format!(": there will be no rollback to {to}"));
-        let said = format!("{service}   contracting the schema for {live}{lost}");
-        if self.yes {
+        let said = format!("{service}   the schema is to be contracted for {live}{lost}");
+        // What would be refused is not asked about.
+        let open = view.deployment.as_ref().is_some_and(|newest| newest.ended_at.is_none());
+        let refused = open || view.environments[view.live].release.is_none();
+        if self.yes || refused {
             printer.talk(&said);
         } else {
             confirm(printer, &said, "nothing was contracted")?;

@@ -237,14 +237,14 @@ fn conclusion(view: &DeploymentView, until: Until) -> Option<(Exit, String)> {
             };
             Some((Exit::Done, format!("{version} was taken back{back}")))
         }
-        (Status::RolledBack, _) if ended => {
+        (Status::RolledBack | Status::Failed, _) if ended => {
             let kept = match &view.from {
                 Some(from) => format!("; {from} is live"),
                 None => "; no release is live".to_owned(),
             };
-            Some((Exit::TakenBack, format!("{version} was taken back: {reason}{kept}")))
+            let how = if view.status == Status::Failed { "failed" } else { "was taken back" };
+            Some((Exit::TakenBack, format!("{version} {how}: {reason}{kept}")))
         }
-        (Status::Failed, _) if ended => Some((Exit::TakenBack, format!("{version} failed: {reason}"))),
         (Status::Live, Until::TakenBack) if ended => {
             Some((Exit::Refused, format!("{version} is live: its bake ended before it could be taken back")))
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use cutover_core::gates::Verdict;
 use cutover_core::service::Status as DeploymentStatus;
-use cutover_core::{Environment, ServiceName, WorkerName};
+use cutover_core::{Environment, ServiceName, Version, WorkerName};
 use hyper::StatusCode;
 use serde_json::json;
 
@@ -207,7 +207,7 @@ pub(crate) fn service_text(view: &ServiceView) -> String {
         let _ = writeln!(text, "  {}", notify_trouble_text(trouble));
     }
     if let Some(contraction) = &view.contraction {
-        let _ = writeln!(text, "  {}", contraction_text(contraction));
+        let _ = writeln!(text, "  {}", contraction_text(contraction, live.version.as_ref()));
     }
     if let Some(trouble) = &view.journal_trouble {
         let _ = writeln!(text, "  nothing can be decided now: {trouble}");
@@ -215,7 +215,7 @@ pub(crate) fn service_text(view: &ServiceView) -> String {
     text
 }
 
-fn contraction_text(contraction: &ContractionView) -> String {
+fn contraction_text(contraction: &ContractionView, live: Option<&Version>) -> String {
     let ContractionView { version, by, at, finding } = contraction;
     let by = foreign::line(by);
     match finding {
@@ -223,10 +223,13 @@ fn contraction_text(contraction: &ContractionView) -> String {
         Some(finding) if finding.verdict == Verdict::Pass => {
             format!("the schema was contracted for {version} {} ago ({by})", age(at))
         }
-        Some(finding) => format!(
-            "the contraction of the schema for {version} has not passed: {}; `cutover contract` tries it again",
-            foreign::line(&finding.reason)
-        ),
+        Some(finding) => {
+            let again = if live == Some(version) { "; `cutover contract` tries it again" } else { "" };
+            format!(
+                "the contraction of the schema for {version} has not passed: {}{again}",
+                foreign::line(&finding.reason)
+            )
+        }
     }
 }
 

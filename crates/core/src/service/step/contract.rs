@@ -126,7 +126,8 @@ impl ServiceState {
     }
 
     /// Why a release could not run on the schema as it is.
-    pub(crate) fn unfit_for_the_schema(&self, release: &crate::release::Release) -> Option<String> {
+    #[must_use]
+    pub fn unfit_for_the_schema(&self, release: &crate::release::Release) -> Option<String> {
         let contraction =
             self.contraction.as_ref().filter(|contraction| !contraction.fit.contains(&release.id))?;
         let Contraction { version, by, finding, .. } = contraction;

@@ -133,7 +133,15 @@ impl Draft {
     fn gate_answered(&mut self, gate: &Gate, finding: Finding) {
         let Some(stage) = self.state.deployment.as_ref().map(|open| open.stage) else { return };
         let passed = finding.verdict == Verdict::Pass;
-        let said = said(gate.label(), &finding);
+        let said = match (gate, self.slot(self.state.live).release.as_ref()) {
+            // Whoever reads that shall not believe that everything is as it was.
+            (Gate::StillWorks, Some(live)) => format!(
+                "{}; that is `{}`, which is live: the expanded schema may be what it cannot bear",
+                said(gate.label(), &finding),
+                live.version
+            ),
+            _ => said(gate.label(), &finding),
+        };
         self.end_gate(gate.label(), finding);
         if !passed {
             return self.undo(said, Cause::Failure);

@@ -66,6 +66,7 @@ impl BreakGlass {
             wanted.refuse_if_undone(last_note(&state, &wanted))?;
             if let Some(recorded) = recorded(state.journal(), &wanted.service).await {
                 wanted.refuse_if_taken_back(&recorded)?;
+                wanted.refuse_if_unfit_for_the_schema(&recorded)?;
             }
         }
         printer.talk(&wanted.text());

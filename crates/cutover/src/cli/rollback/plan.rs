@@ -111,6 +111,18 @@ impl Move {
             .hint(format!("it is as it should be then; `--force` moves it to {} again", self.to.name())))
     }
 
+    /// What is older than the schema runs on, and answers its health checks, until it is asked for something.
+    pub(super) fn refuse_if_unfit_for_the_schema(&self, recorded: &ServiceState) -> Result<(), Failure> {
+        let release = recorded.environments[self.to.environment].release.as_ref();
+        let Some(why) = release.and_then(|release| recorded.unfit_for_the_schema(release)) else {
+            return Ok(());
+        };
+        let reason =
+            format!("{} of `{}` cannot run any more, by the journal: {why}", self.to.name(), self.service);
+        Err(Failure::new(Exit::Refused, reason)
+            .hint(format!("`--force` moves traffic to {} all the same", self.to.name())))
+    }
+
     /// What was taken back is routed and healthy until its requests have ended.
     pub(super) fn refuse_if_taken_back(&self, recorded: &ServiceState) -> Result<(), Failure> {
         if !recorded.environments[self.to.environment].rolled_back {
