@@ -3,7 +3,8 @@
 //! Programs run through the port [`Console`], so with what the release is run with, under a guard that ends whatever
 //! they start, and never twice at once: before anything else, what a former run of the same gate has left is ended.
 //! Suites and the programs of hooks reach the release through the proxy, as users will: by the private way while it is
-//! idle, by the public one when it is live. No verdict is a pass if what was asked may have been somebody else.
+//! idle, by the public one when it is live. By the private way no verdict is a pass if what was asked may have been
+//! somebody else.
 
 mod exchange;
 mod hook;
