@@ -139,6 +139,10 @@ fn correction(key: &Key, found: &DeValue<'_>, name: &str) -> Option<String> {
         (Kind::Duration, DeValue::Integer(_)) => {
             plain.map(|number| format!("write `{name} = \"{number}s\"`"))
         }
+        // There is but one value.
+        (Kind::Text, DeValue::Boolean(true)) if key.name == "approval" => {
+            Some("write `approval = \"before_shift\"`".to_owned())
+        }
         (Kind::Text | Kind::Command, DeValue::Integer(_) | DeValue::Boolean(_)) => {
             plain.map(|value| format!("write `{name} = \"{value}\"`"))
         }
@@ -250,6 +254,10 @@ mod tests {
         check(
             "[rollout]\nauto_rollback = \"false\"",
             "cutover.toml:2: `auto_rollback` must be true or false\n  write `auto_rollback = false`",
+        );
+        check(
+            "[rollout]\napproval = true",
+            "cutover.toml:2: `approval` must be \"before_shift\"\n  write `approval = \"before_shift\"`",
         );
         check(
             "[env]\nDEBUG = 1",

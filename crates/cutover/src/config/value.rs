@@ -64,6 +64,8 @@ pub(super) fn duration(
     let text = typed.get_ref().trim();
     let meant = humantime::parse_duration(text).map_err(|_| {
         let hint = match text.parse::<u32>() {
+            // Nobody means an answer within minutes.
+            Ok(number) if key == "within" => format!("did you mean `{number}ms`?"),
             Ok(number) => format!("did you mean `{number}s`?"),
             Err(_) => "durations are written like `500ms`, `30s`, `5m` or `1h 30m`".to_owned(),
         };

@@ -4,6 +4,7 @@ use cutover_core::ServiceName;
 
 use crate::api::client::Client;
 use crate::api::moves::{FormerReleaseView, FormerView};
+use crate::api::views::ServiceView;
 use crate::cli::confirm::confirm;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::printer::Printer;
@@ -25,9 +26,18 @@ pub(super) async fn choose(
         [one] => Ok((*one).clone()),
         [] => {
             let refused = Failure::new(Exit::Refused, format!("`{service}` cannot go back to `{wanted}`"));
-            Err(refused.hint(match releases.as_slice() {
-                [] => "no other release that was live, and was not taken back, is kept".to_owned(),
-                some => format!("it can go back to {}", list(some)),
+            let view: ServiceView = client.get(&format!("/v1/services/{service}")).await?;
+            let contracted = view.contraction.map(|contraction| {
+                let version = contraction.version;
+                format!(
+                    "the schema was contracted for `{version}`, and what was live before cannot run on it"
+                )
+            });
+            Err(refused.hint(match (releases.as_slice(), contracted) {
+                ([], None) => "no other release that was live, and was not taken back, is kept".to_owned(),
+                ([], Some(contracted)) => contracted,
+                (some, None) => format!("it can go back to {}", list(some)),
+                (some, Some(contracted)) => format!("it can go back to {}; {contracted}", list(some)),
             }))
         }
         several => {
