@@ -1,7 +1,8 @@
 //! The proxies that are measured, each with the configuration that somebody who knows it well would write for this job.
 //!
 //! They do the same work: kept-alive connections on both sides, timeouts, `X-Forwarded-For`, the statistics that are on
-//! by default or cost next to nothing, no access log. One file a candidate; this one knows none of their syntax.
+//! by default or cost next to nothing, no access log. With a certificate those that are compared with TLS listen with it
+//! too: TLS 1.2 and 1.3, both protocols by ALPN, tickets and no other memory of sessions. One file a candidate; this one knows none of their syntax.
 
 mod caddy;
 mod cutover;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
+use crate::certificate::Certificate;
 use crate::child::{Child, ChildError, Invocation, free_address};
 use crate::conditions::first_line_of;
 
@@ -54,6 +56,8 @@ pub struct Setting {
     pub tools: Option<PathBuf>,
     /// Services in the table of `cutover`, with the one that is asked for in the middle.
     pub services: usize,
+    /// What is shown to clients with TLS; `None` for no TLS.
+    pub certificate: Option<Certificate>,
     /// A program, with its arguments, that the candidate is run under; empty for none.
     pub under: Vec<OsString>,
 }
@@ -63,7 +67,17 @@ impl Setting {
     #[must_use]
     pub fn new(blue: SocketAddr, green: SocketAddr) -> Self {
         let cutover = Candidate::Cutover.name().into();
-        Self { blue, green, workers: 1, cpu: None, cutover, tools: None, services: 1, under: Vec::new() }
+        Self {
+            blue,
+            green,
+            workers: 1,
+            cpu: None,
+            cutover,
+            tools: None,
+            services: 1,
+            certificate: None,
+            under: Vec::new(),
+        }
     }
 }
 
@@ -74,6 +88,8 @@ struct Place {
     listen: SocketAddr,
     /// For HTTP/2 without TLS, to those that cannot tell it from HTTP/1.1 on one port.
     h2c: SocketAddr,
+    /// For TLS, where there is a certificate.
+    https: SocketAddr,
     admin: PathBuf,
 }
 
@@ -84,6 +100,8 @@ struct Prepared {
     arguments: Vec<OsString>,
     /// Where HTTP/2 without TLS is answered, if it is.
     h2c: SocketAddr,
+    /// Where TLS is spoken, if it is.
+    https: Option<SocketAddr>,
 }
 
 impl Candidate {
@@ -158,6 +176,7 @@ impl Candidate {
             folder: folder.to_owned(),
             listen: free_address().map_err(not_prepared)?,
             h2c: free_address().map_err(not_prepared)?,
+            https: free_address().map_err(not_prepared)?,
             admin: self.admin_socket(folder),
         };
         let prepare = match self {
@@ -167,14 +186,14 @@ impl Candidate {
             Self::Caddy => caddy::prepare,
             Self::Envoy => envoy::prepare,
         };
-        let Prepared { file, configuration, arguments, h2c } = prepare(&place, setting);
+        let Prepared { file, configuration, arguments, h2c, https } = prepare(&place, setting);
         std::fs::write(&file, configuration).map_err(not_prepared)?;
         let mut command = setting.under.clone();
         command.push(self.program(setting).into());
         command.extend(arguments);
         let program = command.remove(0).into();
         let (arguments, address, cpu) = (command, place.listen, setting.cpu);
-        Child::start(Invocation { name, program, arguments, address, h2c, cpu }, folder).await
+        Child::start(Invocation { name, program, arguments, address, h2c, https, cpu }, folder).await
     }
 }
 

@@ -29,6 +29,7 @@ pub struct Child {
     pid: u32,
     address: SocketAddr,
     h2c: SocketAddr,
+    https: Option<SocketAddr>,
     log: PathBuf,
 }
 
@@ -88,6 +89,8 @@ pub struct Invocation {
     pub address: SocketAddr,
     /// Where it will serve HTTP/2 without TLS, if it can.
     pub h2c: SocketAddr,
+    /// Where it will serve with TLS, if it does.
+    pub https: Option<SocketAddr>,
     /// The only CPU it may use, by `taskset`; `None` for all.
     pub cpu: Option<usize>,
 }
@@ -100,7 +103,7 @@ impl Child {
     ///
     /// [`ChildError`]; the program is dead then.
     pub async fn start(invocation: Invocation, folder: &Path) -> Result<Self, ChildError> {
-        let Invocation { name, program, arguments, address, h2c, cpu } = invocation;
+        let Invocation { name, program, arguments, address, h2c, https, cpu } = invocation;
         let log = folder.join(format!("{name}.log"));
         let not_prepared = |source| ChildError::NotPrepared { name: name.clone(), source };
         let output = File::create(&log).map_err(not_prepared)?;
@@ -121,7 +124,7 @@ impl Child {
         }
         let process = command.spawn().map_err(not_started)?;
         let pid = process.id().ok_or_else(|| not_started(io::Error::other("it has no pid")))?;
-        let mut child = Self { name, process, pid, address, h2c, log };
+        let mut child = Self { name, process, pid, address, h2c, https, log };
         child.wait_until_it_answers().await?;
         Ok(child)
     }
@@ -148,6 +151,12 @@ impl Child {
     #[must_use]
     pub fn h2c(&self) -> SocketAddr {
         self.h2c
+    }
+
+    /// Where it serves HTTP/1.1 and HTTP/2 with TLS, if it does.
+    #[must_use]
+    pub fn https(&self) -> Option<SocketAddr> {
+        self.https
     }
 
     /// Asks the program to end, and waits for that; killed if it takes longer than `within`.

@@ -5,12 +5,13 @@
 //! more than its system calls. Every answer is still checked: status 200 and a whole body of the length that was
 //! asked for.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -19,6 +20,25 @@ use crate::request::Shape;
 /// Room for the head of one answer; a longer one is an error.
 const MAX_HEAD_BYTES: usize = 4096;
 const MAX_HEADERS: usize = 32;
+
+/// How a connection of the driver is opened: by a bare address, or by what stands in front of it.
+pub trait Door: Clone + Send + Sync + 'static {
+    /// What requests are written to.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send;
+
+    /// Opens a connection.
+    fn open(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Door for SocketAddr {
+    type Stream = TcpStream;
+
+    async fn open(&self) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(self).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
 
 /// Connections that ask as fast as they are answered. Dropping it closes them.
 #[derive(Debug)]
@@ -44,13 +64,13 @@ pub enum DriveError {
 impl ClosedLoop {
     /// Opens `connections` and starts asking, on the present tokio runtime.
     #[must_use]
-    pub fn start(target: SocketAddr, connections: usize, shape: Shape) -> Self {
+    pub fn start(door: &impl Door, connections: usize, shape: Shape) -> Self {
         let completed = Arc::new(AtomicU64::new(0));
         let mut tasks = JoinSet::new();
         for _ in 0..connections {
-            let completed = Arc::clone(&completed);
+            let (door, completed) = (door.clone(), Arc::clone(&completed));
             tasks.spawn(async move {
-                match drive(target, shape, &completed).await {
+                match drive(&door, shape, &completed).await {
                     Ok(never) => match never {},
                     Err(error) => error,
                 }
@@ -79,11 +99,11 @@ impl ClosedLoop {
 }
 
 async fn drive(
-    target: SocketAddr,
+    door: &impl Door,
     shape: Shape,
     completed: &AtomicU64,
 ) -> Result<std::convert::Infallible, DriveError> {
-    let mut client = Client::connect(target, shape).await?;
+    let mut client = Client::over(door.open().await?, shape);
     loop {
         client.ask().await?;
         completed.fetch_add(1, Ordering::Relaxed);
@@ -92,24 +112,18 @@ async fn drive(
 
 /// One kept-alive connection.
 #[derive(Debug)]
-pub struct Client {
-    stream: TcpStream,
+pub struct Client<S> {
+    stream: S,
     request: Vec<u8>,
     answer: Vec<u8>,
     body_bytes: usize,
 }
 
-impl Client {
-    /// Opens a connection on which one kind of request is asked.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be opened.
-    pub async fn connect(target: SocketAddr, shape: Shape) -> Result<Self, DriveError> {
-        let stream = TcpStream::connect(target).await?;
-        stream.set_nodelay(true)?;
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// Asks one kind of request on a connection.
+    pub fn over(stream: S, shape: Shape) -> Self {
         let body_bytes = shape.body_bytes();
-        Ok(Self { stream, request: shape.wire(), answer: vec![0; MAX_HEAD_BYTES + body_bytes], body_bytes })
+        Self { stream, request: shape.wire(), answer: vec![0; MAX_HEAD_BYTES + body_bytes], body_bytes }
     }
 
     /// Asks once and reads the whole answer.
@@ -119,6 +133,8 @@ impl Client {
     /// [`DriveError`] if it is not the one that was asked for.
     pub async fn ask(&mut self) -> Result<(), DriveError> {
         self.stream.write_all(&self.request).await?;
+        // A layer of TLS may have kept something.
+        self.stream.flush().await?;
         let (mut filled, mut whole) = (0, None);
         loop {
             let count = self.stream.read(&mut self.answer[filled..]).await?;
@@ -140,6 +156,21 @@ impl Client {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// Waits until the other side ends the connection, after an answer that was to be the last.
+    ///
+    /// # Errors
+    ///
+    /// [`DriveError`] if it says more, or breaks off.
+    pub async fn ended(mut self) -> Result<(), DriveError> {
+        match self.stream.read(&mut self.answer).await {
+            Ok(0) => Ok(()),
+            // The answer was whole, so nothing is lost without the word that ends TLS.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            Ok(_) => Err(DriveError::WrongAnswer("bytes after its end".to_owned())),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -106,7 +106,8 @@ impl Judged {
         };
         std::fs::write(&file, configuration).map_err(not_prepared)?;
         let program = self.program(cutover);
-        Child::start(Invocation { name, program, arguments, address, h2c: address, cpu: None }, folder).await
+        let (h2c, https, cpu) = (address, None, None);
+        Child::start(Invocation { name, program, arguments, address, h2c, https, cpu }, folder).await
     }
 
     /// Plays all cases against it.

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::Failure;
 use crate::candidate::{Candidate, Setting, installed};
-use crate::closed_loop::Client;
+use crate::closed_loop::{Client, Door};
 use crate::request::Shape;
 
 /// Under callgrind a request takes a millisecond or two.
@@ -40,7 +40,7 @@ pub async fn of_a_run(
     let under = vec![valgrind.into(), "--tool=callgrind".into(), "--trace-children=yes".into(), output];
     let proxy = Candidate::Cutover.start(&Setting { under, ..setting.clone() }, folder).await?;
     for &shape in shapes {
-        let mut client = Client::connect(proxy.address(), shape).await?;
+        let mut client = Client::over(proxy.address().open().await?, shape);
         for _ in 0..count {
             timeout(ANSWER_WITHIN, client.ask()).await??;
         }

@@ -1,10 +1,12 @@
-//! Figures for the README: switching under load, the data plane beside its peers, and the journal when it is long.
+//! Figures for the README: switching under load, the data plane beside its peers, TLS towards clients, and the journal when it is long.
 //!
 //! What the binaries share: the programs that are measured, started as children on ports of their own, and
 //! what is needed to measure them. The product is used only as its users use it, by its binary and its admin
 //! socket; but for the journal, see [`journal`].
 
 pub mod candidate;
+
+pub mod certificate;
 
 pub mod child;
 
@@ -33,6 +35,10 @@ pub mod hostile;
 pub mod plane;
 
 pub mod instructions;
+
+pub mod tls;
+
+pub mod bars;
 
 pub mod results;
 

@@ -10,10 +10,12 @@ mod report;
 mod rounds;
 mod scenario;
 mod services;
-mod window;
+pub(crate) mod window;
 
-pub use footprint::{Footprint, footprint};
+pub use footprint::{Footprint, Weighing, footprint};
 pub use report::{Findings, Measured, section};
+pub(crate) use report::{costs, megabytes, quiet};
+pub(crate) use rounds::take_rounds;
 pub use rounds::{Effort, Note, Series, interleaved};
 pub use scenario::{Driver, SCENARIOS, Scenario};
 pub use services::{MANY, Many, many_services};

@@ -48,6 +48,8 @@ pub enum Shape {
     Long,
     /// The fields of a browser; a body of 100 bytes.
     Browser,
+    /// As [`Plain`](Self::Plain), and asks for the end of the connection.
+    Last,
 }
 
 impl Shape {
@@ -55,7 +57,7 @@ impl Shape {
     #[must_use]
     pub fn path(self) -> &'static str {
         match self {
-            Self::Plain | Self::Browser => "/",
+            Self::Plain | Self::Browser | Self::Last => "/",
             Self::Long => "/long",
         }
     }
@@ -64,7 +66,7 @@ impl Shape {
     #[must_use]
     pub fn body_bytes(self) -> usize {
         match self {
-            Self::Plain | Self::Browser => 100,
+            Self::Plain | Self::Browser | Self::Last => 100,
             Self::Long => 10 * 1024,
         }
     }
@@ -72,7 +74,11 @@ impl Shape {
     /// The request as it is written in HTTP/1.1.
     #[must_use]
     pub fn wire(self) -> Vec<u8> {
-        let fields = if self == Self::Browser { BROWSER } else { &[("host", HOST)] };
+        let fields = match self {
+            Self::Plain | Self::Long => &[("host", HOST)],
+            Self::Browser => BROWSER,
+            Self::Last => [("host", HOST), ("connection", "close")].as_slice(),
+        };
         let mut wire = format!("GET {} HTTP/1.1\r\n", self.path());
         for (name, value) in fields {
             wire.extend([name, ": ", value, "\r\n"]);

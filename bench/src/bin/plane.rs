@@ -19,7 +19,8 @@ use cutover_bench::cpu_time::stay_on_cpu;
 use cutover_bench::memory::allow_descriptors;
 use cutover_bench::origin::Origin;
 use cutover_bench::plane::{
-    CANDIDATE_CPU, Effort, Findings, OWN_CPU, SCENARIOS, footprint, interleaved, many_services, section,
+    CANDIDATE_CPU, Effort, Findings, OWN_CPU, SCENARIOS, Weighing, footprint, interleaved, many_services,
+    section,
 };
 use cutover_bench::results::replace_part;
 
@@ -151,8 +152,9 @@ async fn measure(arguments: &Arguments) -> Result<bool, Failure> {
     if arguments.wants(Measure::Memory) {
         eprintln!("memory");
         for candidate in here.iter().copied() {
-            let measured = footprint(candidate, &setting, folder.path()).await;
-            findings.footprints.push((candidate, measured.map_err(|error| error.to_string())));
+            let measured =
+                footprint(candidate, &setting, folder.path(), Weighing::WHOLE, |proxy| Ok(proxy.address()));
+            findings.footprints.push((candidate, measured.await.map_err(|error| error.to_string())));
         }
     }
     if arguments.wants(Measure::Services) && here.contains(&Candidate::Cutover) {

@@ -9,7 +9,7 @@ pub(super) fn prepare(place: &Place, setting: &Setting) -> Prepared {
     let arguments =
         vec!["run".into(), "--adapter".into(), "caddyfile".into(), "--config".into(), file.clone().into()];
     // It takes as many threads for its own code as it sees CPUs: one, for it is pinned.
-    Prepared { configuration: configuration(place, setting), file, arguments, h2c: place.listen }
+    Prepared { configuration: configuration(place, setting), file, arguments, h2c: place.listen, https: None }
 }
 
 fn configuration(place: &Place, setting: &Setting) -> String {

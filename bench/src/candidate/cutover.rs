@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Place, Prepared, Setting};
+use crate::certificate::Certificate;
 use crate::request::HOST;
 
 pub(super) fn prepare(place: &Place, setting: &Setting) -> Prepared {
@@ -17,13 +18,24 @@ pub(super) fn prepare(place: &Place, setting: &Setting) -> Prepared {
         setting.workers.to_string().into(),
     ];
     // It is to tell both protocols apart by the client's first bytes.
-    Prepared { configuration: table(place, setting), file, arguments, h2c: place.listen }
+    Prepared {
+        configuration: table(place, setting),
+        file,
+        arguments,
+        h2c: place.listen,
+        https: setting.certificate.as_ref().map(|_| place.https),
+    }
 }
 
 /// One service without a host takes every request; among several each has a host of its own.
 fn table(place: &Place, setting: &Setting) -> String {
     let Setting { blue, green, services, .. } = setting;
     let mut table = format!("[listen]\nhttp = [\"{}\"]\n", place.listen);
+    if let Some(certificate) = &setting.certificate {
+        table.push_str(&tls(place, certificate));
+    }
+    // Where there is a certificate for a host, its requests without TLS would be sent to TLS.
+    let https = if setting.certificate.is_some() { "https = { redirect = false }\n" } else { "" };
     for number in 0..*services {
         let (name, hosts) = match number {
             _ if *services == 1 => ("bench".to_owned(), String::new()),
@@ -40,7 +52,7 @@ fn table(place: &Place, setting: &Setting) -> String {
             table,
             r#"[[service]]
 name = "{name}"
-{hosts}weights = {{ blue = 100, green = 0 }}
+{hosts}{https}weights = {{ blue = 100, green = 0 }}
 blue = ["{blue}"]
 green = ["{green}"]
 "#
@@ -48,4 +60,15 @@ green = ["{green}"]
         debug_assert!(written.is_ok(), "a string takes everything");
     }
     table
+}
+
+/// The rest of `[listen]`, and what is shown there. Both protocols, TLS 1.2 and tickets are what it does by itself.
+fn tls(place: &Place, certificate: &Certificate) -> String {
+    let Certificate { chain, key, .. } = certificate;
+    format!(
+        "https = [\"{}\"]\n[clients.tls]\ncertificates = [{{ certificate = \"{}\", key = \"{}\" }}]\n",
+        place.https,
+        chain.display(),
+        key.display()
+    )
 }

@@ -14,7 +14,7 @@ pub(super) fn prepare(place: &Place, setting: &Setting) -> Prepared {
         // Hot restart takes a name that all processes of the machine share.
         "--disable-hot-restart".into(),
     ];
-    Prepared { configuration: configuration(place, setting), file, arguments, h2c: place.listen }
+    Prepared { configuration: configuration(place, setting), file, arguments, h2c: place.listen, https: None }
 }
 
 /// `use_remote_address` sets `X-Forwarded-For`; request ids are for tracing, which nobody asked for.

@@ -1,12 +1,19 @@
 //! nginx with a pool of kept-alive upstream connections; `stub_status` on, access log off.
 
 use super::{MOST_CLIENTS, Place, Prepared, Setting};
+use crate::certificate::Certificate;
 
 pub(super) fn prepare(place: &Place, setting: &Setting) -> Prepared {
     let file = place.folder.join("nginx.conf");
     let arguments = vec!["-c".into(), file.clone().into(), "-p".into(), place.folder.clone().into()];
     // nginx 1.22 speaks on a port without TLS either HTTP/1.1 or HTTP/2.
-    Prepared { configuration: configuration(place, setting), file, arguments, h2c: place.h2c }
+    Prepared {
+        configuration: configuration(place, setting),
+        file,
+        arguments,
+        h2c: place.h2c,
+        https: setting.certificate.as_ref().map(|_| place.https),
+    }
 }
 
 /// `master_process off`: the worker's own loop in the process that was started, so that its pid is the one that works
@@ -16,6 +23,7 @@ fn configuration(place: &Place, setting: &Setting) -> String {
     let Place { listen, h2c, .. } = place;
     let folder = place.folder.display();
     let descriptors = 2 * MOST_CLIENTS;
+    let tls = setting.certificate.as_ref().map(|certificate| tls(place, certificate)).unwrap_or_default();
     format!(
         "daemon off;
 master_process off;
@@ -47,7 +55,7 @@ http {{
     server {{
         listen {listen} reuseport;
         listen {h2c} reuseport http2;
-        location / {{
+{tls}        location / {{
             proxy_pass http://bench;
             proxy_http_version 1.1;
             proxy_set_header Connection \"\";
@@ -66,5 +74,22 @@ http {{
     }}
 }}
 "
+    )
+}
+
+/// Its tickets are on; without them the shared cache would be what remembers sessions, which other candidates do not have.
+fn tls(place: &Place, certificate: &Certificate) -> String {
+    let Certificate { chain, key, .. } = certificate;
+    format!(
+        "        listen {} ssl http2 reuseport;
+        ssl_certificate {};
+        ssl_certificate_key {};
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_session_tickets on;
+        ssl_session_cache off;
+",
+        place.https,
+        chain.display(),
+        key.display()
     )
 }

@@ -12,6 +12,7 @@ use cutover_core::receipt::Receipt;
 use cutover_core::release::{Configuration, Release, RolloutPolicy, Route, RunPolicy, SecretReference};
 use cutover_core::routing::{ServiceRoute, Timeouts, Upstream};
 use cutover_core::service::{Answer, Effect, Event, Instance, PendingEffect, ServiceState, WhenOpen, step};
+use cutover_core::tls::Tls;
 use cutover_core::{InstanceId, PerEnvironment, ServiceName, Timestamp};
 
 use crate::Failure;
@@ -109,7 +110,12 @@ impl Story {
             id: id.parse()?,
             artifact_bytes: 24 * 1024 * 1024,
             configuration: Configuration {
-                route: Route { hosts: vec![format!("{name}.example.com")], path: "/".to_owned() },
+                tls: Tls::default(),
+                route: Route {
+                    hosts: vec![format!("{name}.example.com")],
+                    path: "/".to_owned(),
+                    canonical_host: None,
+                },
                 command: ["./serve", "--port", "{port}"].map(str::to_owned).to_vec(),
                 env: env.map(variable).into_iter().collect::<BTreeMap<_, _>>(),
                 run: RunPolicy {

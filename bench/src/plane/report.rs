@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::{CANDIDATE_CPU, Effort, Footprint, MANY, Many, Note, OWN_CPU, Sample, Scenario, Series};
+use crate::bars::{self, Bar};
 use crate::candidate::Candidate;
 use crate::conditions::Conditions;
 use crate::memory::Resident;
@@ -80,7 +81,7 @@ pub fn section(findings: &Findings) -> Result<String, fmt::Error> {
     for missing in &findings.missing {
         writeln!(text, "Not measured: {missing}.\n")?;
     }
-    quiet(&mut text, findings)?;
+    quiet(&mut text, findings.scenarios.iter().flat_map(|(_, series)| series))?;
     bars(&mut text, findings)?;
     for (scenario, series) in &findings.scenarios {
         writeln!(text, "### {}\n", scenario.title)?;
@@ -98,9 +99,8 @@ pub fn section(findings: &Findings) -> Result<String, fmt::Error> {
 }
 
 /// Whether the machine had other things to do.
-fn quiet(text: &mut String, findings: &Findings) -> fmt::Result {
-    let series = findings.scenarios.iter().flat_map(|(_, series)| series);
-    let others: Vec<f64> = series.flat_map(|series| &series.samples).map(|sample| sample.others).collect();
+pub(crate) fn quiet<'s>(text: &mut String, all: impl Iterator<Item = &'s Series>) -> fmt::Result {
+    let others: Vec<f64> = all.flat_map(|series| &series.samples).map(|sample| sample.others).collect();
     let Some(Spread { median, max, .. }) = Spread::of(&others) else { return Ok(()) };
     let warning = if median > QUIET { "**The machine was not quiet.** " } else { "" };
     let (median, max) = (100.0 * median, 100.0 * max);
@@ -111,7 +111,7 @@ fn quiet(text: &mut String, findings: &Findings) -> fmt::Result {
 }
 
 /// CPU per request of all candidates in one scenario.
-fn costs(text: &mut String, references: &[Candidate], all: &[Series]) -> fmt::Result {
+pub(crate) fn costs(text: &mut String, references: &[Candidate], all: &[Series]) -> fmt::Result {
     let of = |candidate: &Candidate| all.iter().find(|series| series.candidate == *candidate);
     let references: Vec<&Series> = references.iter().filter_map(of).collect();
     let titles: String = references
@@ -167,7 +167,7 @@ fn memory(text: &mut String, all: &[(Candidate, Measured<Footprint>)]) -> fmt::R
         match measured {
             Err(why) => writeln!(text, "| {name} | {why} | | | | | | |")?,
             Ok(footprint) => {
-                let Footprint { at_rest, warm, with_connections } = footprint;
+                let Footprint { at_rest, warm, with_connections, .. } = footprint;
                 let Resident { all, proportional, private, anonymous } = *at_rest;
                 write!(text, "| {name} |")?;
                 for bytes in [all, proportional, private, anonymous, warm.all, with_connections.all] {
@@ -250,23 +250,19 @@ fn bars(text: &mut String, findings: &Findings) -> fmt::Result {
         ),
         ("the same, max", CHANGE_MILLISECONDS, 1.0, " ms", many.map(|many| many.map(|many| many.change_max))),
     ];
-    writeln!(text, "| cutover | wanted at most | measured | |\n|---|---:|---:|---|")?;
-    for (what, wanted, unit, suffix, measured) in rows {
-        let wanted_text = format!("{}{suffix}", wanted / unit);
-        match measured {
-            // Nobody asked for it in this run.
-            None => {}
-            Some(None) => writeln!(text, "| {what} | {wanted_text} | none | missed |")?,
-            Some(Some(value)) => {
-                let met = if value <= wanted { "met" } else { "missed" };
-                writeln!(text, "| {what} | {wanted_text} | {:.2}{suffix} | {met} |", value / unit)?;
-            }
-        }
-    }
-    writeln!(text)
+    bars::write(
+        text,
+        &rows.map(|(what, wanted, unit, suffix, measured)| Bar {
+            what: what.to_owned(),
+            wanted,
+            unit,
+            suffix,
+            measured,
+        }),
+    )
 }
 
 #[allow(clippy::cast_precision_loss, reason = "bytes far below 2^52")]
-fn megabytes(bytes: u64) -> f64 {
+pub(crate) fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }

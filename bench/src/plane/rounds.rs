@@ -74,11 +74,25 @@ pub async fn interleaved(
 ) -> Result<Vec<Series>, Failure> {
     let mut series = Vec::new();
     for (candidate, proxy) in running {
-        let answers = !scenario.is_h2c() || h2load::answers(proxy.h2c()).await?;
+        let answers = !scenario.is_h2c() || h2load::answers(h2load::Target::H2c(proxy.h2c())).await?;
         let note = (!answers).then_some(Note::NoH2c);
         series.push(Series { candidate: *candidate, samples: Vec::new(), note });
     }
-    for round in 0..effort.rounds {
+    let (driver, Effort { warm_up, window, .. }) = (scenario.driver, effort);
+    let take = async |proxy: &Child| sample(proxy, origin, driver, warm_up, window).await;
+    take_rounds(&mut series, running, effort.rounds, tell, take).await;
+    Ok(series)
+}
+
+/// The rounds themselves: `take` measures one candidate once. Each has its series; one with a note is left out.
+pub(crate) async fn take_rounds(
+    series: &mut [Series],
+    running: &[(Candidate, Child)],
+    rounds: usize,
+    tell: impl Fn(&str),
+    take: impl AsyncFn(&Child) -> Result<Sample, Failure>,
+) {
+    for round in 0..rounds {
         let mut order: Vec<usize> = (0..running.len()).collect();
         // Nobody always follows the same one.
         if round % 2 == 1 {
@@ -91,7 +105,7 @@ pub async fn interleaved(
                 continue;
             }
             let name = candidate.title();
-            match sample(proxy, origin, scenario.driver, effort.warm_up, effort.window).await {
+            match take(proxy).await {
                 Ok(sample) => {
                     tell(&format!(
                         "  round {}: {name} {:.2} µs/request",
@@ -107,5 +121,4 @@ pub async fn interleaved(
             }
         }
     }
-    Ok(series)
 }

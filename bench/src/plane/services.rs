@@ -55,7 +55,9 @@ pub async fn many_services(
         for turn in 0..running.len() {
             let index = (round + turn) % running.len();
             let (warm_up, window) = (effort.warm_up, effort.window);
-            let sample = window::http1(&running[index], CONNECTIONS, Shape::Plain, warm_up, window).await?;
+            let proxy = &running[index];
+            let sample =
+                window::http1(proxy, &proxy.address(), CONNECTIONS, Shape::Plain, warm_up, window).await?;
             let services = [1, MANY][index];
             tell(&format!(
                 "  round {}: {services} services {:.2} µs/request",

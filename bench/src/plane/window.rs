@@ -7,9 +7,9 @@ use tokio::time::{Instant, sleep};
 use super::{CANDIDATE_CPU, Driver, OWN_CPU};
 use crate::Failure;
 use crate::child::Child;
-use crate::closed_loop::ClosedLoop;
+use crate::closed_loop::{ClosedLoop, Door};
 use crate::cpu_time::{nanoseconds_of_cpus, nanoseconds_on_cpu};
-use crate::h2load::H2load;
+use crate::h2load::{H2load, Target};
 use crate::origin::Origin;
 use crate::request::Shape;
 
@@ -42,28 +42,42 @@ pub(super) async fn sample(
     window: Duration,
 ) -> Result<Sample, Failure> {
     match driver {
-        Driver::Http1 { connections, shape } => http1(proxy, connections, shape, warm_up, window).await,
+        Driver::Http1 { connections, shape } => {
+            http1(proxy, &proxy.address(), connections, shape, warm_up, window).await
+        }
         Driver::H2c { connections, streams } => {
-            let time = warm_up + window + H2LOAD_BESIDES;
-            let load = H2load::start(proxy.h2c(), connections, streams, time)?;
-            sleep(warm_up).await;
-            let own = [std::process::id(), load.pid()];
-            let sample = over(window, proxy.pid(), &own, || origin.requests()).await?;
-            load.finish().await?;
-            Ok(sample)
+            http2(proxy, Target::H2c(proxy.h2c()), (connections, streams), origin, warm_up, window).await
         }
     }
 }
 
-/// The part that needs no origin of ours.
-pub(super) async fn http1(
+/// HTTP/2, with TLS or without.
+pub(crate) async fn http2(
     proxy: &Child,
+    target: Target,
+    (connections, streams): (usize, usize),
+    origin: &Origin,
+    warm_up: Duration,
+    window: Duration,
+) -> Result<Sample, Failure> {
+    let load = H2load::start(target, connections, streams, warm_up + window + H2LOAD_BESIDES)?;
+    sleep(warm_up).await;
+    let own = [std::process::id(), load.pid()];
+    let sample = over(window, proxy.pid(), &own, || origin.requests()).await?;
+    load.finish().await?;
+    Ok(sample)
+}
+
+/// HTTP/1.1, by whatever door. The part that needs no origin of ours.
+pub(crate) async fn http1(
+    proxy: &Child,
+    door: &impl Door,
     connections: usize,
     shape: Shape,
     warm_up: Duration,
     window: Duration,
 ) -> Result<Sample, Failure> {
-    let mut load = ClosedLoop::start(proxy.address(), connections, shape);
+    let mut load = ClosedLoop::start(door, connections, shape);
     sleep(warm_up).await;
     load.check()?;
     let sample = over(window, proxy.pid(), &[std::process::id()], || load.completed()).await?;
@@ -71,8 +85,9 @@ pub(super) async fn http1(
     Ok(sample)
 }
 
+/// Counts what is completed in a window, and what the candidate, the own processes and everybody spend meanwhile.
 #[allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-async fn over(
+pub(crate) async fn over(
     window: Duration,
     candidate: u32,
     own: &[u32],

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cutover_controller::ports::{Applied, EvidenceSource, PortError, Routed, RouterError, TrafficRouter};
+use cutover_controller::ports::{
+    Applied, CertificateFront, ChallengeAnswer, ChallengeAnswers, EvidenceSource, PortError, Routed,
+    RouterError, TrafficRouter,
+};
 use cutover_core::receipt::Receipt;
 use cutover_core::routing::{ServicePatch, ServiceRoute, TableDocument};
 use cutover_core::service::ObservedRoute;
@@ -124,6 +127,20 @@ impl EmbeddedRouter {
         .await
     }
 
+    /// Asks for something that is answered without words.
+    async fn ask<B: Serialize + Sync>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+    ) -> Result<(), PortError> {
+        let asked = within(async {
+            let reply = self.0.send(method, path, body).await?;
+            if reply.status.is_success() { Ok(()) } else { Err(self.refusal(reply).await) }
+        });
+        asked.await.map_err(|error| PortError::new(error.to_string()))
+    }
+
     async fn refusal(&self, reply: Reply) -> RouterError {
         let status = reply.status;
         match self.0.json::<Problem>(reply).await {
@@ -194,5 +211,44 @@ impl TrafficRouter for EmbeddedRouter {
 impl EvidenceSource for EmbeddedRouter {
     async fn statistics(&self) -> Result<Statistics, PortError> {
         self.seen().await.map_err(|error| PortError::new(error.to_string()))
+    }
+}
+
+/// What an authority looks for, as the proxy is told.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Shown<'a> {
+    Http { host: &'a str, token: &'a str, content: &'a str },
+    TlsAlpn { host: &'a str, certificate: &'a str, key: &'a str },
+}
+
+impl<'a> From<&'a ChallengeAnswer> for Shown<'a> {
+    fn from(answer: &'a ChallengeAnswer) -> Self {
+        match answer {
+            ChallengeAnswer::Http { host, token, content } => Self::Http { host, token, content },
+            ChallengeAnswer::TlsAlpn { host, certificate, key } => {
+                Self::TlsAlpn { host, certificate, key: key.expose() }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl ChallengeAnswers for EmbeddedRouter {
+    async fn show(&self, answers: &[ChallengeAnswer]) -> Result<(), PortError> {
+        let shown: Vec<Shown<'_>> = answers.iter().map(Shown::from).collect();
+        self.ask(Method::POST, "/v1/challenges", Some(&shown)).await
+    }
+
+    async fn withdraw(&self, answers: &[ChallengeAnswer]) -> Result<(), PortError> {
+        let shown: Vec<Shown<'_>> = answers.iter().map(Shown::from).collect();
+        self.ask(Method::DELETE, "/v1/challenges", Some(&shown)).await
+    }
+}
+
+#[async_trait]
+impl CertificateFront for EmbeddedRouter {
+    async fn look_again(&self) -> Result<(), PortError> {
+        self.ask::<()>(Method::POST, "/v1/certificates", None).await
     }
 }

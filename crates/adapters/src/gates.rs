@@ -41,14 +41,23 @@ use self::target::{Target, Way};
 /// Where the proxy listens, as it is now.
 pub type Listeners = Arc<dyn Fn() -> Vec<SocketAddr> + Send + Sync>;
 
-/// Signs the private way to a release of a service, which is good until a moment; `None` if there is none.
-pub type PrivateWay = Arc<dyn Fn(&ServiceName, &ReleaseId, Timestamp) -> Option<String> + Send + Sync>;
+/// What leads to a service, good until a moment; `None` if there is nothing that does.
+pub type SignedWay = Arc<dyn Fn(&ServiceName, Leads<'_>, Timestamp) -> Option<String> + Send + Sync>;
+
+/// Where a signed way leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leads<'a> {
+    /// To a release, whether users get it or not.
+    To(&'a ReleaseId),
+    /// Where users get, without TLS and what else is asked of them: the proxy is on this host.
+    AsUsers,
+}
 
 /// Runs what a release brings along.
 pub struct Gatekeeper {
     console: Arc<dyn Console>,
     listeners: Listeners,
-    private_way: PrivateWay,
+    signed_way: SignedWay,
     state_directory: PathBuf,
     scratch: Scratch,
 }
@@ -66,10 +75,10 @@ impl Gatekeeper {
         state_directory: PathBuf,
         console: Arc<dyn Console>,
         listeners: Listeners,
-        private_way: PrivateWay,
+        signed_way: SignedWay,
     ) -> Self {
         let scratch = Scratch::at(state_directory.join("gates"));
-        Self { console, listeners, private_way, state_directory, scratch }
+        Self { console, listeners, signed_way, state_directory, scratch }
     }
 
     async fn ask(&self, wanted: GateRun<'_>) -> Finding {
@@ -92,18 +101,18 @@ impl Gatekeeper {
     /// Who is asked for the gate, or why nobody can be.
     fn target(&self, wanted: &GateRun<'_>) -> Result<Target, String> {
         let route = &wanted.release.configuration.route;
-        let way = match way_of(wanted.gate) {
+        let until = now() + target::validity(&wanted.release.configuration.gates);
+        let sign = |leads| (self.signed_way)(&wanted.context.service, leads, until);
+        let (token, proof) = match way_of(wanted.gate) {
             None => return Err("nobody is asked".to_owned()),
-            Some(Way::Public) => None,
+            Some(Way::Public) => (sign(Leads::AsUsers), None),
             Some(Way::Private) => {
-                let gates = &wanted.release.configuration.gates;
-                let until = now() + target::validity(gates);
-                let token = (self.private_way)(&wanted.context.service, &wanted.release.id, until);
+                let token = sign(Leads::To(&wanted.release.id));
                 let token = token.ok_or("there is no private way to the idle environment")?;
-                Some((token, wanted.release.id.clone()))
+                (Some(token), Some(wanted.release.id.clone()))
             }
         };
-        Target::new(&(self.listeners)(), route, way)
+        Target::new(&(self.listeners)(), route, token, proof)
     }
 }
 

@@ -13,7 +13,12 @@ pub(crate) fn builder() -> ConfigBuilder<AgentScope> {
         .http_status_as_error(false)
         .proxy(None)
         .user_agent(concat!("cutover/", env!("CARGO_PKG_VERSION")))
-        .tls_config(TlsConfig::builder().root_certs(roots()).build())
+        .tls_config(tls(roots()))
+}
+
+/// TLS with those who are believed in; the cryptography is given, so that nothing depends on which crate came first.
+pub(crate) fn tls(roots: RootCerts) -> TlsConfig {
+    TlsConfig::builder().unversioned_rustls_crypto_provider(cutover_tls::provider()).root_certs(roots).build()
 }
 
 /// The authorities that this host trusts; where it has no list, those that browsers trust.

@@ -1,5 +1,7 @@
 //! Health checks over HTTP/1.1 and HTTP/2: one request, one answer head, one sentence when it is not good.
 
+mod secure;
+
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +17,7 @@ use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Asks instances for their health by `GET`, as the proxy does, on a connection of its own each time.
@@ -26,17 +28,13 @@ pub struct HttpHealth;
 impl HealthValidator for HttpHealth {
     async fn check(&self, instance: &Instance, check: &HealthCheck) -> Result<(), String> {
         let HealthCheck { policy, upstream } = check;
-        let status = match tokio::time::timeout(
-            policy.timeout,
-            ask(instance.address, &policy.path, *upstream),
-        )
-        .await
-        {
-            Ok(answer) => answer?,
-            Err(_) => {
-                return Err(format!("no answer within {}", humantime::format_duration(policy.timeout)));
-            }
-        };
+        let status =
+            match tokio::time::timeout(policy.timeout, ask(instance.address, &policy.path, upstream)).await {
+                Ok(answer) => answer?,
+                Err(_) => {
+                    return Err(format!("no answer within {}", humantime::format_duration(policy.timeout)));
+                }
+            };
         if is_healthy_status(status.as_u16()) {
             return Ok(());
         }
@@ -49,10 +47,19 @@ impl HealthValidator for HttpHealth {
     }
 }
 
-async fn ask(address: SocketAddr, path: &str, upstream: Upstream) -> Result<StatusCode, String> {
+async fn ask(address: SocketAddr, path: &str, upstream: &Upstream) -> Result<StatusCode, String> {
+    if let Some(tls) = &upstream.tls {
+        let stream =
+            secure::connect(connect(address, upstream).await?, address, tls, upstream.protocol).await?;
+        return if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            ask_h2(stream, address, path).await
+        } else {
+            ask_h1(stream, address, path).await
+        };
+    }
     match upstream.protocol {
         Protocol::H1 => ask_h1(connect(address, upstream).await?, address, path).await,
-        Protocol::H2c => ask_h2(connect(address, upstream).await?, address, path).await,
+        Protocol::H2c | Protocol::H2 => ask_h2(connect(address, upstream).await?, address, path).await,
         // Most speak HTTP/1.1, and complain in their logs when they are asked for anything else.
         Protocol::Auto => match ask_h1(connect(address, upstream).await?, address, path).await {
             Ok(status) => Ok(status),
@@ -64,7 +71,7 @@ async fn ask(address: SocketAddr, path: &str, upstream: Upstream) -> Result<Stat
     }
 }
 
-async fn connect(address: SocketAddr, upstream: Upstream) -> Result<TcpStream, String> {
+async fn connect(address: SocketAddr, upstream: &Upstream) -> Result<TcpStream, String> {
     let mut stream = TcpStream::connect(address).await.map_err(|error| match error.kind() {
         io::ErrorKind::ConnectionRefused => format!("connection refused on {address}"),
         _ => format!("cannot connect to {address}: {error}"),
@@ -80,7 +87,10 @@ fn not_a_path(path: &str) -> String {
     format!("`{path}` is not a path that can be requested")
 }
 
-async fn ask_h1(stream: TcpStream, address: SocketAddr, path: &str) -> Result<StatusCode, String> {
+async fn ask_h1<S>(stream: S, address: SocketAddr, path: &str) -> Result<StatusCode, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let request = Request::get(path)
         .header(header::HOST, address.to_string())
         .header(header::USER_AGENT, HeaderValue::from_static("cutover-health"))
@@ -100,7 +110,10 @@ async fn ask_h1(stream: TcpStream, address: SocketAddr, path: &str) -> Result<St
     answered.map(|response| response.status()).map_err(|error| explain(&error))
 }
 
-async fn ask_h2(stream: TcpStream, address: SocketAddr, path: &str) -> Result<StatusCode, String> {
+async fn ask_h2<S>(stream: S, address: SocketAddr, path: &str) -> Result<StatusCode, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let request = Request::get(format!("http://{address}{path}"))
         .header(header::USER_AGENT, HeaderValue::from_static("cutover-health"))
         .header(header::ACCEPT, HeaderValue::from_static("*/*"))

@@ -9,24 +9,7 @@ use cutover_core::preview::PreviewKey;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::durable_file;
-
-/// Who may read the file of the key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readers {
-    /// Its owner alone.
-    Owner,
-    /// Its group too: where the proxy is another user than the controller.
-    Group,
-}
-
-impl Readers {
-    fn mode(self) -> u32 {
-        match self {
-            Self::Owner => 0o600,
-            Self::Group => 0o640,
-        }
-    }
-}
+pub use crate::readers::Readers;
 
 /// Reads the key from its file, which is made if it is not there, or if what is there is no key: then every link that was
 /// given away has ended.

@@ -131,7 +131,7 @@ async fn an_instance_is_asked_in_what_it_speaks() {
     let ask = async |protocol, proxy_protocol: Option<ProxyProtocol>, path: &str| {
         let instance = h2c_instance(proxy_protocol.is_some(), 2).await;
         let policy = HealthPolicy { path: path.to_owned(), ..HealthPolicy::default() };
-        let check = HealthCheck { policy, upstream: Upstream { protocol, proxy_protocol } };
+        let check = HealthCheck { policy, upstream: Upstream { protocol, proxy_protocol, tls: None } };
         HttpHealth.check(&instance, &check).await
     };
     assert_eq!(ask(Protocol::H2c, None, "/health").await, Ok(()));
@@ -153,7 +153,7 @@ async fn an_instance_that_does_not_speak_http_2_is_told_apart() {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
         let _ = stream.read(&mut [0; 1024]).await;
     });
-    let upstream = Upstream { protocol: Protocol::H2c, proxy_protocol: None };
+    let upstream = Upstream { protocol: Protocol::H2c, proxy_protocol: None, tls: None };
     let check = HealthCheck { policy: HealthPolicy::default(), upstream };
     assert_eq!(HttpHealth.check(&instance, &check).await, Err("its answer is not HTTP/2".to_owned()));
 }

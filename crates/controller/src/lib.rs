@@ -4,8 +4,10 @@
 //!
 //! Reading order: [`ports`] is what is needed from outside and [`journal`] what is remembered;
 //! [`manager`] takes requests, `service_loop` is the one place where a service changes, `perform` carries effects
-//! out and `watch` looks at the health of what runs.
+//! out and `watch` looks at the health of what runs. [`certificates`] looks after the certificates of all services, beside
+//! deployments and not as part of any.
 
+pub mod certificates;
 pub mod clock;
 pub mod crash;
 pub mod journal;
@@ -17,6 +19,7 @@ mod perform;
 mod service_loop;
 mod watch;
 
+pub use certificates::{CertificateKeeper, Keeping};
 pub use clock::{Clock, SystemClock};
 pub use journal::{Importance, Journal, JournalError, MemoryJournal, Record, Retention, SqliteJournal};
 pub use manager::{

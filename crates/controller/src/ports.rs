@@ -2,6 +2,7 @@
 //!
 //! Each port says what is true after a crash. Nothing here knows who implements it.
 
+mod certificates;
 mod console;
 mod gates;
 mod logs;
@@ -10,6 +11,10 @@ mod rehearsal;
 mod releases;
 mod router;
 
+pub use certificates::{
+    CertificateAuthority, CertificateFront, CertificateShelf, ChallengeAnswer, ChallengeAnswers, Issued,
+    NotIssued, Order, RenewalWindow, Staged,
+};
 pub use console::{
     Console, Control, Ending, EndingKind, Invocation, Session, Terminal, Unrunnable, WindowSize, Written,
 };

@@ -4,6 +4,7 @@
 //! in as arguments, decisions go out as values. Everything the other rooms say to one another is named here.
 
 pub mod artifact;
+pub mod certificates;
 pub mod environment;
 pub mod epoch;
 pub mod gates;
@@ -17,6 +18,7 @@ pub mod service;
 pub mod statistics;
 mod sync;
 pub mod timestamp;
+pub mod tls;
 pub mod windows;
 
 pub use environment::{Environment, PerEnvironment, Weights};

@@ -68,6 +68,9 @@ impl PreviewKey {
         Self(bytes)
     }
 
+    /// The tag of no release: whoever signs for it asks in place of users, from this host and without TLS.
+    pub const AS_USERS: &'static str = "";
+
     /// The token for the release that `tag` names, until `expires` by the clock of the proxy's host; parts of a second
     /// are dropped.
     #[must_use]

@@ -12,6 +12,7 @@ use crate::gates::Gates;
 use crate::health::{HealthCheck, HealthPolicy};
 use crate::names::{ReleaseId, ServiceName, Version, WorkerName};
 use crate::routing::{Timeouts, Upstream};
+use crate::tls::Tls;
 use crate::windows::Windows;
 
 /// An immutable snapshot: artifact, configuration and secret references under one content hash.
@@ -50,6 +51,9 @@ pub struct Configuration {
     /// What instances speak.
     #[serde(default, skip_serializing_if = "Upstream::is_plain")]
     pub upstream: Upstream,
+    /// How its hosts are served with TLS.
+    #[serde(default, skip_serializing_if = "Tls::is_default")]
+    pub tls: Tls,
     /// How long instances may take.
     #[serde(default, skip_serializing_if = "Timeouts::is_default")]
     pub timeouts: Timeouts,
@@ -65,7 +69,7 @@ impl Configuration {
     /// How instances are asked for their health.
     #[must_use]
     pub fn health_check(&self) -> HealthCheck {
-        HealthCheck { policy: self.health.clone(), upstream: self.upstream }
+        HealthCheck { policy: self.health.clone(), upstream: self.upstream.clone() }
     }
 }
 
@@ -93,6 +97,9 @@ pub struct Route {
     pub hosts: Vec<String>,
     /// Path prefix, matched at segment boundaries; `/` for every path.
     pub path: String,
+    /// The one of the hosts that requests for all others are sent to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canonical_host: Option<String>,
 }
 
 /// How the instances of a release run.

@@ -8,4 +8,6 @@ pub mod report;
 
 pub use counters::{Counters, Failure, PREVIEW_SUFFIX, PrivateCounters, Registry};
 pub use histogram::{AtomicHistogram, Histogram};
-pub use report::{Counts, InstanceReport, ServiceReport, Statistics, TagReport};
+pub use report::{
+    CertificateReport, Counts, InstanceReport, ServiceReport, Statistics, TagReport, TlsReport,
+};

@@ -41,6 +41,8 @@ fn route(name: &str, hosts: &[&str], path: &str, weights: (u8, u8)) -> ServiceRo
         health: None,
         timeouts: Timeouts::default(),
         upstream: PerEnvironment::default(),
+        https: cutover_core::routing::Https::default(),
+        canonical_host: None,
         preview: None,
         unlisted: false,
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod artifacts;
 pub(crate) mod calendar;
+pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod environment;
 pub(crate) mod exec;

@@ -10,7 +10,18 @@ mod restore;
 mod save;
 mod sealed;
 
+use std::path::Path;
+
 pub(crate) use archive::{BackupError, Header};
 pub(crate) use restore::{Checked, Marker};
 pub(crate) use save::{Saved, Wanted, save};
 pub(crate) use sealed::Passphrase;
+
+/// Whether there is any file below a directory: a controller makes directories before it has anything to put there.
+fn holds_files(directory: &Path) -> bool {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| {
+        let path = entry.path();
+        if path.is_dir() { holds_files(&path) } else { true }
+    })
+}

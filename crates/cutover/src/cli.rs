@@ -3,6 +3,7 @@
 mod abort;
 mod backup;
 mod bring;
+mod certificates;
 mod config_check;
 mod confirm;
 mod console;
@@ -124,6 +125,7 @@ Administration:
   init                 Write a first cutover.toml here
   config check         Check a cutover.toml without deploying it
   journal              Check what was recorded (verify), take it elsewhere (export, import)
+  certificates         How the certificates of this host stand; order one anew
   doctor               Look for what keeps cutover from working well on this host, with advice
   backup FILE          Write journal, releases and, encrypted, secrets into one file
   restore FILE         Bring a backup into an empty state directory; starts nothing before you say so
@@ -171,6 +173,7 @@ enum Verb {
     /// Check what was recorded, take it elsewhere, bring it back
     #[command(subcommand)]
     Journal(journal::Journal),
+    Certificates(certificates::Certificates),
     Doctor(doctor::Doctor),
     Backup(backup::Backup),
     Restore(restore::Restore),
@@ -242,6 +245,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Init(verb) => verb.run(&printer),
         Verb::Config(verb) => verb.run(&printer),
         Verb::Journal(verb) => verb.run(&printer),
+        Verb::Certificates(verb) => runtime(verb.run(&printer)),
         Verb::Doctor(verb) => runtime(verb.run(&printer)),
         Verb::Backup(verb) => verb.run(&printer),
         Verb::Restore(verb) => verb.run(&printer),

@@ -34,6 +34,7 @@ mod secrets;
 mod shared;
 mod smoke;
 mod suite_file;
+mod tls;
 mod upstream;
 mod value;
 mod variables;

@@ -8,7 +8,9 @@ pub(crate) mod unit;
 
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -16,7 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cutover_adapters::embedded::EmbeddedRouter;
-use cutover_core::routing::{Clients, Listen, TableDocument};
+use cutover_core::routing::{Clients, Listen, TableDocument, TlsListeners};
+use cutover_proxy::handed;
 
 use crate::data_plane::unit::ProxyUnit;
 use crate::state_directory::StateDirectory;
@@ -43,6 +46,8 @@ pub(crate) struct DataPlane {
     hold: Hold,
     /// What the next proxy that is started holds its clients to.
     clients: Clients,
+    /// Sockets that this controller was started with, for each proxy that it starts.
+    handed: Vec<TcpListener>,
 }
 
 /// Whether clients are to be refused for now, also by a proxy that is started again meanwhile.
@@ -76,42 +81,41 @@ impl DataPlane {
         program: PathBuf,
         workers: usize,
         clients: Clients,
+        handed: Vec<TcpListener>,
         unit: Option<String>,
     ) -> Self {
+        let tls = TlsListeners { directory: Some(state.served_certificates()), ..clients.tls.clone() };
+        let clients = Clients { tls, ..clients };
         let router = EmbeddedRouter::new(state.proxy_socket());
         let unit = unit.map(|name| ProxyUnit::new(name, &state));
         let hold = Hold { wanted: Arc::default(), router: router.clone(), workers, unit: unit.clone() };
-        Self { state, program, router, child: None, unit, hold, clients }
+        Self { state, program, router, child: None, unit, hold, clients, handed }
     }
 
-    /// Finds the proxy that runs, or starts one that listens on `http`; answers where it really listens.
+    /// Finds the proxy that runs, or starts one that listens there; answers where it really listens.
     ///
     /// One that is started here refuses clients if `hold` says so, until the hold ends; one that runs already goes on
     /// as it is.
-    pub(crate) async fn ensure(
-        &mut self,
-        http: &[SocketAddr],
-        hold: bool,
-    ) -> Result<Vec<SocketAddr>, DataPlaneError> {
+    pub(crate) async fn ensure(&mut self, listen: &Listen, hold: bool) -> Result<Listen, DataPlaneError> {
         if let (Ok(table), Ok(seen)) = (self.router.table().await, self.router.seen().await) {
             // A controller that ended too early may have left one that refuses clients.
             self.hold.wanted.store(!seen.listening, Ordering::SeqCst);
             if let Some(unit) = &self.unit {
                 // For its next start, whoever causes it.
-                unit.write(&seed(http, &self.clients), &self.hold.arguments())?;
+                unit.write(&seed(listen, &self.clients), &self.hold.arguments())?;
             }
             if table.clients != self.clients {
                 tracing::warn!(
                     "the proxy that runs already holds clients to something else; `cutover shutdown` ends it, and the next start uses `--clients`"
                 );
             }
-            return Ok(table.listen.http);
+            return Ok(table.listen);
         }
         self.hold.wanted.store(hold, Ordering::SeqCst);
         if let Some(unit) = &self.unit {
-            unit.write(&seed(http, &self.clients), &self.hold.arguments())?;
+            unit.write(&seed(listen, &self.clients), &self.hold.arguments())?;
         }
-        self.start(http).await
+        self.start(listen).await
     }
 
     /// Whether the proxy refuses clients for now, and the way to end that.
@@ -119,17 +123,17 @@ impl DataPlane {
         self.hold.wanted.load(Ordering::SeqCst).then(|| self.hold.clone())
     }
 
-    async fn start(&mut self, http: &[SocketAddr]) -> Result<Vec<SocketAddr>, DataPlaneError> {
+    async fn start(&mut self, listen: &Listen) -> Result<Listen, DataPlaneError> {
         if let Some(unit) = &self.unit {
             unit.start().await?;
         } else {
-            std::fs::write(self.state.proxy_seed(), seed(http, &self.clients))?;
+            std::fs::write(self.state.proxy_seed(), seed(listen, &self.clients))?;
             self.start_child().await?;
         }
         let deadline = Instant::now() + START_LIMIT;
         loop {
             if let Ok(table) = self.router.table().await {
-                return Ok(table.listen.http);
+                return Ok(table.listen);
             }
             if self.has_ended() {
                 return Err(DataPlaneError::Ended { last_line: self.last_line() });
@@ -150,7 +154,8 @@ impl DataPlane {
     async fn start_child(&mut self) -> Result<(), DataPlaneError> {
         self.bound_log().await;
         let log = File::options().create(true).append(true).open(self.state.proxy_log())?;
-        let child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .args(["proxy", "--own-session", "--table"])
             .arg(self.state.proxy_seed())
             .arg("--admin")
@@ -163,8 +168,19 @@ impl DataPlane {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
-            .current_dir("/")
-            .spawn()?;
+            // What was handed to the controller is handed on in another way.
+            .env_remove("LISTEN_FDS")
+            .current_dir("/");
+        let handing = if self.handed.is_empty() {
+            None
+        } else {
+            let (ours, theirs) = UnixStream::pair()?;
+            command.arg("--sockets-on-stdin").stdin(OwnedFd::from(theirs));
+            handed::send(&ours, &self.handed)?;
+            Some(ours)
+        };
+        let child = command.spawn()?;
+        drop(handing);
         // Only root may; without it the proxy is as likely to go as the rest.
         let _ = std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), SPARE_ME);
         self.child = Some(child);
@@ -194,7 +210,7 @@ impl DataPlane {
 
     /// Starts the proxy again whenever it is gone, for as long as it is polled; `restarted` is told each time that
     /// another run answers, whoever started it.
-    pub(crate) async fn keep_alive(mut self, http: Vec<SocketAddr>, restarted: impl Fn()) {
+    pub(crate) async fn keep_alive(mut self, listen: Listen, restarted: impl Fn()) {
         let mut run = self.router.seen().await.ok().map(|seen| (seen.boot_id, seen.pid));
         let mut asked = Instant::now();
         let mut pause = WATCH;
@@ -220,7 +236,7 @@ impl DataPlane {
                 Err(reason) if lives => tracing::warn!(%reason, "the proxy does not answer as it should"),
                 Err(reason) => {
                     tracing::warn!(%reason, "the proxy is gone, starting it again");
-                    if let Err(error) = self.start(&http).await {
+                    if let Err(error) = self.start(&listen).await {
                         tracing::error!(%error, "the proxy could not be started again");
                         pause = ASK;
                     }
@@ -273,9 +289,8 @@ impl Hold {
     }
 }
 
-fn seed(http: &[SocketAddr], clients: &Clients) -> String {
-    let listen = Listen { http: http.to_vec() };
-    let document = TableDocument { listen, clients: clients.clone(), services: Vec::new() };
+fn seed(listen: &Listen, clients: &Clients) -> String {
+    let document = TableDocument { listen: listen.clone(), clients: clients.clone(), services: Vec::new() };
     let text =
         toml::to_string(&document).unwrap_or_else(|error| unreachable!("it has no map in a list: {error}"));
     format!("# Written by `cutover serve`: where the proxy listens, and what it holds clients to.\n{text}")

@@ -74,6 +74,11 @@ impl StateDirectory {
         self.0.join("preview.key")
     }
 
+    /// The certificates that the proxy shows.
+    pub(crate) fn served_certificates(&self) -> PathBuf {
+        self.0.join("certificates/served")
+    }
+
     pub(crate) fn proxy_log(&self) -> PathBuf {
         self.proxy_directory().join("proxy.log")
     }

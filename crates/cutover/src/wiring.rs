@@ -2,23 +2,29 @@
 
 mod restoration;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cutover_adapters::acme::AcmeAuthority;
+use cutover_adapters::certificates::DirectoryShelf;
 use cutover_adapters::embedded::EmbeddedRouter;
-use cutover_adapters::gates::{Gatekeeper, PrivateWay};
+use cutover_adapters::gates::{Gatekeeper, Leads, SignedWay};
 use cutover_adapters::http_health::HttpHealth;
 use cutover_adapters::notify::Receivers;
-use cutover_adapters::preview_key::{self, Readers};
+use cutover_adapters::preview_key;
+use cutover_adapters::preview_key::Readers;
 use cutover_adapters::process::{Parent, ProcessExecutor, ProcessSettings};
 use cutover_adapters::release_store::DirectoryStore;
+use cutover_controller::certificates::{self, Listeners, chance};
 use cutover_controller::ports::{DeploymentExecutor, Mandate};
-use cutover_controller::{DeploymentManager, Keep, Ports, SqliteJournal, SystemClock, Tidied};
+use cutover_controller::{
+    CertificateKeeper, Clock, DeploymentManager, Keep, Keeping, Ports, SqliteJournal, SystemClock, Tidied,
+};
 use cutover_core::preview::PreviewKey;
-use cutover_core::routing::Clients;
+use cutover_core::routing::{Clients, Listen};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
@@ -32,16 +38,23 @@ use crate::wiring::restoration::Restoration;
 
 /// What a controller that ends still does takes so long at most.
 const LAST_DEEDS: Duration = Duration::from_secs(2);
+/// The ports that browsers take where an address names none.
+const HTTP: u16 = 80;
+const HTTPS: u16 = 443;
 const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// How often services that rest are compared with what really runs.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// What a controller is started with.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct ServeSettings {
     pub(crate) state: StateDirectory,
     pub(crate) http: Vec<SocketAddr>,
+    /// Where TLS is spoken; empty if nobody has said.
+    pub(crate) https: Vec<SocketAddr>,
+    /// Sockets that somebody has bound for the proxy.
+    pub(crate) handed: Vec<TcpListener>,
     pub(crate) clients: Clients,
     pub(crate) workers: usize,
     pub(crate) instance_ports: RangeInclusive<u16>,
@@ -66,6 +79,7 @@ pub(crate) struct World {
     data_plane: DataPlane,
     restoration: Restoration,
     shutdown: mpsc::Receiver<()>,
+    certificates: CertificateKeeper,
     manager: Arc<DeploymentManager>,
     keep: Keep,
     tidy_every: Duration,
@@ -144,15 +158,22 @@ impl World {
         let executor = ProcessExecutor::new(processes, lock.clone()).map_err(|error| refused(&error))?;
         let preview_key = preview_key(&state, settings.proxy_unit.is_some());
         let restoration = Restoration::needed(&journal, &executor).await.map_err(|error| refused(&error))?;
+        let shelf = shelf(&state, settings.proxy_unit.is_some())?;
+        let handed: Vec<SocketAddr> =
+            settings.handed.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let mut data_plane = DataPlane::new(
             state.clone(),
             settings.program,
             settings.workers,
             settings.clients,
+            settings.handed,
             settings.proxy_unit,
         );
-        let http = data_plane.ensure(&settings.http, restoration.is_needed()).await?;
-        warn_if_elsewhere(&settings.http, &http);
+        let wanted = listeners(settings.http, settings.https, &handed);
+        let listen = data_plane.ensure(&wanted, restoration.is_needed()).await?;
+        warn_if_elsewhere(&wanted.http, &listen.http);
+        warn_if_elsewhere(&wanted.https, &listen.https);
+        let Listen { http, https } = listen;
         let executor = Arc::new(executor);
         let router = EmbeddedRouter::new(state.proxy_socket());
         let store = DirectoryStore::new(state.path(), lock.clone()).map_err(|error| refused(&error))?;
@@ -164,14 +185,16 @@ impl World {
             state.path().to_owned(),
             executor.clone(),
             Arc::new(move || listeners.clone()),
-            private_way(preview_key.clone()),
+            signed_way(preview_key.clone(), !https.is_empty()),
         ));
+        let clock: Arc<dyn Clock> = Arc::new(clock);
+        let certificate_clock = Arc::clone(&clock);
         let ports = Ports {
             executor: executor.clone(),
             router: Arc::new(router.clone()),
             health: Arc::new(HttpHealth),
             releases: Arc::new(store),
-            clock: Arc::new(clock),
+            clock,
             mandate: lock.clone(),
             notifier: Arc::new(notifier),
             gates: gatekeeper.clone(),
@@ -185,9 +208,20 @@ impl World {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             http,
+            https,
             instance_ports: Some(instance_ports),
             state_directory: state.path().display().to_string(),
         };
+        let certificates = CertificateKeeper::new(Keeping {
+            tenants: manager.clone(),
+            shelf: Arc::new(shelf),
+            authority: Arc::new(AcmeAuthority::new(state.path())),
+            front: Arc::new(router.clone()),
+            clock: certificate_clock,
+            random: Arc::new(chance),
+            listeners: Listeners { tls: !controller.https.is_empty(), plain: !controller.http.is_empty() },
+            every: certificates::LOOK,
+        });
         let (end, shutdown) = mpsc::channel(1);
         let socket = server::bind(&state.api_socket()).map_err(|error| refused(&error))?;
         let outside = Outside {
@@ -198,6 +232,7 @@ impl World {
             uploads,
             router: router.clone(),
             preview_key,
+            certificates: certificates.clone(),
         };
         let served = Served::new(Arc::clone(&manager), controller.clone(), end, outside);
         Ok(Self {
@@ -208,6 +243,7 @@ impl World {
             data_plane,
             restoration,
             shutdown,
+            certificates,
             manager,
             keep: settings.keep,
             tidy_every: settings.tidy_every,
@@ -226,6 +262,7 @@ impl World {
             data_plane,
             restoration,
             mut shutdown,
+            certificates,
             manager,
             keep,
             tidy_every,
@@ -237,7 +274,8 @@ impl World {
             tokio::spawn(async move { accept_after(&restoration, &manager, hold).await })
         });
         let observing = Arc::clone(&manager);
-        let plane = data_plane.keep_alive(controller.http, move || {
+        let listen = Listen { http: controller.http, https: controller.https };
+        let plane = data_plane.keep_alive(listen, move || {
             // On a task of its own: a proxy that dies meanwhile must be noticed.
             let observing = Arc::clone(&observing);
             tokio::spawn(async move { observing.look_again().await });
@@ -252,6 +290,7 @@ impl World {
             }
         });
         let tidying = tokio::spawn(tidy_for_ever(Arc::clone(&manager), keep, tidy_every));
+        let certifying = tokio::spawn(async move { certificates.run().await });
         let telling = Arc::clone(&manager);
         let telling = tokio::spawn(async move { telling.tell_for_ever().await });
         let ending = tokio::select! {
@@ -281,6 +320,7 @@ impl World {
         accepting.iter().for_each(tokio::task::JoinHandle::abort);
         api.abort();
         telling.abort();
+        certifying.abort();
         tidying.abort();
         // The socket of a controller that was taken over from is the other's by now.
         if !matches!(ending, Ending::Deposed { .. }) {
@@ -290,6 +330,35 @@ impl World {
     }
 }
 
+/// The shelf with certificates, before a proxy is started that looks at it.
+fn shelf(state: &StateDirectory, proxy_is_another_user: bool) -> Result<DirectoryShelf, Failure> {
+    let readers = if proxy_is_another_user { Readers::Group } else { Readers::Owner };
+    DirectoryShelf::open(state.path(), readers).map_err(|error| {
+        Failure::new(
+            Exit::Refused,
+            format!("there is no place for certificates in the state directory: {error}"),
+        )
+    })
+}
+
+/// Where clients are accepted. Where nobody has said so, TLS is spoken beside the port for HTTP, if that one is free.
+fn listeners(http: Vec<SocketAddr>, https: Vec<SocketAddr>, handed: &[SocketAddr]) -> Listen {
+    let usual = http.iter().find(|address| address.port() == HTTP).filter(|_| https.is_empty());
+    let Some(usual) = usual else { return Listen { http, https } };
+    let address = SocketAddr::new(usual.ip(), HTTPS);
+    if handed.iter().any(|handed| handed.port() == HTTPS) {
+        return Listen { http, https: vec![address] };
+    }
+    let https = match TcpListener::bind(address) {
+        Ok(_) => vec![address],
+        Err(error) => {
+            tracing::warn!(%address, %error, "TLS is not spoken: `--https` chooses another address");
+            Vec::new()
+        }
+    };
+    Listen { http, https }
+}
+
 /// The key of previews, before a proxy is started that reads it. Without one there are no previews, and all else goes on.
 fn preview_key(state: &StateDirectory, proxy_is_another_user: bool) -> Option<PreviewKey> {
     let readers = if proxy_is_another_user { Readers::Group } else { Readers::Owner };
@@ -297,9 +366,17 @@ fn preview_key(state: &StateDirectory, proxy_is_another_user: bool) -> Option<Pr
     key.inspect_err(|error| tracing::error!(%error, "there is no key to sign previews with")).ok()
 }
 
-/// The way by which suites reach a release before users do, good until a moment.
-fn private_way(key: Option<PreviewKey>) -> PrivateWay {
-    Arc::new(move |service, release, until| Some(key.as_ref()?.sign(service, release.as_str(), until)))
+/// The ways by which suites reach a release before users do, and as they do.
+fn signed_way(key: Option<PreviewKey>, tls_is_spoken: bool) -> SignedWay {
+    Arc::new(move |service, leads, until| {
+        let tag = match leads {
+            Leads::To(release) => release.as_str(),
+            // Without TLS nobody is sent elsewhere; nor would a proxy from before there was TLS know what is meant.
+            Leads::AsUsers if tls_is_spoken => PreviewKey::AS_USERS,
+            Leads::AsUsers => return None,
+        };
+        Some(key.as_ref()?.sign(service, tag, until))
+    })
 }
 
 /// Removes what is older than what shall be kept, now and then.

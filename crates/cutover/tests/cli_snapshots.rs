@@ -15,6 +15,7 @@ use support::{CUTOVER, Host, Said};
 const VERBS: &[&str] = &[
     "abort",
     "backup",
+    "certificates",
     "config-check",
     "contract",
     "demo",
@@ -283,6 +284,8 @@ fn verbs_of_a_service_through_its_life() {
     scene!(host, "traffic: weights of a deployment", "traffic", "idle=20");
     scene!(host, "traffic: no share", "traffic", "idle=101");
     host.run(&["traffic"]).exits(0);
+    scene!(host, "certificates: without hosts", "certificates");
+    scene!(host, "certificates: nothing to renew", "certificates", "--renew", "shop.example.com");
     scene!(host, "top: wrong usage", "top", "--nonsense");
     host.run(&["top"]).exits(0);
     scene!(host, "rollback: in the bake", "rollback");

@@ -9,10 +9,11 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 const ARROWS: &[(&str, &[&str])] = &[
     ("cutover-core", &[]),
     ("cutover-load", &[]),
-    ("cutover-proxy", &["cutover-core"]),
+    ("cutover-tls", &["cutover-core"]),
+    ("cutover-proxy", &["cutover-core", "cutover-tls"]),
     ("cutover-controller", &["cutover-core"]),
     ("cutover-smoke", &["cutover-core"]),
-    ("cutover-adapters", &["cutover-core", "cutover-controller", "cutover-smoke"]),
+    ("cutover-adapters", &["cutover-core", "cutover-controller", "cutover-smoke", "cutover-tls"]),
     (
         "cutover",
         &[
@@ -31,7 +32,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 const DEAF: &[(&str, &[&str])] = &[
     ("cutover-core", &["tokio", "hyper", "tracing", "rand", "rusqlite", "rustix", "socket2"]),
     ("cutover-controller", &["hyper", "axum", "http", "nix"]),
-    ("cutover-proxy", &["rusqlite"]),
+    ("cutover-proxy", &["rusqlite", "instant-acme"]),
+    ("cutover-tls", &["tokio", "tokio-rustls", "hyper", "tracing", "rustix"]),
     ("cutover-smoke", &["tokio", "hyper", "http", "tracing", "rusqlite", "rustix", "ureq"]),
     ("cutover-adapters", &["rusqlite", "axum"]),
 ];

@@ -2,7 +2,8 @@
 //!
 //! `PUT /v1/table`, `GET /v1/table`, `GET /v1/stats`, `PATCH /v1/services/NAME/weights`, `PATCH /v1/services` (weights
 //! of several), `PUT /v1/services` (whole routes of several), `DELETE /v1/services/NAME[?epoch=N]`, `POST /v1/listen` (ends a hold of the
-//! listeners), `POST /v1/shutdown`.
+//! listeners), `POST` and `DELETE /v1/challenges` (what authorities look for), `POST /v1/certificates` (looks at their files
+//! now), `POST /v1/tickets` (a new key for them), `POST /v1/shutdown`.
 //! A change is answered with its receipts when no new request can go to a target of weight 0.
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::plane::Plane;
+use crate::tls::ChallengeAnswer;
 
 #[derive(Clone)]
 struct Administration {
@@ -36,6 +38,9 @@ pub(crate) fn router(plane: Arc<Plane>, shutdown: mpsc::Sender<()>) -> Router {
         .route("/v1/services/{name}", axum::routing::delete(remove_service))
         .route("/v1/services/{name}/weights", patch(patch_weights))
         .route("/v1/listen", post(listen))
+        .route("/v1/challenges", post(show_challenges).delete(withdraw_challenges))
+        .route("/v1/certificates", post(look_at_certificates))
+        .route("/v1/tickets", post(rotate_tickets))
         .route("/v1/shutdown", post(end))
         .fallback(not_found)
         .with_state(Administration { plane, shutdown })
@@ -166,6 +171,34 @@ struct Listening {
 async fn listen(State(admin): State<Administration>) -> Json<Listening> {
     admin.plane.accept_clients().await;
     Json(Listening { listening: true })
+}
+
+async fn show_challenges(
+    State(admin): State<Administration>,
+    answers: Wanted<Vec<ChallengeAnswer>>,
+) -> Result<StatusCode, Refusal> {
+    let Json(answers) = answers?;
+    let shown = admin.plane.tls.challenges.show(answers);
+    shown.map_err(|reason| Refusal(StatusCode::UNPROCESSABLE_ENTITY, reason))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn withdraw_challenges(
+    State(admin): State<Administration>,
+    answers: Wanted<Vec<ChallengeAnswer>>,
+) -> Result<StatusCode, Refusal> {
+    admin.plane.tls.challenges.withdraw(&answers?.0);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn look_at_certificates(State(admin): State<Administration>) -> StatusCode {
+    admin.plane.tls.asked.notify_one();
+    StatusCode::ACCEPTED
+}
+
+async fn rotate_tickets(State(admin): State<Administration>) -> StatusCode {
+    admin.plane.tls.rotate_tickets();
+    StatusCode::NO_CONTENT
 }
 
 async fn end(State(admin): State<Administration>) -> StatusCode {

@@ -90,6 +90,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) receiving: &'a Alarm,
     /// Requests that share the client's connection.
     pub(crate) sharing: u64,
+    /// What the answer tells browsers to remember about TLS.
+    pub(crate) hsts: Option<&'a str>,
 }
 
 /// Carries a request whose head was handed to `up` already.

@@ -47,8 +47,8 @@ impl Exchange {
     }
 
     /// What the instance speaks.
-    pub(crate) fn upstream(&self) -> Upstream {
-        self.lease.service().desired().upstream[self.lease.environment()]
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.lease.service().desired().upstream[self.lease.environment()]
     }
 
     /// Counts the answer's head.

@@ -16,7 +16,9 @@ use crate::head::request::Upgrade;
 use crate::head::{Framing, Peer, Prepared, Refusal};
 use crate::own_answer;
 use crate::private::{self, Admission, Granted};
-use crate::upstream::{Declined, H1Connection, H2Connection, Introduction, Key, Reuse, connect, speaks_h2};
+use crate::upstream::{
+    Beginning, Declined, H1Connection, H2Connection, Key, Reuse, connect, mark, speaks_h2,
+};
 use crate::watchdog::Alarm;
 use crate::worker::Worker;
 
@@ -29,6 +31,15 @@ pub(crate) struct Alarms<'a> {
     pub(crate) receiving: &'a Alarm,
     /// Requests that share the client's connection: each may be as much slower.
     pub(crate) sharing: u64,
+}
+
+/// Where a request is let to.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    /// A token is for this.
+    private: Option<Private<'a>>,
+    /// It stands for users of this host, whatever they have to speak and to show.
+    exempt: bool,
 }
 
 /// What one try came to.
@@ -50,10 +61,20 @@ impl Worker {
         sink: &mut K,
         alarms: &Alarms<'_>,
     ) {
+        if self.tls.challenges.are_shown()
+            && let Some(text) = self.tls.challenges.text(request.host(), request.path())
+        {
+            return Box::pin(self.prove(request, &text, sink, alarms.receiving)).await;
+        }
+        let mut exempt = false;
         let granted = match &request.ticket {
             None => None,
             Some(ticket) => match self.examine(request, ticket) {
                 Admission::Public => None,
+                Admission::AsUsers => {
+                    exempt = true;
+                    None
+                }
                 Admission::Private(granted) => Some(granted),
                 // Boxed, so that requests without tokens have no room for it.
                 Admission::Enter { seconds } => {
@@ -70,13 +91,13 @@ impl Worker {
                 }
             },
         };
-        let private = granted.as_ref().map(Granted::as_private);
+        let way = Way { private: granted.as_ref().map(Granted::as_private), exempt };
         match request.deadline {
-            None => self.offer(request, private, peer, source, sink, alarms).await,
+            None => self.offer(request, way, peer, source, sink, alarms).await,
             Some(deadline) => {
                 let patience = alarms.sending.another();
                 // Boxed, so that connections without deadlines have no room for it.
-                let offered = Box::pin(self.offer(request, private, peer, source, sink, alarms));
+                let offered = Box::pin(self.offer(request, way, peer, source, sink, alarms));
                 if patience.within(deadline, offered).await.is_err() {
                     if !source.has_ended() {
                         sink.end_with_this();
@@ -108,12 +129,13 @@ impl Worker {
     async fn offer<S: RequestSource, K: AnswerSink>(
         &self,
         request: &Prepared,
-        private: Option<Private<'_>>,
+        way: Way<'_>,
         peer: &Peer,
         source: &mut S,
         sink: &mut K,
         alarms: &Alarms<'_>,
     ) {
+        let Way { private, exempt } = way;
         let began = Instant::now();
         let mut avoid = Vec::new();
         // No await from a claim to its send.
@@ -131,6 +153,16 @@ impl Worker {
                 return self.refuse(request, nowhere.into(), service, sink, alarms.receiving).await;
             }
         };
+        if self.is_picky(peer, lease.service())
+            && !exempt
+            && private.is_none()
+            && let Some(detour) = self.detour(request, peer, lease.service())
+        {
+            let service = lease.service().desired().name.clone();
+            drop(lease);
+            let taken = self.take_detour(request, detour, service.as_str(), sink, alarms.receiving);
+            return Box::pin(taken).await;
+        }
         // A body is gone once it was taken.
         let repeatable = request.is_idempotent && request.framing == Framing::Empty;
         let mut reuse = if repeatable { Reuse::Any } else { Reuse::Fresh };
@@ -201,25 +233,30 @@ impl Worker {
         let instance = exchange.lease().target().instance();
         let upstream = exchange.upstream();
         let introduce = upstream.proxy_protocol.map(|version| (version, Some((peer.address, peer.local))));
-        let key = Key { address: instance.address(), client: introduce.map(|_| peer.address) };
+        let secured = upstream.tls.as_deref().map_or(0, mark);
+        let key = Key { address: instance.address(), client: introduce.map(|_| peer.address), secured };
         let limit = exchange.timeouts().connect;
         let unreached = |failure| Tried {
             carried: Carried::Failed(Fault { failure, refusal: None, unsent: true, untouched: true }),
             reused: false,
             shared: false,
         };
+        let beginning = Beginning {
+            address: key.address,
+            introduce,
+            secure: upstream.tls.as_ref().map(|tls| (tls, &self.tls.upstreams)),
+            protocol: upstream.protocol,
+        };
         let is_h2 = match (upstream.protocol, instance.speaks_h2()) {
             (Protocol::H1, _) | (Protocol::Auto, Some(false)) => false,
-            (Protocol::H2c, _) | (Protocol::Auto, Some(true)) => true,
-            (Protocol::Auto, None) => {
-                match speaks_h2(key.address, introduce, alarms.receiving, limit).await {
-                    Ok(speaks) => {
-                        instance.note_speaks_h2(speaks);
-                        speaks
-                    }
-                    Err(failure) => return unreached(failure),
+            (Protocol::H2c | Protocol::H2, _) | (Protocol::Auto, Some(true)) => true,
+            (Protocol::Auto, None) => match speaks_h2(beginning, alarms.receiving, limit).await {
+                Ok(speaks) => {
+                    instance.note_speaks_h2(speaks);
+                    speaks
                 }
-            }
+                Err(failure) => return unreached(failure),
+            },
         };
         let terms = Terms {
             exchange,
@@ -227,9 +264,12 @@ impl Worker {
             sending: alarms.sending,
             receiving: alarms.receiving,
             sharing: alarms.sharing,
+            hsts: if peer.secure() { exchange.lease().service().hsts() } else { None },
         };
+        let protocol = if is_h2 { Protocol::H2 } else { Protocol::H1 };
+        let beginning = Beginning { protocol, ..beginning };
         if is_h2 {
-            return match self.h2_connection(key, introduce, alarms.receiving, limit).await {
+            return match self.h2_connection(key, beginning, alarms.receiving, limit).await {
                 Ok((connection, reused)) => {
                     let carried = self.over_h2(connection, key, request, &terms, source, sink).await;
                     Tried { carried, reused, shared: true }
@@ -239,7 +279,7 @@ impl Worker {
         }
         let (stream, carried_before) = match self.pool.take(key, reuse) {
             Some(taken) => taken,
-            None => match connect(key.address, introduce, alarms.receiving, limit).await {
+            None => match connect(beginning, alarms.receiving, limit).await {
                 Ok(stream) => (stream, 0),
                 Err(failure) => return unreached(failure),
             },
@@ -297,7 +337,7 @@ impl Worker {
     async fn h2_connection(
         &self,
         key: Key,
-        introduce: Introduction,
+        beginning: Beginning<'_>,
         alarm: &Alarm,
         limit: Duration,
     ) -> Result<(H2Connection, bool), Failure> {
@@ -310,7 +350,7 @@ impl Worker {
         if let Some(connection) = self.h2_pool.take(key) {
             return Ok((connection, true));
         }
-        let stream = connect(key.address, introduce, alarm, limit).await?;
+        let stream = connect(beginning, alarm, limit).await?;
         Ok((self.h2_pool.open(key, stream, alarm, limit).await?, false))
     }
 }

@@ -3,7 +3,7 @@
 //! Knows targets, weights, policies, epochs and opaque release tags. It has never heard of a deployment, a
 //! journal or a provider, and goes on alone when nobody speaks to it.
 //!
-//! Reading order: [`settings`] and [`run()`] put it together; `listen` and `worker` accept clients, `arrival` finds out
+//! Reading order: [`settings`] and [`run()`] put it together; `listen`, `handed` and `worker` accept clients, `arrival` finds out
 //! what they speak; `head` is the rules for heads, without IO; `h1` and `http2` are the two sides' protocols, `body` moves
 //! what follows a head; `forward` finds an instance for a request, `private` lets those with a token to what users do not
 //! get, and `carry` takes it there and back, over `upstream`;
@@ -11,6 +11,7 @@
 //! `saved` keeps it, `live` tells instances of it, `probe` keeps them honest. With the feature `fuzzing`, a module of that name
 //! shows the parsers to fuzz targets and differential tests; it is no API.
 
+pub mod handed;
 pub mod settings;
 
 #[cfg(feature = "fuzzing")]
@@ -39,6 +40,8 @@ mod proxy_protocol;
 mod request_ids;
 mod run;
 mod saved;
+mod stream;
+mod tls;
 mod upstream;
 mod watchdog;
 mod worker;

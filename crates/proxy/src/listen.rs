@@ -8,6 +8,8 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::handed;
+
 /// Connections that wait for a worker; the kernel's own limit may be lower.
 const BACKLOG: i32 = 4096;
 
@@ -22,7 +24,9 @@ pub struct ListenError {
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => "; another program has it, `ss -ltnp` tells which",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE or root",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need CAP_NET_BIND_SERVICE, root, or a socket from systemd"
+        }
         io::ErrorKind::AddrNotAvailable => "; no interface of this host has the address",
         _ => "",
     }
@@ -49,15 +53,28 @@ impl Bound {
     }
 }
 
-/// Binds every address once per worker. Port 0 takes one port from the kernel for all of them.
+/// Binds every address once per worker, unless a socket was handed in for it, which all workers share then. Port 0 takes one port from the kernel for all of them.
 ///
 /// The first bind is without `SO_REUSEPORT`: with it, a second proxy of the same user would silently share the
 /// port and take half of the connections.
-pub(crate) fn bind_all(wanted: &[SocketAddr], workers: usize) -> Result<Bound, ListenError> {
+pub(crate) fn bind_all(
+    wanted: &[SocketAddr],
+    workers: usize,
+    mut handed: Vec<TcpListener>,
+) -> Result<Bound, ListenError> {
     let mut by_worker: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
     let mut addresses = Vec::new();
     for &wanted in wanted {
         let failed = |source| ListenError { address: wanted, source };
+        if let Some(listener) = handed::take(&mut handed, wanted) {
+            listener.set_nonblocking(true).map_err(failed)?;
+            addresses.push(listener.local_addr().map_err(failed)?);
+            for sockets in &mut by_worker {
+                // One queue for all of them: whoever is free takes the next client.
+                sockets.push(listener.try_clone().map_err(failed)?.into());
+            }
+            continue;
+        }
         if wanted.port() != 0 {
             // Fails if anybody listens there. It must not listen itself: who connected then would be cut.
             bind(wanted, false).map(drop).map_err(failed)?;
@@ -70,6 +87,10 @@ pub(crate) fn bind_all(wanted: &[SocketAddr], workers: usize) -> Result<Bound, L
             sockets.push(socket);
         }
         addresses.push(address);
+    }
+    for listener in handed {
+        let address = listener.local_addr().ok();
+        tracing::warn!(?address, "a socket was handed in for an address that nobody wants to listen on");
     }
     Ok(Bound { addresses, by_worker })
 }
@@ -90,7 +111,7 @@ mod tests {
     const ANY_PORT: &str = "127.0.0.1:0";
 
     fn group(address: &str, workers: usize) -> Bound {
-        bind_all(&[address.parse().unwrap()], workers).unwrap()
+        bind_all(&[address.parse().unwrap()], workers, Vec::new()).unwrap()
     }
 
     #[test]
@@ -98,10 +119,10 @@ mod tests {
         let first = group(ANY_PORT, 1);
         let address = first.addresses[0];
         let listening = first.listen().unwrap();
-        let message = bind_all(&[address], 2).err().unwrap().to_string();
+        let message = bind_all(&[address], 2, Vec::new()).err().unwrap().to_string();
         assert!(message.contains("another program has it"), "{message}");
         drop(listening);
-        assert_eq!(bind_all(&[address], 2).unwrap().addresses, [address]);
+        assert_eq!(bind_all(&[address], 2, Vec::new()).unwrap().addresses, [address]);
     }
 
     #[test]

@@ -57,6 +57,16 @@ fn grpc_status(status: u16) -> u16 {
     }
 }
 
+/// Answers with a text that a program looks for, and nothing else.
+pub(crate) async fn give_text<K: AnswerSink>(sink: &mut K, request: &Prepared, text: &str, alarm: &Alarm) {
+    let length = text.len().to_string();
+    let fields = [
+        Header { name: "Content-Type", value: b"text/plain" },
+        Header { name: "Content-Length", value: length.as_bytes() },
+    ];
+    send(sink, request, (200, "OK"), &fields, text.as_bytes(), alarm).await;
+}
+
 /// Answers a request in the proxy's own words, to the last byte, with these fields besides. `service` is whose pages may
 /// stand in.
 pub(crate) async fn give<K: AnswerSink>(
@@ -106,15 +116,33 @@ pub(crate) async fn give<K: AnswerSink>(
         fields.push(Header { name: "Grpc-Message", value: reason.as_bytes() });
     }
     fields.push(Header { name: "Content-Length", value: length.as_bytes() });
-    let fields = Fields::Wire(&fields);
+    send(sink, request, (shown, name), &fields, &body, alarm).await;
+}
+
+async fn send<K: AnswerSink>(
+    sink: &mut K,
+    request: &Prepared,
+    (shown, name): (u16, &str),
+    fields: &[Header<'_>],
+    body: &[u8],
+    alarm: &Alarm,
+) {
+    let fields = Fields::Wire(fields);
     let asked = Asked { is_head: request.is_head, upgrade: false };
     // What is made here contradicts nothing.
     let Some(facts) = look(shown, fields, 1, asked) else { return };
-    sink.head(&AnswerHead { status: shown, reason: name.as_bytes(), fields, facts, preview: None });
+    sink.head(&AnswerHead {
+        status: shown,
+        reason: name.as_bytes(),
+        fields,
+        facts,
+        preview: None,
+        hsts: None,
+    });
     let given = alarm
         .within(PATIENCE, async {
             if !request.is_head && !body.is_empty() {
-                sink.data(Piece::Borrowed(&body)).await?;
+                sink.data(Piece::Borrowed(body)).await?;
             }
             sink.end(None).await
         })

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::cell::Cell;
 use crate::saved::{Candidate, SavedTable};
+use crate::tls::Tls;
 
 /// The data plane as its administrators see it.
 pub(crate) struct Plane {
@@ -19,6 +20,8 @@ pub(crate) struct Plane {
     writer: Mutex<Writer>,
     listen: Listen,
     clients: Clients,
+    /// TLS towards clients.
+    pub(crate) tls: Arc<Tls>,
     /// The fingerprint of the key of previews.
     preview_key: Option<String>,
     /// Told after each change, for whoever follows the table.
@@ -40,6 +43,7 @@ impl Plane {
         boot_id: String,
         listen: Listen,
         clients: Clients,
+        tls: Tls,
         preview_key: Option<String>,
         candidates: Vec<Candidate>,
         saved: SavedTable,
@@ -52,6 +56,7 @@ impl Plane {
             writer,
             listen,
             clients,
+            tls: Arc::new(tls),
             preview_key,
             changed: Notify::new(),
             clients_may_come: Notify::new(),
@@ -112,6 +117,7 @@ impl Plane {
         let began = Instant::now();
         let mut writer = self.writer();
         let prepared = writer.publication.prepare(change)?;
+        self.tls.take_up(prepared.services().iter().map(|entry| entry.desired()));
         if prepared.changes_anything()
             && let Err(error) = writer.saved.write(prepared.services(), &prepared.removed())
         {
@@ -159,6 +165,7 @@ impl Plane {
             pid: std::process::id(),
             listening: *self.listening.borrow(),
             preview_key: self.preview_key.clone(),
+            tls: self.tls.is_spoken().then(|| self.tls.report()),
             services: table.services().iter().map(report).collect(),
             instances,
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use cutover_core::Timestamp;
-use cutover_core::preview::{NotValid, Preview};
+use cutover_core::preview::{NotValid, Preview, PreviewKey};
 use cutover_core::routing::{NoTarget, Private, TableCell};
 use httparse::Header;
 
@@ -36,6 +36,8 @@ impl Granted {
 pub(crate) enum Admission {
     /// It is a request like any other.
     Public,
+    /// It goes where those of users go, and is never sent to TLS: a program of this host asks in their place.
+    AsUsers,
     /// It is for this release.
     Private(Granted),
     /// A link was opened: whoever did so gets the token as a cookie, for so many seconds.
@@ -65,6 +67,11 @@ impl Worker {
             Err(NotValid::Expired) => return refused("the time of this preview is over"),
         };
         let table = self.cell.load();
+        if tag == PreviewKey::AS_USERS {
+            let found = table.find(request.host(), request.path());
+            let is_its_own = found.is_some_and(|found| found.desired().name.as_str() == service);
+            return if is_its_own && *came == Came::Field { Admission::AsUsers } else { Admission::Public };
+        }
         let Some(entry) = table.named(service) else {
             return match came {
                 Came::Cookie => Admission::Public,

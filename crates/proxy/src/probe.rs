@@ -16,12 +16,13 @@ use http::header::{CONNECTION, HOST, USER_AGENT};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::plane::Plane;
-use crate::upstream::open;
+use crate::stream::Stream;
+use crate::tls::Tls;
+use crate::upstream::{Beginning, open};
 
 struct Probe {
     instance: Arc<InstanceState>,
@@ -54,7 +55,8 @@ pub(crate) async fn follow(plane: Arc<Plane>) {
         });
         for (key, (instance, check)) in wanted {
             probes.entry(key).or_insert_with(|| {
-                let task = tokio::spawn(probe(Arc::clone(&instance), check.clone())).abort_handle();
+                let task = tokio::spawn(probe(Arc::clone(&instance), check.clone(), Arc::clone(&plane.tls)))
+                    .abort_handle();
                 Probe { instance, check, task }
             });
         }
@@ -70,8 +72,10 @@ fn wanted(plane: &Plane) -> Wanted {
     for entry in table.services() {
         let Some(policy) = &entry.desired().health else { continue };
         for environment in Environment::ALL {
-            let check =
-                HealthCheck { policy: policy.clone(), upstream: entry.desired().upstream[environment] };
+            let check = HealthCheck {
+                policy: policy.clone(),
+                upstream: entry.desired().upstream[environment].clone(),
+            };
             let private = entry.private_targets().filter(|target| target.environment() == environment);
             for target in entry.targets(environment).iter().chain(private) {
                 let instance = target.instance();
@@ -83,14 +87,15 @@ fn wanted(plane: &Plane) -> Wanted {
     wanted
 }
 
-async fn probe(instance: Arc<InstanceState>, check: HealthCheck) {
+async fn probe(instance: Arc<InstanceState>, check: HealthCheck, tls: Arc<Tls>) {
     let HealthCheck { policy, upstream } = check;
     let mut tracker = HealthTracker::new(policy.rise, policy.fall, instance.is_in_rotation());
     let mut ticks = tokio::time::interval(policy.interval.max(Duration::from_millis(10)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let checked = tokio::time::timeout(policy.timeout, ask(&instance, &policy.path, upstream)).await;
+        let checked =
+            tokio::time::timeout(policy.timeout, ask(&instance, &policy.path, &upstream, &tls)).await;
         let result = checked.unwrap_or_else(|_| Err(format!("no answer within {:?}", policy.timeout)));
         if result.is_ok() {
             instance.note_passed_probe();
@@ -107,23 +112,38 @@ async fn probe(instance: Arc<InstanceState>, check: HealthCheck) {
     }
 }
 
-async fn ask(instance: &InstanceState, path: &str, upstream: Upstream) -> Result<(), String> {
+async fn ask(instance: &InstanceState, path: &str, upstream: &Upstream, tls: &Tls) -> Result<(), String> {
     let address = instance.address();
     let introduce = upstream.proxy_protocol.map(|version| (version, None));
-    let connect = || async { open(address, introduce).await.map_err(|error| error.to_string()) };
+    let secure = upstream.tls.as_ref().map(|wanted| (wanted, &tls.upstreams));
+    let connect = |protocol| async move {
+        open(Beginning { address, introduce, secure, protocol }).await.map_err(|error| error.to_string())
+    };
     let status = match (upstream.protocol, instance.speaks_h2()) {
-        (Protocol::H1, _) | (Protocol::Auto, Some(false)) => ask_h1(connect().await?, address, path).await,
-        (Protocol::H2c, _) | (Protocol::Auto, Some(true)) => ask_h2(connect().await?, address, path).await,
+        (Protocol::H1, _) | (Protocol::Auto, Some(false)) => {
+            ask_h1(connect(Protocol::H1).await?, address, path).await
+        }
+        (Protocol::H2c | Protocol::H2, _) | (Protocol::Auto, Some(true)) => {
+            ask_h2(connect(Protocol::H2).await?, address, path).await
+        }
         // No request has found out yet.
-        (Protocol::Auto, None) => match ask_h1(connect().await?, address, path).await {
-            Err(reason) => ask_h2(connect().await?, address, path).await.map_err(|_| reason),
+        (Protocol::Auto, None) if secure.is_some() => {
+            let stream = connect(Protocol::Auto).await?;
+            if stream.speaks_h2() {
+                ask_h2(stream, address, path).await
+            } else {
+                ask_h1(stream, address, path).await
+            }
+        }
+        (Protocol::Auto, None) => match ask_h1(connect(Protocol::H1).await?, address, path).await {
+            Err(reason) => ask_h2(connect(Protocol::H2).await?, address, path).await.map_err(|_| reason),
             answered => answered,
         },
     }?;
     if is_healthy_status(status) { Ok(()) } else { Err(format!("answered {status}")) }
 }
 
-async fn ask_h1(stream: TcpStream, address: SocketAddr, path: &str) -> Result<u16, String> {
+async fn ask_h1(stream: Stream, address: SocketAddr, path: &str) -> Result<u16, String> {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let request = Request::get(path)
@@ -148,7 +168,7 @@ async fn ask_h1(stream: TcpStream, address: SocketAddr, path: &str) -> Result<u1
     }
 }
 
-async fn ask_h2(stream: TcpStream, address: SocketAddr, path: &str) -> Result<u16, String> {
+async fn ask_h2(stream: Stream, address: SocketAddr, path: &str) -> Result<u16, String> {
     let words = |error: h2::Error| error.to_string();
     let (sender, connection) = h2::client::handshake(stream).await.map_err(words)?;
     let request = Request::get(format!("http://{address}{path}"))

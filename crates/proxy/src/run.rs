@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cutover_core::preview::PreviewKey;
 use cutover_core::routing::{Listen, Refused};
@@ -15,13 +15,16 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::arrival::Door;
 use crate::listen::{Bound, ListenError, bind_all};
 use crate::plane::Plane;
 use crate::request_ids::RequestIds;
 use crate::saved::{SavedTable, Seed, SeedError};
 use crate::settings::ProxySettings;
-use crate::worker::{self, Phase};
-use crate::{admin, live, probe};
+use crate::tls::Tls;
+use crate::tls::tickets::Tickets;
+use crate::worker::{self, Outfit, Phase};
+use crate::{admin, handed, live, probe, tls};
 
 /// Why a data plane did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -74,15 +77,27 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
         move |source| ProxyError::File { path, source }
     };
     let (saved, candidates) = SavedTable::open(&settings.admin, &seed).map_err(file(&settings.admin))?;
-    let bound = bind_all(&seed.document.listen.http, settings.workers.max(1))?;
+    let Listen { http, https } = &seed.document.listen;
+    let handed = match &settings.sockets {
+        Some(from) => handed::receive(from),
+        None => handed::from_environment(),
+    };
+    let handed = handed.map_err(ProxyError::Start)?;
+    let bound = bind_all(&[http.as_slice(), https].concat(), settings.workers.max(1), handed)?;
     let addresses = bound.addresses.clone();
-    let listen = Listen { http: addresses.clone() };
+    let (http, https) = addresses.split_at(http.len());
+    let listen = Listen { http: http.to_vec(), https: https.to_vec() };
     let clients = seed.document.clients.clone();
+    let tickets = Some(settings.admin.with_extension("tickets")).filter(|_| !https.is_empty());
+    let tickets = Tickets::open(tickets, SystemTime::now()).map_err(ProxyError::Start)?;
+    let tls = Tls::new(clients.tls.clone(), https.to_vec(), tickets);
     let boot_id = boot_id().map_err(ProxyError::Start)?;
     let preview_key = settings.preview_key.as_deref().and_then(preview_key);
     let fingerprint = preview_key.as_ref().map(PreviewKey::fingerprint);
-    let plane = Plane::new(boot_id, listen, clients, fingerprint, candidates, saved)
+    let plane = Plane::new(boot_id, listen, clients, tls, fingerprint, candidates, saved)
         .map_err(|refused| ProxyError::Table { path: settings.table.clone(), refused })?;
+    let mut watch = tls::Watch::new(&plane.tls);
+    watch.look(&plane);
     // Before any client is accepted: what fails from here on would cut them.
     let socket = bind_admin(&settings.admin).map_err(file(&settings.admin))?;
 
@@ -99,6 +114,7 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
     let (end, mut ends) = mpsc::channel(1);
     let administration = tokio::spawn(administer(socket, settings.admin.clone(), Arc::clone(&plane), end));
     let probes = tokio::spawn(probe::follow(Arc::clone(&plane)));
+    let watching = tokio::spawn(tls::watch(Arc::clone(&plane), watch));
     let telling = settings.live.as_deref().map(|directory| tell_what_is_live(&plane, directory));
     tracing::info!(listen = ?addresses, workers = settings.workers, admin = %settings.admin.display(), "routing");
 
@@ -128,6 +144,7 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
     let _ = phase.send(Phase::Ended);
     while workers.join_next().await.is_some() {}
     probes.abort();
+    watching.abort();
     administration.abort();
     drop(telling);
     let _ = fs::remove_file(&settings.admin);
@@ -174,23 +191,28 @@ fn start_workers(
     preview_key: Option<&PreviewKey>,
     phases: &watch::Receiver<Phase>,
 ) -> Result<(), ProxyError> {
+    let doors = doors(plane);
     for (number, listeners) in bound.listen()?.into_iter().enumerate() {
-        let ids = RequestIds::new(random().map_err(ProxyError::Start)?);
-        let clients = plane.clients().clone();
-        let worker = worker::start(
-            number,
-            listeners,
-            plane.cell.clone(),
-            clients,
-            ids,
-            preview_key.cloned(),
-            phases.clone(),
-        );
-        let worker = worker.map_err(ProxyError::Start)?;
+        let outfit = Outfit {
+            listeners: listeners.into_iter().zip(doors.iter().cloned()).collect(),
+            cell: plane.cell.clone(),
+            clients: plane.clients().clone(),
+            tls: Arc::clone(&plane.tls),
+            ids: RequestIds::new(random().map_err(ProxyError::Start)?),
+            preview_key: preview_key.cloned(),
+        };
+        let worker = worker::start(number, outfit, phases.clone()).map_err(ProxyError::Start)?;
         workers.spawn_blocking(move || worker.join());
     }
     plane.note_listening();
     Ok(())
+}
+
+/// What is behind each listener, in their order.
+fn doors(plane: &Plane) -> Vec<Door> {
+    let Listen { http, https } = plane.listen();
+    let tls = https.iter().map(|address| Door::Tls(plane.tls.clients_of(*address)));
+    http.iter().map(|_| Door::Plain).chain(tls).collect()
 }
 
 /// Serves the admin socket, and makes it again if somebody has deleted it: without it nothing could be moved.

@@ -1,6 +1,8 @@
 //! What a data plane is started with.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What `cutover proxy` is told on its command line.
@@ -21,4 +23,7 @@ pub struct ProxySettings {
     /// The key with which tokens of previews are signed: [`PreviewKey::LENGTH`](cutover_core::preview::PreviewKey::LENGTH)
     /// bytes in a file. Without it every token is refused.
     pub preview_key: Option<PathBuf>,
+    /// Where whoever starts it hands in sockets to listen on, by [`handed::send`](crate::handed::send); `None` takes those
+    /// that it was started with.
+    pub sockets: Option<Arc<OwnedFd>>,
 }

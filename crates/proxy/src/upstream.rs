@@ -8,8 +8,10 @@ mod connect;
 mod h1;
 pub(crate) mod h2;
 mod pool;
+mod secure;
 
-pub(crate) use connect::{Introduction, connect, open, speaks_h2};
+pub(crate) use connect::{Beginning, connect, open, speaks_h2};
 pub(crate) use h1::H1Connection;
 pub(crate) use h2::{Declined, H2Connection, H2Pool};
 pub(crate) use pool::{Key, Pool, Reuse};
+pub(crate) use secure::{Secured, mark};

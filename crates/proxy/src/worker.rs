@@ -5,6 +5,7 @@ use std::cell::Cell as Flag;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,11 +16,12 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 
-use crate::arrival::arrive;
+use crate::arrival::{Door, arrive};
 use crate::buffers::Buffers;
 use crate::cell::Cell;
 use crate::pages::Pages;
 use crate::request_ids::RequestIds;
+use crate::tls::Tls;
 use crate::upstream::{H2Pool, Pool};
 use crate::watchdog::Watchdog;
 
@@ -47,6 +49,9 @@ pub(crate) struct Worker {
     pub(crate) watchdog: Rc<Watchdog>,
     pub(crate) ids: RequestIds,
     pub(crate) pages: Pages,
+    pub(crate) tls: Arc<Tls>,
+    /// Whether any listener speaks TLS.
+    pub(crate) speaks_tls: bool,
     /// What tokens of previews are signed with.
     pub(crate) preview_key: Option<PreviewKey>,
     /// Set when the process is about to end: clients are told with their next answer, never cut.
@@ -60,35 +65,37 @@ pub(crate) struct Worker {
     refused: Flag<u64>,
 }
 
+/// What a worker is given at its start.
+pub(crate) struct Outfit {
+    pub(crate) listeners: Vec<(TcpListener, Door)>,
+    pub(crate) cell: Cell,
+    pub(crate) clients: Clients,
+    pub(crate) tls: Arc<Tls>,
+    pub(crate) ids: RequestIds,
+    pub(crate) preview_key: Option<PreviewKey>,
+}
+
 /// Starts a worker; it ends with the phase.
 pub(crate) fn start(
     number: usize,
-    listeners: Vec<TcpListener>,
-    cell: Cell,
-    clients: Clients,
-    ids: RequestIds,
-    preview_key: Option<PreviewKey>,
+    outfit: Outfit,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let name = format!("worker-{number}");
     std::thread::Builder::new().name(name).spawn(move || {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-        runtime.block_on(work(listeners, cell, clients, ids, preview_key, phase))
+        runtime.block_on(work(outfit, phase))
     })
 }
 
-async fn work(
-    listeners: Vec<TcpListener>,
-    cell: Cell,
-    clients: Clients,
-    ids: RequestIds,
-    preview_key: Option<PreviewKey>,
-    mut phase: watch::Receiver<Phase>,
-) -> io::Result<()> {
+async fn work(outfit: Outfit, mut phase: watch::Receiver<Phase>) -> io::Result<()> {
+    let Outfit { listeners, cell, clients, tls, ids, preview_key } = outfit;
     let worker = Rc::new(Worker {
         cell,
         pages: Pages::new(clients.pages.clone()),
+        speaks_tls: tls.is_spoken(),
+        tls,
         clients,
         pool: Pool::default(),
         h2_pool: H2Pool::default(),
@@ -104,9 +111,9 @@ async fn work(
     });
     spawn_local(Rc::clone(&worker.watchdog).watch());
     let mut acceptors = Vec::new();
-    for listener in listeners {
+    for (listener, door) in listeners {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        acceptors.push(spawn_local(accept(listener, Rc::clone(&worker))));
+        acceptors.push(spawn_local(accept(listener, door, Rc::clone(&worker))));
     }
     spawn_local(tidy(Rc::clone(&worker)));
     // The sender's end counts as the end of the process.
@@ -142,12 +149,12 @@ async fn tidy(worker: Rc<Worker>) {
     }
 }
 
-async fn accept(listener: tokio::net::TcpListener, worker: Rc<Worker>) {
+async fn accept(listener: tokio::net::TcpListener, door: Door, worker: Rc<Worker>) {
     loop {
         match listener.accept().await {
             Ok((stream, client)) => {
                 let is_full = worker.connections.get() >= worker.clients.limits.connections;
-                worker.admit(stream, client);
+                worker.admit(stream, client, door.clone());
                 if is_full {
                     // Those that came just now have to be looked at before it is known whether they are idle.
                     tokio::task::yield_now().await;
@@ -166,7 +173,7 @@ async fn accept(listener: tokio::net::TcpListener, worker: Rc<Worker>) {
 
 impl Worker {
     /// Serves a client if there is room for it, or if an idle one can go instead.
-    fn admit(self: &Rc<Self>, stream: TcpStream, client: SocketAddr) {
+    fn admit(self: &Rc<Self>, stream: TcpStream, client: SocketAddr, door: Door) {
         if self.connections.get() >= self.clients.limits.connections && !self.watchdog.expire_longest_idle() {
             self.refused.set(self.refused.get() + 1);
             return;
@@ -175,7 +182,7 @@ impl Worker {
         let Ok(local) = stream.local_addr() else { return };
         let counted = Counted::new(self);
         spawn_local(async move {
-            arrive(Rc::clone(&counted.0), stream, client, local).await;
+            arrive(Rc::clone(&counted.0), stream, client, local, door).await;
         });
     }
 }

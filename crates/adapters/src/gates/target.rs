@@ -29,21 +29,18 @@ pub(super) struct Target {
     pub(super) address: SocketAddr,
     /// The host that its service answers to; absent if it answers to every one.
     pub(super) host: Option<String>,
-    private: Option<Private>,
-}
-
-#[derive(Debug, Clone)]
-struct Private {
-    token: String,
-    release: ReleaseId,
+    token: Option<String>,
+    /// The release that answers by the private way.
+    proof: Option<ReleaseId>,
 }
 
 impl Target {
-    /// Whoever listens there for this route; by the private way with this token, to this release.
+    /// Whoever listens there for this route, with this token; by the private way to this release.
     pub(super) fn new(
         listeners: &[SocketAddr],
         route: &Route,
-        private: Option<(String, ReleaseId)>,
+        token: Option<String>,
+        proof: Option<ReleaseId>,
     ) -> Result<Self, String> {
         let mut address = *listeners.first().ok_or("the proxy does not listen anywhere")?;
         if address.ip().is_unspecified() {
@@ -52,8 +49,7 @@ impl Target {
                 IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
             });
         }
-        let private = private.map(|(token, release)| Private { token, release });
-        Ok(Self { address, host: host_of(route), private })
+        Ok(Self { address, host: host_of(route), token, proof })
     }
 
     /// What is sent as `Host`.
@@ -61,16 +57,16 @@ impl Target {
         self.host.as_deref().unwrap_or("localhost")
     }
 
-    /// What leads to the idle environment; absent by the public way.
+    /// What leads there; absent where nothing is needed.
     pub(super) fn token(&self) -> Option<&str> {
-        self.private.as_ref().map(|private| private.token.as_str())
+        self.token.as_deref()
     }
 
     /// Whether an answer comes from the release that was to be asked.
     pub(super) fn check_proof(&self, status: StatusCode, answer: &HeaderMap) -> Result<(), String> {
-        let Some(private) = &self.private else { return Ok(()) };
+        let Some(release) = &self.proof else { return Ok(()) };
         let proof = answer.get(PREVIEW).map(http::HeaderValue::as_bytes);
-        if proof == Some(private.release.as_str().as_bytes()) {
+        if proof == Some(release.as_str().as_bytes()) {
             Ok(())
         } else {
             // What the proxy says itself says more than that.
@@ -113,7 +109,7 @@ mod tests {
     fn target(listeners: &[&str], hosts: &[&str]) -> Result<Target, String> {
         let listeners: Vec<SocketAddr> = listeners.iter().map(|it| it.parse().unwrap()).collect();
         let hosts = hosts.iter().map(|&host| host.to_owned()).collect();
-        Target::new(&listeners, &Route { hosts, path: "/".to_owned() }, None)
+        Target::new(&listeners, &Route { hosts, path: "/".to_owned(), canonical_host: None }, None, None)
     }
 
     #[test]

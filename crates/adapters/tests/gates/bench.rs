@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use cutover_adapters::gates::Gatekeeper;
+use cutover_adapters::gates::{Gatekeeper, Leads};
 use cutover_adapters::process::{ProcessExecutor, ProcessSettings};
 use cutover_controller::ports::{GateRun, GateRunner, Mandate, Migrator};
 use cutover_core::gates::{Finding, Gate, GateContext, Gates, Hook, HookAction, HookPoint, Suite, SuiteKind};
@@ -55,7 +55,11 @@ impl Bench {
             directory: release.join("files"),
             artifact_bytes: 100,
             configuration: Configuration {
-                route: Route { hosts: vec!["shop.example.com".to_owned()], path: "/".to_owned() },
+                route: Route {
+                    hosts: vec!["shop.example.com".to_owned()],
+                    path: "/".to_owned(),
+                    canonical_host: None,
+                },
                 command: vec!["./app".to_owned()],
                 env: BTreeMap::new(),
                 run: RunPolicy {
@@ -70,6 +74,7 @@ impl Bench {
                 health_deadline: Duration::from_secs(10),
                 upstream: Upstream::default(),
                 timeouts: Timeouts::default(),
+                tls: cutover_core::tls::Tls::default(),
                 gates: Gates::default(),
                 workers: BTreeMap::new(),
             },
@@ -146,8 +151,10 @@ impl Bench {
 
     pub(crate) fn keeper(&self) -> Gatekeeper {
         let proxy = self.proxy.clone();
-        let sign = |service: &cutover_core::ServiceName, release: &cutover_core::ReleaseId, _| {
-            assert_eq!((service.as_str(), release.as_str()), ("shop", RELEASE));
+        let sign = |service: &cutover_core::ServiceName, leads: Leads<'_>, _| {
+            assert_eq!(service.as_str(), "shop");
+            let Leads::To(release) = leads else { return None };
+            assert_eq!(release.as_str(), RELEASE);
             Some(TOKEN.to_owned())
         };
         let listeners = Arc::new(move || proxy.clone());

@@ -48,7 +48,7 @@ impl Host {
             directory: release.join("files"),
             artifact_bytes: 100,
             configuration: Configuration {
-                route: Route { hosts: Vec::new(), path: "/".to_owned() },
+                route: Route { hosts: Vec::new(), path: "/".to_owned(), canonical_host: None },
                 command: vec!["./app".to_owned()],
                 env: BTreeMap::new(),
                 run: RunPolicy {
@@ -63,6 +63,7 @@ impl Host {
                 health_deadline: Duration::from_secs(10),
                 upstream: Upstream::default(),
                 timeouts: Timeouts::default(),
+                tls: cutover_core::tls::Tls::default(),
                 gates: cutover_core::gates::Gates::default(),
                 workers: BTreeMap::new(),
             },

@@ -78,7 +78,7 @@ impl Fixture {
             artifact: artifact.clone().into(),
             exclude: Vec::new(),
             configuration: Configuration {
-                route: Route { hosts: Vec::new(), path: "/".to_owned() },
+                route: Route { hosts: Vec::new(), path: "/".to_owned(), canonical_host: None },
                 command: vec!["./app".to_owned()],
                 env: BTreeMap::new(),
                 run: RunPolicy {
@@ -93,6 +93,7 @@ impl Fixture {
                 health_deadline: Duration::from_secs(10),
                 upstream: Upstream::default(),
                 timeouts: Timeouts::default(),
+                tls: cutover_core::tls::Tls::default(),
                 gates: cutover_core::gates::Gates::default(),
                 workers: BTreeMap::new(),
             },

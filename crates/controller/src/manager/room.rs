@@ -120,7 +120,7 @@ mod tests {
         });
         let run: RunPolicy = serde_json::from_value(run).unwrap();
         let configuration = serde_json::json!({
-            "route": Route { hosts: vec![], path: "/".to_owned() }, "command": ["./shop"], "env": {}, "run": run,
+            "route": Route { hosts: vec![], path: "/".to_owned(), canonical_host: None }, "command": ["./shop"], "env": {}, "run": run,
             "health": HealthPolicy::default(),
             "health_deadline": humantime::format_duration(Duration::from_secs(30)).to_string(),
         });

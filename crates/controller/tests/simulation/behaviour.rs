@@ -93,7 +93,11 @@ pub(crate) fn spec(service: &ServiceName, version: &str, bake: u64, auto_rollbac
         artifact: PathBuf::from("/artifacts").into(),
         exclude: Vec::new(),
         configuration: Configuration {
-            route: Route { hosts: vec![format!("{service}.example.com")], path: "/".to_owned() },
+            route: Route {
+                hosts: vec![format!("{service}.example.com")],
+                path: "/".to_owned(),
+                canonical_host: None,
+            },
             command: vec!["./shop".to_owned()],
             env: BTreeMap::new(),
             run: RunPolicy {
@@ -113,6 +117,7 @@ pub(crate) fn spec(service: &ServiceName, version: &str, bake: u64, auto_rollbac
             health_deadline: Duration::from_secs(30),
             upstream: Upstream::default(),
             timeouts: Timeouts::default(),
+            tls: cutover_core::tls::Tls::default(),
             gates: gates(version),
             workers: workers(version),
         },

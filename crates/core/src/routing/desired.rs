@@ -9,6 +9,7 @@ use crate::environment::{Environment, PerEnvironment, Weights};
 use crate::epoch::Epoch;
 use crate::health::HealthPolicy;
 use crate::names::{InstanceId, ServiceName};
+use crate::routing::https::Https;
 use crate::routing::listen::{Clients, Listen};
 use crate::routing::upstream::{self, Upstream};
 
@@ -64,6 +65,12 @@ pub struct ServiceRoute {
     /// What the instances speak.
     #[serde(default, deserialize_with = "upstream::deserialize", skip_serializing_if = "upstream::is_plain")]
     pub upstream: PerEnvironment<Upstream>,
+    /// What its hosts do with TLS.
+    #[serde(default, skip_serializing_if = "Https::is_default")]
+    pub https: Https,
+    /// The one host that requests for all others of the service are sent to, with 308.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canonical_host: Option<String>,
     /// A release that users do not get, and whoever has a token for it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<PreviewRoute>,

@@ -8,12 +8,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::routing::https::TlsListeners;
+
 /// Where clients are accepted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
     /// Addresses for HTTP without TLS: HTTP/1.1, and HTTP/2 by prior knowledge.
     pub http: Vec<SocketAddr>,
+    /// Addresses for HTTP with TLS: the same protocols, as client and listener agree (ALPN, RFC 7301).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub https: Vec<SocketAddr>,
 }
 
 /// What clients are held to, and believed. Fixed for the life of a data plane.
@@ -30,6 +35,9 @@ pub struct Clients {
     /// a directory named like a service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pages: Option<PathBuf>,
+    /// How TLS is spoken.
+    #[serde(skip_serializing_if = "TlsListeners::is_default")]
+    pub tls: TlsListeners,
     /// What one client may cost.
     #[serde(skip_serializing_if = "Limits::is_default")]
     pub limits: Limits,

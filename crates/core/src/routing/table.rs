@@ -10,6 +10,7 @@ use crate::names::ServiceName;
 use crate::receipt::Receipt;
 use crate::routing::desired::ServiceRoute;
 use crate::routing::fence::Fence;
+use crate::routing::https::Hsts;
 use crate::routing::instance::InstanceState;
 use crate::routing::lease::{NoTarget, Private};
 use crate::statistics::{Counters, PrivateCounters};
@@ -44,6 +45,8 @@ pub struct ServiceEntry {
     pub(crate) private: Vec<PrivateTargets>,
     /// The receipt of the change that made it; written once, right after its table is stored.
     receipt: OnceLock<Receipt>,
+    /// `Strict-Transport-Security`, as it is written.
+    hsts: Option<String>,
     split: AtomicUsize,
     turns: PerEnvironment<AtomicUsize>,
 }
@@ -125,12 +128,14 @@ impl ServiceEntry {
         targets: PerEnvironment<Vec<Arc<Target>>>,
         private: Vec<PrivateTargets>,
     ) -> Self {
+        let hsts = desired.https.hsts.as_ref().map(Hsts::value);
         Self {
             desired,
             epoch,
             targets,
             private,
             receipt: OnceLock::new(),
+            hsts,
             split: AtomicUsize::new(0),
             turns: PerEnvironment::from_fn(|_| AtomicUsize::new(0)),
         }
@@ -146,6 +151,18 @@ impl ServiceEntry {
     #[must_use]
     pub fn route(&self) -> ServiceRoute {
         ServiceRoute { epoch: Some(self.epoch), ..self.desired.clone() }
+    }
+
+    /// What answers over TLS tell browsers to remember.
+    #[must_use]
+    pub fn hsts(&self) -> Option<&str> {
+        self.hsts.as_deref()
+    }
+
+    /// Whether it asks more of requests than to be for one of its hosts: another name, or a client's certificate.
+    #[must_use]
+    pub fn has_demands(&self) -> bool {
+        self.desired.canonical_host.is_some() || self.desired.https.clients.is_some()
     }
 
     /// Its epoch.
@@ -315,6 +332,21 @@ impl RouteTable {
     #[must_use]
     pub fn find(&self, host: &str, path: &str) -> Option<&Arc<ServiceEntry>> {
         self.listed(host, path).map(|listed| &listed.service)
+    }
+
+    /// All services that a request for this host may be for, whatever its path: those of the host itself, of every
+    /// `*.` above it, and of every host.
+    #[must_use]
+    pub fn at_host(&self, host: &str) -> Vec<&Arc<ServiceEntry>> {
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        let mut lists: Vec<&Vec<Listed>> = self.exact.get(&host).into_iter().collect();
+        let mut rest = host.as_str();
+        while let Some((_, parent)) = rest.split_once('.') {
+            lists.extend(self.wildcards.get(parent));
+            rest = parent;
+        }
+        lists.push(&self.every_host);
+        lists.into_iter().flatten().map(|listed| &listed.service).collect()
     }
 
     /// The same, with what it is listed as.

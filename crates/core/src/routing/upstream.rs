@@ -1,11 +1,14 @@
 //! What the instances of an environment speak: part of their release, so blue and green may differ.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::environment::PerEnvironment;
 
 /// How a proxy speaks to instances.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Upstream {
     /// The protocol of requests.
@@ -14,6 +17,30 @@ pub struct Upstream {
     /// alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// How TLS is spoken to instances; `None` speaks none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Arc<UpstreamTls>>,
+}
+
+/// TLS towards instances.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamTls {
+    /// The authorities that instances are believed by, in PEM; absent, those of the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// The name that their certificates must be for; absent, the address of the instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// What the proxy shows instances of itself: a chain in PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// Its private key in PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// Whoever answers is believed to be the instance: nothing about its certificate is checked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub insecure_believe_anybody: bool,
 }
 
 /// The protocol of requests to an instance.
@@ -25,7 +52,10 @@ pub enum Protocol {
     H1,
     /// HTTP/2 without TLS, by prior knowledge (RFC 9113, section 3.3).
     H2c,
-    /// Each instance is asked once: HTTP/2 if it answers its preface, else HTTP/1.1.
+    /// HTTP/2 with TLS.
+    H2,
+    /// Each instance is asked once: HTTP/2 if it answers its preface or, with TLS, agrees to it (ALPN); else
+    /// HTTP/1.1.
     Auto,
 }
 
@@ -70,12 +100,12 @@ pub(super) fn is_plain(upstream: &PerEnvironment<Upstream>) -> bool {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "`upstream` is `h1`, `h2c` or `auto`, or a table with `protocol` and `proxy_protocol` (`v1` or `v2`)"
+    expecting = "`upstream` is `h1`, `h2c`, `h2` or `auto`, or a table with `protocol`, `proxy_protocol` (`v1` or `v2`) and `tls`"
 )]
 pub(super) enum UpstreamText {
     Word(Protocol),
     Both(Upstream),
-    Each(Each),
+    Each(Box<Each>),
 }
 
 #[derive(Deserialize)]
@@ -88,11 +118,11 @@ pub(super) struct Each {
 
 impl From<UpstreamText> for PerEnvironment<Upstream> {
     fn from(text: UpstreamText) -> Self {
-        let both = |upstream| PerEnvironment::from_fn(|_| upstream);
+        let both = |upstream: Upstream| PerEnvironment::from_fn(|_| upstream.clone());
         match text {
-            UpstreamText::Word(protocol) => both(Upstream { protocol, proxy_protocol: None }),
+            UpstreamText::Word(protocol) => both(Upstream { protocol, ..Upstream::default() }),
             UpstreamText::Both(upstream) => both(upstream),
-            UpstreamText::Each(Each { blue, green }) => PerEnvironment { blue, green },
+            UpstreamText::Each(each) => PerEnvironment { blue: each.blue, green: each.green },
         }
     }
 }
@@ -120,12 +150,16 @@ mod tests {
 
     #[test]
     fn it_is_one_word_or_one_table_for_both_or_a_table_for_each() {
-        let h2c = Upstream { protocol: Protocol::H2c, proxy_protocol: None };
-        let v2 = Upstream { protocol: Protocol::H1, proxy_protocol: Some(ProxyProtocol::V2) };
-        check("\"h2c\"", h2c, h2c);
-        check("{\"proxy_protocol\":\"v2\"}", v2, v2);
-        check("{\"blue\":{\"protocol\":\"h2c\"}}", h2c, Upstream::default());
-        check(&serde_json::to_string(&PerEnvironment { blue: v2, green: h2c }).unwrap(), v2, h2c);
+        let h2c = Upstream { protocol: Protocol::H2c, ..Upstream::default() };
+        let v2 = Upstream { proxy_protocol: Some(ProxyProtocol::V2), ..Upstream::default() };
+        check("\"h2c\"", h2c.clone(), h2c.clone());
+        check("{\"proxy_protocol\":\"v2\"}", v2.clone(), v2.clone());
+        check("{\"blue\":{\"protocol\":\"h2c\"}}", h2c.clone(), Upstream::default());
+        check(
+            &serde_json::to_string(&PerEnvironment { blue: v2.clone(), green: h2c.clone() }).unwrap(),
+            v2,
+            h2c,
+        );
     }
 
     #[test]

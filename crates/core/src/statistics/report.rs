@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,7 @@ use crate::epoch::Epoch;
 use crate::names::{InstanceId, ServiceName};
 use crate::statistics::counters::Failure;
 use crate::statistics::histogram::Histogram;
+use crate::timestamp::Timestamp;
 
 /// Everything a data plane tells about its traffic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +28,9 @@ pub struct Statistics {
     /// The fingerprint of the key by which it believes tokens of previews, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview_key: Option<String>,
+    /// TLS towards clients; absent where none is spoken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsReport>,
     /// Every service that is routed.
     pub services: Vec<ServiceReport>,
     /// Instances that a table names or that still hold a request.
@@ -91,4 +96,35 @@ pub struct InstanceReport {
     /// What its probes say; `None` while they say nothing, or where nobody asks.
     #[serde(default)]
     pub healthy: Option<bool>,
+}
+
+/// What TLS towards clients has seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsReport {
+    /// Full handshakes.
+    pub handshakes: u64,
+    /// Handshakes of clients that came back with a ticket.
+    pub resumed: u64,
+    /// Handshakes that came to nothing.
+    pub failed: u64,
+    /// Certificates, and files that should hold some.
+    pub certificates: Vec<CertificateReport>,
+}
+
+/// A certificate that is shown to clients, or why there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateReport {
+    /// The file it comes from.
+    pub file: PathBuf,
+    /// The names that it is for.
+    pub names: Vec<String>,
+    /// Until when it may be used; absent if none is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Timestamp>,
+    /// SHA-256 of it, in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// Why the file is not used as it is; what was shown before goes on to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }

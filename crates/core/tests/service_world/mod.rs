@@ -35,7 +35,12 @@ pub(crate) fn release(version: &str) -> Release {
         directory: PathBuf::from("/releases").join(version),
         artifact_bytes: 1,
         configuration: Configuration {
-            route: Route { hosts: vec!["shop.example.com".to_owned()], path: "/".to_owned() },
+            tls: cutover_core::tls::Tls::default(),
+            route: Route {
+                hosts: vec!["shop.example.com".to_owned()],
+                path: "/".to_owned(),
+                canonical_host: None,
+            },
             command: vec!["./shop".to_owned()],
             env: BTreeMap::new(),
             run: RunPolicy {

@@ -64,6 +64,8 @@ const RULES: &[Rule] = &[
     // It shows what nobody else may see yet, so it is a verb of its own.
     rule(Method::POST, "/v1/services/{service}/preview", &["preview"]),
     rule(Method::GET, "/v1/usage", &["top"]),
+    rule(Method::GET, "/v1/certificates", &["certificates"]),
+    rule(Method::POST, "/v1/certificates/{name}/renew", &["certificates"]),
     rule(Method::POST, "/v1/shutdown", &["shutdown"]),
 ];
 

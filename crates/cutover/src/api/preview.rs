@@ -1,6 +1,6 @@
 //! The link to a release that users do not get, over the API.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
 use axum::extract::connect_info::ConnectInfo;
@@ -11,7 +11,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use cutover_controller::ports::RouterError;
 use cutover_core::release::Release;
-use cutover_core::routing::{ServiceRoute, TableDocument};
+use cutover_core::routing::{Listen, ServiceRoute, TableDocument};
 use cutover_core::{Environment, ReleaseId, ServiceName, Timestamp, Version};
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +78,8 @@ async fn preview(
     // By what is routed, not by what should be: a link that leads nowhere is given to nobody.
     let unreachable = |error: RouterError| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
     let table = served.router.table().await.map_err(unreachable)?;
-    if served.router.seen().await.map_err(unreachable)?.preview_key != Some(key.fingerprint()) {
+    let seen = served.router.seen().await.map_err(unreachable)?;
+    if seen.preview_key != Some(key.fingerprint()) {
         let error = "the proxy that runs does not know the key of this controller's previews";
         let mut problem = Problem::new(StatusCode::CONFLICT, error);
         let hint = "it was started before the key was made; `cutover shutdown` ends it, and the next `cutover serve` starts one that does";
@@ -86,6 +87,10 @@ async fn preview(
         return Err(problem);
     }
     let route = route(&table, &service, release, environment)?;
+    let is_covered = |host: &str| {
+        let tls = seen.tls.iter().flat_map(|tls| &tls.certificates);
+        tls.flat_map(|shown| &shown.names).any(|name| is_for(name, host))
+    };
     // The clock of the host, which is the proxy's.
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now = Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX));
@@ -93,7 +98,7 @@ async fn preview(
     let token = key.sign(&service, release.id.as_str(), until);
     let (version, until) = (release.version.clone(), moment(until));
     tracing::info!(%service, %version, until, actor = peer.actor, "gave a link to a preview away");
-    let url = url(route, &table.listen.http);
+    let url = url(route, &table.listen, is_covered);
     Ok(Json(PreviewView {
         v: VERSION,
         link: format!("{url}?cutover_preview={token}"),
@@ -131,19 +136,29 @@ fn route<'t>(
     })
 }
 
-/// Where the service is: at the host of its preview, at the first of its own, or where clients are accepted.
-fn url(route: &ServiceRoute, listeners: &[SocketAddr]) -> String {
+/// Whether a certificate with this name is for a host.
+fn is_for(name: &str, host: &str) -> bool {
+    let parent = host.split_once('.').map(|(_, parent)| parent);
+    name == host || name.strip_prefix("*.").is_some_and(|named| Some(named) == parent)
+}
+
+/// Where the service is: at the host of its preview, at the first of its own, or where clients are accepted; with TLS where
+/// there is a certificate.
+fn url(route: &ServiceRoute, listen: &Listen, is_covered: impl Fn(&str) -> bool) -> String {
     let named = route.hosts.iter().find(|host| !host.starts_with("*."));
     let named = route.preview.as_ref().and_then(|preview| preview.host.as_ref()).or(named);
-    let listener = listeners.first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 80).into());
+    let secure = listen.https.first().filter(|_| named.is_some_and(|host| is_covered(host)));
+    let (scheme, usual) = if secure.is_some() { ("https", 443) } else { ("http", 80) };
+    let listener = secure.or(listen.http.first()).copied();
+    let listener = listener.unwrap_or_else(|| ([127, 0, 0, 1], 80).into());
     let host = named.cloned().unwrap_or_else(|| match listener.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) if ip.is_unspecified() => format!("[{}]", Ipv6Addr::LOCALHOST),
         IpAddr::V6(ip) => format!("[{ip}]"),
     });
-    let port = if listener.port() == 80 { String::new() } else { format!(":{}", listener.port()) };
-    format!("http://{host}{port}{}", route.path)
+    let port = if listener.port() == usual { String::new() } else { format!(":{}", listener.port()) };
+    format!("{scheme}://{host}{port}{}", route.path)
 }
 
 #[cfg(test)]
@@ -161,7 +176,7 @@ mod tests {
     fn a_link_names_the_host_by_which_the_service_is_reached() {
         let check = |service: &str, listener: &str, expected: &str| {
             let table = table(service, listener);
-            assert_eq!(url(&table.services[0], &table.listen.http), expected);
+            assert_eq!(url(&table.services[0], &table.listen, |_| false), expected);
         };
         let preview = "hosts = [\"shop.example\"]\n[service.preview]\ntag = \"t\"\nenvironment = \"green\"\nhost = \"next.example\"";
         check(preview, "0.0.0.0:80", "http://next.example/");
@@ -174,5 +189,15 @@ mod tests {
         check("", "0.0.0.0:8080", "http://127.0.0.1:8080/");
         check("", "[::]:8080", "http://[::1]:8080/");
         check("", "[2001:db8::1]:80", "http://[2001:db8::1]/");
+    }
+
+    #[test]
+    fn a_link_is_one_with_tls_where_there_is_a_certificate_for_its_host() {
+        let mut table = table("hosts = [\"shop.example\"]", "0.0.0.0:80");
+        table.listen.https = vec!["0.0.0.0:8443".parse().unwrap()];
+        let with = |name: &str| url(&table.services[0], &table.listen, |host| is_for(name, host));
+        assert_eq!(with("shop.example"), "https://shop.example:8443/");
+        assert_eq!(with("*.example"), "https://shop.example:8443/");
+        assert_eq!(with("other.example"), "http://shop.example/");
     }
 }

@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use cutover_adapters::embedded::EmbeddedRouter;
 use cutover_adapters::release_store::uploads::Uploads;
 use cutover_controller::ports::{Console, EvidenceSource, InstanceLogs, Meter, Rehearsal};
-use cutover_controller::{DeploymentManager, Snapshot, SubmitOptions};
+use cutover_controller::{CertificateKeeper, DeploymentManager, Snapshot, SubmitOptions};
 use cutover_core::ServiceName;
 use cutover_core::preview::PreviewKey;
 use cutover_core::service::Status;
@@ -31,7 +31,7 @@ use crate::api::views::{
     AbortRequest, Accepted, ControllerView, DeployAnswer, DeployRequest, DeploymentView, HistoryView,
     PromoteRequest, ResolveRequest, RollbackRequest, ServiceView, ServicesView, WaysView, moment,
 };
-use crate::api::{VERSION, artifacts, exec, follow, gates, logs, moves, plan, preview};
+use crate::api::{VERSION, artifacts, certificates, exec, follow, gates, logs, moves, plan, preview};
 
 /// Seconds by which the host's clock has to be elsewhere before people are told.
 const NOTABLE_DRIFT: u64 = 60;
@@ -60,6 +60,8 @@ pub(crate) struct Served {
     pub(crate) router: EmbeddedRouter,
     /// What previews are signed with; `None` if it could be neither read nor made.
     pub(crate) preview_key: Option<PreviewKey>,
+    /// What looks after certificates.
+    pub(crate) certificates: CertificateKeeper,
     /// One for each that may read logs now.
     pub(crate) log_readers: Arc<Semaphore>,
     /// One for each upload that may come now.
@@ -76,6 +78,7 @@ pub(crate) struct Outside {
     pub(crate) uploads: Uploads,
     pub(crate) router: EmbeddedRouter,
     pub(crate) preview_key: Option<PreviewKey>,
+    pub(crate) certificates: CertificateKeeper,
 }
 
 impl Served {
@@ -85,7 +88,7 @@ impl Served {
         shutdown: mpsc::Sender<()>,
         outside: Outside,
     ) -> Self {
-        let Outside { logs, console, rehearsal, meter, uploads, router, preview_key } = outside;
+        let Outside { logs, console, rehearsal, meter, uploads, router, preview_key, certificates } = outside;
         let window = Window::default();
         let log_readers = Arc::new(Semaphore::new(super::logs::READERS));
         let senders = Arc::new(Semaphore::new(super::artifacts::SENDERS));
@@ -100,6 +103,7 @@ impl Served {
             uploads,
             router,
             preview_key,
+            certificates,
             log_readers,
             senders,
             window,
@@ -137,6 +141,7 @@ pub(crate) async fn serve(
         .merge(gates::routes())
         .merge(plan::routes())
         .merge(preview::routes())
+        .merge(certificates::routes())
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .layer(axum::middleware::from_fn(peer::hear))
         .with_state(served);
@@ -224,6 +229,9 @@ async fn view(served: &Served, snapshot: &Snapshot) -> ServiceView {
     view.clock_ahead_seconds = (ahead.unsigned_abs() >= NOTABLE_DRIFT).then_some(ahead);
     view.journal_trouble = view.journal_trouble.or(past_trouble);
     served.window.complete(&mut view);
+    let live = snapshot.state.environments[snapshot.state.live].release.as_ref();
+    let hosts = live.map(|release| release.configuration.route.hosts.as_slice()).unwrap_or_default();
+    view.certificates = certificates::of_service(served, name, hosts);
     view.notify_trouble = served.manager.notify_trouble(name).iter().map(NotifyTroubleView::new).collect();
     view
 }

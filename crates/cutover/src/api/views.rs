@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::api::VERSION;
 use crate::api::calendar::{FreezeView, NotifyTroubleView};
+use crate::api::certificates::CertificateView;
 use crate::api::exec::CommandView;
 use crate::api::gates::ContractionView;
 
@@ -125,6 +126,8 @@ pub(crate) struct ControllerView {
     pub(crate) version: String,
     pub(crate) pid: u32,
     pub(crate) http: Vec<SocketAddr>,
+    #[serde(default)]
+    pub(crate) https: Vec<SocketAddr>,
     /// First and last port that instances are given; an older controller does not say it.
     #[serde(default)]
     pub(crate) instance_ports: Option<(u16, u16)>,
@@ -167,6 +170,9 @@ pub(crate) struct ServiceView {
     /// The last time the schema was made unfit for older releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) contraction: Option<ContractionView>,
+    /// The certificates of its hosts.
+    #[serde(default)]
+    pub(crate) certificates: Vec<CertificateView>,
     /// Commands that people run now.
     #[serde(default)]
     pub(crate) commands: Vec<CommandView>,
@@ -433,6 +439,7 @@ impl ServiceView {
             recovery: state.recovery.as_ref().map(RecoveryView::new),
             clock_ahead_seconds: None,
             contraction: state.contraction.as_ref().map(ContractionView::new),
+            certificates: Vec::new(),
             commands: state.commands.iter().filter(|run| run.ended.is_none()).map(CommandView::new).collect(),
             journal_trouble: snapshot.journal_trouble.clone(),
             freeze: state.frozen(now).map(FreezeView::new),

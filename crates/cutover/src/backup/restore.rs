@@ -12,6 +12,7 @@ use crate::backup::archive::{
     BackupError, CHECKSUMS, Checksums, FORMAT, HEADER, Hashing, Header, JOURNAL, SEALED, VERSION, checksum,
     failed, plain_path, read_all,
 };
+use crate::backup::holds_files;
 use crate::backup::sealed::{self, Passphrase};
 use crate::state_directory::StateDirectory;
 
@@ -162,6 +163,10 @@ impl Checked {
         for name in ["releases", "certificates", "secret-key", "notify"] {
             let (from, to) = (staging.join(name), state.path().join(name));
             if from.symlink_metadata().is_ok() {
+                if name == "certificates" {
+                    // A controller makes directories in it before it has any, and these hold no file.
+                    let _ = fs::remove_dir_all(&to);
+                }
                 let _ = fs::remove_dir(&to);
                 fs::rename(&from, &to).map_err(failed("write", &to))?;
             }
@@ -211,7 +216,7 @@ fn refuse_if_occupied(state: &StateDirectory) -> Result<(), BackupError> {
         ("certificates", "certificates"),
         ("notify", "settings of `[notify]`"),
     ] {
-        if count(&state.path().join(name)) > 0 {
+        if holds_files(&state.path().join(name)) {
             return Err(BackupError::Occupied { path: state.path().to_owned(), what: what.to_owned() });
         }
     }

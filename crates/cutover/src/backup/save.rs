@@ -6,6 +6,7 @@ use std::path::Path;
 use cutover_controller::journal::{self, Head};
 
 use crate::backup::archive::{BackupError, FORMAT, HEADER, Header, JOURNAL, SEALED, VERSION, Writer, failed};
+use crate::backup::holds_files;
 use crate::backup::sealed::{self, Passphrase};
 use crate::state_directory::StateDirectory;
 
@@ -76,7 +77,7 @@ pub(crate) fn save(state: &StateDirectory, wanted: &Wanted, to: impl Write) -> R
         }
     }
     let certificates = state.path().join("certificates");
-    saved.has_secrets |= certificates.exists();
+    saved.has_secrets |= holds_files(&certificates);
     add(&mut secrets, &certificates, "certificates")?;
     add(&mut secrets, &state.path().join("secret-key"), "secret-key")?;
     for service in names(&state.path().join("notify"))? {

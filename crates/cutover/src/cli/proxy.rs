@@ -1,6 +1,8 @@
 //! `cutover proxy`: the data plane alone.
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -36,6 +38,9 @@ pub(crate) struct Proxy {
     /// The file with the key that tokens of previews are signed with; without it every token is refused
     #[arg(long, value_name = "FILE")]
     preview_key: Option<PathBuf>,
+    /// Take sockets to listen on from whoever is at the other end of the standard input
+    #[arg(long, hide = true)]
+    sockets_on_stdin: bool,
     /// Leave the session of whoever started it
     #[arg(long, hide = true)]
     own_session: bool,
@@ -47,6 +52,11 @@ impl Proxy {
             // Fails for a session leader only, which has what it asked for.
             let _ = rustix::process::setsid();
         }
+        let sockets = self.sockets_on_stdin.then(|| std::io::stdin().as_fd().try_clone_to_owned());
+        let sockets = sockets
+            .transpose()
+            .map_err(|error| Failure::bug(format!("cannot take sockets from the standard input: {error}")))?;
+        let sockets = sockets.map(Arc::new);
         let workers = self.workers.unwrap_or_else(default_workers);
         let settings = ProxySettings {
             table: self.table,
@@ -56,6 +66,7 @@ impl Proxy {
             hold_listeners: self.hold_listeners,
             live: self.live,
             preview_key: self.preview_key,
+            sockets,
         };
         let asked =
             ended_by_signal().map_err(|error| Failure::bug(format!("cannot take signals: {error}")))?;

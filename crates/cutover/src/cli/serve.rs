@@ -10,7 +10,9 @@ use cutover_adapters::process::Parent;
 use cutover_controller::ports::KeepReleases;
 use cutover_controller::{Keep, Retention};
 use cutover_core::routing::Clients;
+use cutover_proxy::handed;
 
+use crate::api::views::ControllerView;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::Place;
 use crate::cli::printer::Printer;
@@ -29,6 +31,9 @@ pub(crate) struct Serve {
     /// Where clients are accepted; may be repeated
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080", value_parser = address)]
     http: Vec<SocketAddr>,
+    /// Where clients are accepted with TLS; may be repeated [default: port 443 beside a port 80, if it is free]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    https: Vec<SocketAddr>,
     /// Whom the proxy believes, what a client may cost, and your pages for what the proxy answers itself, in TOML
     #[arg(long, value_name = "FILE")]
     clients: Option<PathBuf>,
@@ -92,14 +97,23 @@ const LAST_DEEDS: Duration = Duration::from_secs(2);
 /// Ended instances of each service whose logs stay.
 const KEEP_ENDED_INSTANCES: usize = 10;
 
+/// `:443` is port 443 of every address.
 fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
+    let every = text.strip_prefix(':').map(|port| format!("0.0.0.0:{port}"));
+    every.as_deref().unwrap_or(text).parse().map_err(|_| {
         let port = text.strip_prefix(':').unwrap_or(text);
         let port = port.parse::<u16>().map_or_else(|_| "8080".to_owned(), |port| port.to_string());
         format!(
             "an address with its port is needed, such as 127.0.0.1:{port}, or 0.0.0.0:{port} for everybody"
         )
     })
+}
+
+/// As people would type them.
+fn listeners(controller: &ControllerView) -> String {
+    let http = controller.http.iter().map(ToString::to_string);
+    let https = controller.https.iter().map(|address| format!("{address} (TLS)"));
+    http.chain(https).collect::<Vec<_>>().join(", ")
 }
 
 fn read_clients(path: &std::path::Path) -> Result<Clients, Failure> {
@@ -127,6 +141,12 @@ impl Serve {
         let settings = ServeSettings {
             state: self.place.here("cutover serve")?,
             http: self.http,
+            https: self.https,
+            handed: handed::from_environment().map_err(|error| {
+                let reason = format!("the sockets that systemd handed in cannot be used: {error}");
+                Failure::new(Exit::Refused, reason)
+                    .hint("each is to be a `ListenStream=` with an address or a port")
+            })?,
             clients: self.clients.as_deref().map(read_clients).transpose()?.unwrap_or_default(),
             workers: self.workers.unwrap_or_else(default_workers),
             instance_ports: self.instance_ports,
@@ -145,10 +165,9 @@ impl Serve {
                 ended_by_signal().map_err(|error| Failure::bug(format!("cannot take signals: {error}")))?;
             let world = World::build(settings).await?;
             let controller = world.controller.clone();
-            let http: Vec<String> = controller.http.iter().map(ToString::to_string).collect();
-            let http = http.join(", ");
             printer.result(&controller, || {
-                format!("serving on {http}; state in {}", controller.state_directory)
+                let (listeners, state) = (listeners(&controller), &controller.state_directory);
+                format!("serving on {listeners}; state in {state}")
             });
             match world.serve(stop).await? {
                 Ending::ControllerOnly => printer.talk(
@@ -180,8 +199,9 @@ mod tests {
     #[test]
     fn an_address_without_its_host_is_answered_with_one() {
         assert_eq!(address("127.0.0.1:80"), Ok("127.0.0.1:80".parse().unwrap()));
+        assert_eq!(address(":443"), Ok("0.0.0.0:443".parse().unwrap()));
         for (typed, expected) in
-            [("8080", "127.0.0.1:8080,"), (":81", "127.0.0.1:81,"), ("x", "127.0.0.1:8080,")]
+            [("8080", "127.0.0.1:8080,"), (":x", "127.0.0.1:8080,"), ("x", "127.0.0.1:8080,")]
         {
             assert!(address(typed).unwrap_err().contains(expected), "{typed}");
         }

@@ -20,7 +20,7 @@ use crate::setup::{CONTROLLER_UNIT, Deed, Layout, Need, Plan, SetupError, Step, 
 /// Install cutover on a host with systemd: binary, user, directories, units, manual pages, completions
 ///
 /// Says first what it will do, file by file and command by command, and asks. What is as it shall be already is left
-/// alone, so it may be run again at any time: after an update of the binary, or to change `--http`. Requests and
+/// alone, so it may be run again at any time: after an update of the binary, or to change `--http` and `--https`. Requests and
 /// instances are not touched by that.
 #[derive(Args)]
 pub(crate) struct Setup {
@@ -29,6 +29,9 @@ pub(crate) struct Setup {
     /// Where clients are accepted; may be repeated [default: as it is, on a new host 0.0.0.0:8080]
     #[arg(long, value_name = "ADDRESS")]
     http: Vec<SocketAddr>,
+    /// Where clients are accepted with TLS; may be repeated [default: as it is, on a new host port 443 beside a port 80]
+    #[arg(long, value_name = "ADDRESS")]
+    https: Vec<SocketAddr>,
     /// Write the files below this directory and run no command: for the image of a host
     #[arg(long, value_name = "DIR", conflicts_with = "host")]
     prefix: Option<PathBuf>,
@@ -88,7 +91,12 @@ impl Setup {
     }
 
     fn plan(&self) -> Result<Plan, Failure> {
-        let layout = Layout::new(self.prefix.clone(), self.place.named_state_directory(), self.http.clone());
+        let layout = Layout::new(
+            self.prefix.clone(),
+            self.place.named_state_directory(),
+            self.http.clone(),
+            self.https.clone(),
+        );
         let extras = extras()?;
         if self.remove {
             return Ok(Plan::removal(&layout, extras)?);

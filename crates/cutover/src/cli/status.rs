@@ -19,6 +19,7 @@ use crate::api::gates::ContractionView;
 use crate::api::views::{
     DeploymentView, EnvironmentView, RecoveryView, ServiceView, ServicesView, WorkersView,
 };
+use crate::cli::certificates;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::foreign;
 use crate::cli::freeze::here;
@@ -202,6 +203,9 @@ pub(crate) fn service_text(view: &ServiceView) -> String {
             here(&freeze.until),
             foreign::line(&freeze.reason)
         );
+    }
+    for certificate in &view.certificates {
+        let _ = writeln!(text, "  tls     {}", certificates::line(certificate));
     }
     for trouble in &view.notify_trouble {
         let _ = writeln!(text, "  {}", notify_trouble_text(trouble));

@@ -26,8 +26,15 @@ pub(crate) fn read(path: &Path) -> Result<Clients, ClientsError> {
     if let Some(problem) = clients.problem() {
         return Err(malformed(problem));
     }
+    let directory = path.parent().unwrap_or(Path::new("."));
+    if clients.tls.directory.is_some() {
+        return Err(malformed("`directory` of `[tls]` is the controller's own".to_owned()));
+    }
+    for file in clients.tls.files_mut() {
+        *file = std::path::absolute(directory.join(&*file))
+            .map_err(|source| ClientsError::Read { path: file.clone(), source })?;
+    }
     if let Some(pages) = &mut clients.pages {
-        let directory = path.parent().unwrap_or(Path::new("."));
         let absolute = std::path::absolute(directory.join(&pages));
         *pages = absolute.map_err(|source| ClientsError::Read { path: pages.clone(), source })?;
         if !pages.is_dir() {
@@ -63,6 +70,21 @@ mod tests {
     }
 
     #[test]
+    fn files_of_tls_begin_at_the_file_too() {
+        let (directory, path) = written(
+            "[tls]\nmin_version = \"1.3\"\ncertificates = [{ certificate = \"a.pem\", key = \"/b.key\" }]\n\
+             clients = { ca = \"ca.pem\" }\nlisteners.\"10.0.0.1:443\" = { ca = \"/x.pem\", crl = \"x.crl\" }",
+        );
+        let tls = read(&path).unwrap().tls;
+        let at = |name: &str| directory.path().join(name);
+        assert_eq!(tls.certificates[0].certificate, at("a.pem"));
+        assert_eq!(tls.certificates[0].key, Path::new("/b.key"));
+        assert_eq!(tls.clients.as_ref().unwrap().ca, at("ca.pem"));
+        let partners = tls.clients_of("10.0.0.1:443".parse().unwrap()).unwrap();
+        assert_eq!((partners.ca.as_path(), partners.crl.clone()), (Path::new("/x.pem"), Some(at("x.crl"))));
+    }
+
+    #[test]
     fn a_mistake_is_told_with_its_place() {
         let check = |text: &str, expected: &str| {
             let (_directory, path) = written(text);
@@ -73,6 +95,8 @@ mod tests {
         check("[limits]\nhead_tiem = \"3s\"", "line 2");
         check("[limits]\nhead_fields = 1000", "`head_fields` is 1 to 200");
         check("pages = \"nowhere\"", "which is no directory");
+        check("[tls]\ndirectory = \"served\"", "the controller's own");
+        check("[tls]\nmin_version = \"1.1\"", "unknown variant `1.1`");
         assert!(read(Path::new("/nowhere")).unwrap_err().to_string().contains("cannot read"));
     }
 }

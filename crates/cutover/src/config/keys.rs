@@ -1,9 +1,11 @@
 //! The keys of `cutover.toml`: what each holds, in words, and what a mistyped one was meant to be.
 
 mod gates;
+mod tls;
 
 pub(super) use gates::SUITE_FILE;
 use gates::{HOOKS, MIGRATE, PREVIEW, SMOKE};
+use tls::{TLS, UPSTREAM_TLS};
 
 /// What a key holds.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +21,8 @@ pub(super) enum Kind {
     Command,
     /// A text, or a table with known keys.
     TextOrTable(&'static [Key]),
+    /// True or false, or a table with known keys.
+    FlagOrTable(&'static [Key]),
     /// A table with known keys.
     Table(&'static [Key]),
     /// A table whose keys are the person's own; each value is like this.
@@ -52,6 +56,16 @@ pub(super) const FILE: &[Key] = &[
     key("hosts", Kind::Texts, "a list of host names, such as [\"shop.example.com\"]"),
     key("path", Kind::Text, "a path, such as \"/\""),
     key(
+        "canonical_host",
+        Kind::Text,
+        "the one host that requests for all others are sent to, such as \"shop.example.com\"",
+    ),
+    key(
+        "tls",
+        Kind::FlagOrTable(TLS),
+        "false, or a table `[tls]` with a line such as `acme = \"ops@example.com\"`",
+    ),
+    key(
         "artifact",
         Kind::TextOrTable(ARTIFACT),
         "the path of a directory or an archive, such as \"dist/\" or \"build/shop.tar.gz\", or a table such as { url = \"https://…\", sha256 = \"…\" }",
@@ -59,7 +73,7 @@ pub(super) const FILE: &[Key] = &[
     key(
         "upstream",
         Kind::TextOrTable(UPSTREAM),
-        "what instances speak, \"h1\", \"h2c\" or \"auto\", or a table such as { protocol = \"h2c\", proxy_protocol = \"v2\" }",
+        "what instances speak, \"h1\", \"h2c\", \"h2\" or \"auto\", or a table such as { protocol = \"h2c\", proxy_protocol = \"v2\" }",
     ),
     key("timeouts", Kind::Table(TIMEOUTS), "a table `[timeouts]` with lines such as `first_byte = \"60s\"`"),
     key("exclude", Kind::Texts, "a list of patterns as in .gitignore, such as [\"uploads/\", \"*.log\"]"),
@@ -114,8 +128,13 @@ const ARTIFACT: &[Key] = &[
 ];
 
 const UPSTREAM: &[Key] = &[
-    key("protocol", Kind::Text, "what instances speak: \"h1\", \"h2c\" or \"auto\""),
+    key("protocol", Kind::Text, "what instances speak: \"h1\", \"h2c\", \"h2\" or \"auto\""),
     key("proxy_protocol", Kind::Text, "a version of the PROXY protocol: \"v1\" or \"v2\""),
+    key(
+        "tls",
+        Kind::FlagOrTable(UPSTREAM_TLS),
+        "true or false, or a table such as { ca = \"/etc/ssl/inner-ca.pem\" }",
+    ),
 ];
 
 const TIMEOUTS: &[Key] = &[
@@ -273,7 +292,7 @@ pub(super) fn suggestion(unknown: &str, siblings: &'static [Key], section: &str)
     if let Some(near) = nearest(unknown, siblings.iter().map(|key| key.name)) {
         return match siblings.iter().find(|key| key.name == near).map(|key| key.kind) {
             Some(Kind::Tables(_)) => format!("did you mean `{}`?", section_of(near, section)),
-            Some(Kind::Table(_) | Kind::Each(_)) if section.is_empty() => {
+            Some(Kind::Table(_) | Kind::FlagOrTable(_) | Kind::Each(_)) if section.is_empty() => {
                 format!("did you mean `[{near}]`?")
             }
             _ => format!("did you mean `{near}`?"),
@@ -308,7 +327,7 @@ pub(super) fn section_of(name: &str, section: &str) -> String {
 fn everywhere() -> impl Iterator<Item = (&'static Key, String)> {
     let inner = FILE.iter().flat_map(|section| {
         let (keys, place): (&[Key], _) = match section.kind {
-            Kind::Table(keys) => (keys, format!("in `[{}]`", section.name)),
+            Kind::Table(keys) | Kind::FlagOrTable(keys) => (keys, format!("in `[{}]`", section.name)),
             Kind::Tables(keys) => (keys, format!("in `[[{}]]`", section.name)),
             _ => (&[], String::new()),
         };

@@ -1,6 +1,7 @@
 //! What was typed, key by key and not yet understood; each value knows its place in the text.
 
 mod gates;
+mod tls;
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,11 @@ use toml::Spanned;
 pub(super) use gates::{
     RawHook, RawHookTable, RawHooks, RawMigrate, RawPreview, RawStatus, RawStep, RawSuite, RawSuiteFile,
     RawTexts,
+};
+
+pub(super) use tls::{
+    RawAcme, RawAcmeOrContact, RawClientCertificates, RawHstsOrAge, RawPair, RawTls, RawTlsOrFlag,
+    RawUpstreamTls, RawUpstreamTlsOrFlag,
 };
 
 /// A text with its place.
@@ -22,6 +28,8 @@ pub(super) struct RawFile {
     pub(super) name: Option<Text>,
     pub(super) hosts: Option<Spanned<Vec<Text>>>,
     pub(super) path: Option<Text>,
+    pub(super) canonical_host: Option<Text>,
+    pub(super) tls: Option<Spanned<RawTlsOrFlag>>,
     pub(super) artifact: Option<Spanned<RawArtifactOrPath>>,
     pub(super) upstream: Option<Spanned<RawUpstreamOrProtocol>>,
     pub(super) timeouts: RawTimeouts,
@@ -125,6 +133,7 @@ pub(super) enum RawUpstreamOrProtocol {
 pub(super) struct RawUpstream {
     pub(super) protocol: Option<String>,
     pub(super) proxy_protocol: Option<String>,
+    pub(super) tls: Option<RawUpstreamTlsOrFlag>,
 }
 
 /// `[timeouts]`

@@ -12,7 +12,7 @@ use super::error::ConfigError;
 use super::source::Source;
 use super::{
     Loaded, artifact, command, deploy, exclude, gates, health, notify, origin, program, rollout, route, run,
-    secrets, upstream, variables, version, windows, worker,
+    secrets, tls, upstream, variables, version, windows, worker,
 };
 
 /// What the command line says in place of the file.
@@ -64,10 +64,14 @@ pub(super) fn resolve_with(
     let run = run::resolve(source, &raw.run, &artifact)?;
     let (health, health_deadline) = health::resolve(source, &raw.health)?;
     let timeouts = upstream::timeouts(source, &raw.timeouts)?;
-    let upstream = upstream::resolve(source, raw.upstream.as_ref())?;
     let rollout = rollout::resolve(source, &raw.rollout)?;
     let env = variables::resolve(source, &raw.env)?;
     let base = if overrides.elsewhere { None } else { Some(directory.as_path()) };
+    let upstream = upstream::resolve(source, raw.upstream.as_ref(), base)?;
+    if let (Some(typed), Some(message)) = (&raw.upstream, tls::warn(&upstream)) {
+        warnings.push(warning(source, &typed.span(), message));
+    }
+    let tls = tls::resolve(source, raw, &route, base)?;
     let secrets = secrets::resolve(source, raw, base, variable)?;
     let across = deploy::resolve(source, &raw.deploy)?;
     let command = raw.command.as_ref().ok_or_else(|| no_command(loaded))?;
@@ -109,6 +113,7 @@ pub(super) fn resolve_with(
         health,
         health_deadline,
         upstream,
+        tls,
         timeouts,
         workers,
         gates,
@@ -166,6 +171,7 @@ mod tests {
     use cutover_core::health::HealthPolicy;
     use cutover_core::release::{RolloutPolicy, Route, RunPolicy, SecretSource};
     use cutover_core::routing::{Timeouts, Upstream};
+    use cutover_core::tls::Tls;
 
     use super::*;
     use crate::config::fixture::Fixture;
@@ -181,7 +187,7 @@ mod tests {
             artifact: fixture.path("").into(),
             exclude: Vec::new(),
             configuration: Configuration {
-                route: Route { hosts: vec![], path: "/".to_owned() },
+                route: Route { hosts: vec![], path: "/".to_owned(), canonical_host: None },
                 command: vec!["./shop".to_owned()],
                 env: BTreeMap::new(),
                 run: RunPolicy {
@@ -195,6 +201,7 @@ mod tests {
                 health: HealthPolicy::default(),
                 health_deadline: Duration::from_secs(300),
                 upstream: Upstream::default(),
+                tls: Tls::default(),
                 timeouts: Timeouts::default(),
                 gates: Gates::default(),
                 workers: BTreeMap::new(),

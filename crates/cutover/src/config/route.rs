@@ -1,11 +1,11 @@
-//! Which requests are the service's: `hosts` and `path`.
+//! Which requests are the service's: `hosts`, `path` and `canonical_host`.
 
 use cutover_core::release::Route;
 
 use super::error::ConfigError;
 use super::raw::{RawFile, Text};
 use super::source::Source;
-use super::value;
+use super::{tls, value};
 
 pub(super) fn resolve(source: &Source, raw: &RawFile) -> Result<Route, ConfigError> {
     let mut hosts: Vec<String> = Vec::new();
@@ -24,7 +24,8 @@ pub(super) fn resolve(source: &Source, raw: &RawFile) -> Result<Route, ConfigErr
         }
     }
     let path = value::request_path(source, raw.path.as_ref(), "/", false)?;
-    Ok(Route { hosts, path })
+    let canonical_host = tls::canonical_host(source, raw.canonical_host.as_ref(), &hosts)?;
+    Ok(Route { hosts, path, canonical_host })
 }
 
 /// A host name in lower case, without the dot of the root; `*.` may stand in front.

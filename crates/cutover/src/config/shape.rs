@@ -59,7 +59,7 @@ impl Walk<'_> {
     fn value(&mut self, name: &str, value: &toml::Spanned<DeValue<'_>>, key: &Key, within: &str) {
         match (key.kind, value.get_ref()) {
             (Kind::TextOrTable(known), DeValue::Table(table)) => self.table(table, known, name),
-            (Kind::Table(known), DeValue::Table(table)) => {
+            (Kind::Table(known) | Kind::FlagOrTable(known), DeValue::Table(table)) => {
                 let section = match key.name {
                     "" => name.to_owned(),
                     own if own == name => format!("[{name}]"),
@@ -109,7 +109,7 @@ fn fits(kind: Kind, value: &DeValue<'_>) -> bool {
     match kind {
         Kind::Text | Kind::Duration | Kind::TextOrTable(_) => value.is_str(),
         Kind::Whole => value.as_integer().is_some_and(|number| whole(number).is_some()),
-        Kind::Flag => value.is_bool(),
+        Kind::Flag | Kind::FlagOrTable(_) => value.is_bool(),
         Kind::Texts => texts(value),
         Kind::Command => value.is_str() || texts(value),
         Kind::Table(_) | Kind::Each(_) => value.is_table(),
@@ -150,7 +150,7 @@ fn correction(key: &Key, found: &DeValue<'_>, name: &str) -> Option<String> {
         (Kind::Whole, DeValue::String(text)) if text.parse::<u32>().is_ok() => {
             Some(format!("write `{name} = {text}`"))
         }
-        (Kind::Flag, DeValue::String(text)) if matches!(&**text, "true" | "false") => {
+        (Kind::Flag | Kind::FlagOrTable(_), DeValue::String(text)) if matches!(&**text, "true" | "false") => {
             Some(format!("write `{name} = {text}`"))
         }
         (Kind::Table(_), DeValue::String(_)) if matches!(key.name, "" | "secret" | "url") => {

@@ -1,5 +1,6 @@
 //! What instances speak, and how long they may take: `upstream` and `[timeouts]`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use cutover_core::routing::{Protocol, ProxyProtocol, Timeouts, Upstream};
@@ -8,7 +9,7 @@ use toml::Spanned;
 use super::error::ConfigError;
 use super::raw::{RawTimeouts, RawUpstream, RawUpstreamOrProtocol};
 use super::source::Source;
-use super::value;
+use super::{tls, value};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -16,12 +17,13 @@ const SHORTEST: Duration = Duration::from_millis(100);
 pub(super) fn resolve(
     source: &Source,
     typed: Option<&Spanned<RawUpstreamOrProtocol>>,
+    directory: Option<&Path>,
 ) -> Result<Upstream, ConfigError> {
     let Some(typed) = typed else { return Ok(Upstream::default()) };
     let more = match typed.get_ref() {
         RawUpstreamOrProtocol::Protocol(word) => {
             let protocol = Some(word.clone());
-            &RawUpstream { protocol, proxy_protocol: None }
+            &RawUpstream { protocol, ..RawUpstream::default() }
         }
         RawUpstreamOrProtocol::More(more) => more,
     };
@@ -31,10 +33,10 @@ pub(super) fn resolve(
     let protocol = match more.protocol.as_deref() {
         None | Some("h1") => Protocol::H1,
         Some("h2c") => Protocol::H2c,
+        Some("h2") => Protocol::H2,
         Some("auto") => Protocol::Auto,
         Some(word) => {
-            let hint =
-                "`h1` is HTTP/1.1, `h2c` is HTTP/2 without TLS as gRPC needs it, `auto` asks each instance";
+            let hint = "`h1` is HTTP/1.1, `h2c` is HTTP/2 without TLS as gRPC needs it, `h2` is with TLS, `auto` asks each instance";
             return Err(wrong("protocol of instances", word, hint));
         }
     };
@@ -47,7 +49,15 @@ pub(super) fn resolve(
             return Err(wrong("version of the PROXY protocol", word, hint));
         }
     };
-    Ok(Upstream { protocol, proxy_protocol })
+    let tls = tls::upstream(source, &typed.span(), more.tls.as_ref(), directory)?;
+    let error = |message: &str, hint: &str| Err(source.error(&typed.span(), message).with_hint(hint));
+    match (protocol, &tls) {
+        (Protocol::H2, None) => {
+            error("`h2` is HTTP/2 with TLS", "add `tls = true`, or write `h2c` for HTTP/2 without it")
+        }
+        (Protocol::H2c, Some(_)) => error("`h2c` is HTTP/2 without TLS", "write `h2`"),
+        _ => Ok(Upstream { protocol, proxy_protocol, tls }),
+    }
 }
 
 pub(super) fn timeouts(source: &Source, raw: &RawTimeouts) -> Result<Timeouts, ConfigError> {
@@ -76,7 +86,8 @@ mod tests {
     #[test]
     fn it_is_a_word_or_a_table() {
         let check = |line: &str, protocol, proxy_protocol| {
-            assert_eq!(configuration(line).upstream, Upstream { protocol, proxy_protocol }, "{line}");
+            let expected = Upstream { protocol, proxy_protocol, tls: None };
+            assert_eq!(configuration(line).upstream, expected, "{line}");
         };
         check("", Protocol::H1, None);
         check("upstream = \"h2c\"", Protocol::H2c, None);
@@ -91,8 +102,8 @@ mod tests {
     #[test]
     fn what_is_no_protocol_is_answered_with_those_that_are() {
         assert_eq!(
-            Fixture::service().error_of_line_3("upstream = \"h2\""),
-            "cutover.toml:3: `h2` is no protocol of instances\n  `h1` is HTTP/1.1, `h2c` is HTTP/2 without TLS as gRPC needs it, `auto` asks each instance"
+            Fixture::service().error_of_line_3("upstream = \"h3\""),
+            "cutover.toml:3: `h3` is no protocol of instances\n  `h1` is HTTP/1.1, `h2c` is HTTP/2 without TLS as gRPC needs it, `h2` is with TLS, `auto` asks each instance"
         );
         assert_eq!(
             Fixture::service().error_of_line_3("upstream = { proxy_protocol = \"3\" }"),

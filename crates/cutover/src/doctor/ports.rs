@@ -15,8 +15,11 @@ pub(super) fn examine(state: &StateDirectory, running: &Running) -> Vec<Finding>
     if running.proxy.is_none() {
         // A controller knows what its proxy will listen on; without one it is what the unit says, or would.
         let wanted = match &running.controller {
-            Some(controller) => controller.http.clone(),
-            None => Layout::new(None, Some(state.path().to_owned()), Vec::new()).http,
+            Some(controller) => [controller.http.as_slice(), &controller.https].concat(),
+            None => {
+                let layout = Layout::new(None, Some(state.path().to_owned()), Vec::new(), Vec::new());
+                [layout.http, layout.https].concat()
+            }
         };
         found.extend(wanted.into_iter().map(listener));
     }

@@ -18,6 +18,7 @@ pub(crate) struct Layout {
     pub(crate) prefix: Option<PathBuf>,
     pub(crate) state: PathBuf,
     pub(crate) http: Vec<SocketAddr>,
+    pub(crate) https: Vec<SocketAddr>,
 }
 
 /// Why a host cannot be made ready.
@@ -55,8 +56,13 @@ impl SetupError {
 
 impl Layout {
     /// What is not said is as the present unit has it, so that a second `setup` changes nothing that nobody named.
-    pub(crate) fn new(prefix: Option<PathBuf>, state: Option<PathBuf>, http: Vec<SocketAddr>) -> Self {
-        let mut layout = Self { prefix, state: PathBuf::new(), http };
+    pub(crate) fn new(
+        prefix: Option<PathBuf>,
+        state: Option<PathBuf>,
+        http: Vec<SocketAddr>,
+        https: Vec<SocketAddr>,
+    ) -> Self {
+        let mut layout = Self { prefix, state: PathBuf::new(), http, https };
         let unit = std::fs::read_to_string(layout.unit(CONTROLLER_UNIT)).unwrap_or_default();
         let said = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap_or_default();
         let after = |option: &'static str| {
@@ -65,8 +71,12 @@ impl Layout {
         };
         let present = || after("--state-dir").next().map(PathBuf::from);
         layout.state = state.or_else(present).unwrap_or_else(|| PathBuf::from("/var/lib/cutover"));
+        let listeners = |option| after(option).filter_map(|address| address.parse().ok()).collect();
         if layout.http.is_empty() {
-            layout.http = after("--http").filter_map(|address| address.parse().ok()).collect();
+            layout.http = listeners("--http");
+        }
+        if layout.https.is_empty() {
+            layout.https = listeners("--https");
         }
         if layout.http.is_empty() {
             layout.http.push(SocketAddr::from(([0, 0, 0, 0], 8080)));

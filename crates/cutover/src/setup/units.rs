@@ -98,7 +98,8 @@ fn places(state: &Path) -> String {
 pub(super) fn controller(layout: &Layout) -> String {
     let state = layout.state.display();
     let http: Vec<String> = layout.http.iter().map(|address| format!(" --http {address}")).collect();
-    let http = http.concat();
+    let https = layout.https.iter().map(|address| format!(" --https {address}"));
+    let http: String = http.into_iter().chain(https).collect();
     format!(
         "\
 # Written by `cutover setup`, and written anew by the next one: changes belong into `systemctl edit {CONTROLLER_UNIT}`.

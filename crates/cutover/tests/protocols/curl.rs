@@ -32,26 +32,26 @@ macro_rules! curl_scenarios {
 }
 
 curl_scenarios! {
-    a_page_tells_what_has_answered: directly, by_default, over_h1, over_h2c, by_auto;
-    a_head_has_the_length_and_no_body: directly, by_default, over_h2c;
-    answers_without_a_body_end: directly, by_default, over_h2c;
-    a_body_of_a_known_length_arrives: directly, by_default, over_h2c;
-    a_body_without_a_length_arrives: directly, by_default, over_h2c;
-    a_large_upload_arrives_byte_for_byte: directly, by_default, over_h2c, by_auto;
-    a_large_download_arrives_byte_for_byte: directly, by_default, over_h2c, by_auto;
-    a_large_download_without_a_length_arrives_byte_for_byte: directly, by_default, over_h2c;
-    trailers_of_an_answer_are_shown: directly, by_default, over_h2c, by_auto;
+    a_page_tells_what_has_answered: directly, by_default, over_h1, over_h2c, by_auto, over_tls, over_tls_h2;
+    a_head_has_the_length_and_no_body: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    answers_without_a_body_end: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    a_body_of_a_known_length_arrives: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    a_body_without_a_length_arrives: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    a_large_upload_arrives_byte_for_byte: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    a_large_download_arrives_byte_for_byte: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    a_large_download_without_a_length_arrives_byte_for_byte: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    trailers_of_an_answer_are_shown: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
 }
 
 // Over HTTP/1.1 alone: over HTTP/2 by prior knowledge the curl of Debian 12 breaks a connection that it uses again
 // (curl/curl#10634), and shows no answer that came before its upload was done.
 scenarios! {
-    an_offer_to_change_to_http_2_does_no_harm: directly, by_default, over_h2c;
-    bodies_on_one_connection_end: directly, by_default, over_h2c;
-    a_body_that_is_refused_is_not_sent: directly, by_default, over_h2c;
-    one_connection_lives_through_a_switch: directly, by_default, over_h2c, by_auto;
-    many_at_once_live_through_a_switch: directly, by_default, over_h2c, by_auto;
-    a_client_of_http_1_0_is_served: directly, by_default, over_h2c;
+    an_offer_to_change_to_http_2_does_no_harm: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    bodies_on_one_connection_end: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    a_body_that_is_refused_is_not_sent: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    one_connection_lives_through_a_switch: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    many_at_once_live_through_a_switch: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    a_client_of_http_1_0_is_served: directly, by_default, over_h2c, over_tls, over_tls_h2;
 }
 
 struct Curl<'a> {

@@ -6,10 +6,10 @@ use crate::patience::{eventually, in_time};
 use crate::site::Site;
 
 scenarios! {
-    each_event_arrives_over_http_1_before_the_next_is_made: directly, by_default, over_h2c, by_auto;
-    each_event_arrives_over_http_2_before_the_next_is_made: directly, by_default, over_h2c, by_auto;
-    a_stream_of_events_goes_on_after_a_switch: directly, by_default, over_h2c, by_auto;
-    a_reader_that_goes_away_ends_the_stream_at_the_server: directly, by_default, over_h2c, by_auto;
+    each_event_arrives_over_http_1_before_the_next_is_made: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    each_event_arrives_over_http_2_before_the_next_is_made: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    a_stream_of_events_goes_on_after_a_switch: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    a_reader_that_goes_away_ends_the_stream_at_the_server: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
 }
 
 async fn each_event_arrives_over_http_1_before_the_next_is_made(site: Site) {

@@ -4,9 +4,9 @@ use crate::h1_client::Connection;
 use crate::site::Site;
 
 scenarios! {
-    a_preface_that_comes_byte_by_byte_is_http_2: directly, by_default, over_h2c;
+    a_preface_that_comes_byte_by_byte_is_http_2: directly, by_default, over_h2c, over_tls, over_tls_h2;
     a_method_that_begins_like_the_preface_is_http_1: directly, by_default, over_h2c;
-    a_request_that_comes_byte_by_byte_is_http_1: directly, by_default, over_h2c;
+    a_request_that_comes_byte_by_byte_is_http_1: directly, by_default, over_h2c, over_tls, over_tls_h2;
 }
 
 async fn byte_by_byte(client: &mut Connection, bytes: &[u8]) {

@@ -11,17 +11,17 @@ use crate::patience::{eventually, in_time};
 use crate::site::Site;
 
 scenarios! {
-    a_unary_call_is_answered: directly, over_h2c, by_auto_h2c;
-    metadata_go_there_and_back: directly, over_h2c, by_auto_h2c;
-    each_status_arrives_with_its_words: directly, over_h2c, by_auto_h2c;
-    each_message_of_a_server_arrives_before_the_next_is_made: directly, over_h2c, by_auto_h2c;
-    all_messages_of_a_client_arrive: directly, over_h2c, by_auto_h2c;
-    both_sides_speak_in_turn: directly, over_h2c, by_auto_h2c;
-    a_large_message_arrives: directly, over_h2c;
-    many_calls_share_a_connection: directly, over_h2c;
-    a_deadline_is_passed_on: directly, over_h2c;
-    a_call_that_outlives_its_deadline_is_cancelled_at_the_server: directly, over_h2c;
-    a_call_that_is_dropped_is_cancelled_at_the_server: directly, over_h2c;
+    a_unary_call_is_answered: directly, over_h2c, by_auto_h2c, over_tls_h2;
+    metadata_go_there_and_back: directly, over_h2c, by_auto_h2c, over_tls_h2;
+    each_status_arrives_with_its_words: directly, over_h2c, by_auto_h2c, over_tls_h2;
+    each_message_of_a_server_arrives_before_the_next_is_made: directly, over_h2c, by_auto_h2c, over_tls_h2;
+    all_messages_of_a_client_arrive: directly, over_h2c, by_auto_h2c, over_tls_h2;
+    both_sides_speak_in_turn: directly, over_h2c, by_auto_h2c, over_tls_h2;
+    a_large_message_arrives: directly, over_h2c, over_tls_h2;
+    many_calls_share_a_connection: directly, over_h2c, over_tls_h2;
+    a_deadline_is_passed_on: directly, over_h2c, over_tls_h2;
+    a_call_that_outlives_its_deadline_is_cancelled_at_the_server: directly, over_h2c, over_tls_h2;
+    a_call_that_is_dropped_is_cancelled_at_the_server: directly, over_h2c, over_tls_h2;
 }
 
 async fn a_unary_call_is_answered(site: Site) {

@@ -9,9 +9,9 @@ use crate::patience::eventually;
 use crate::site::Site;
 
 scenarios! {
-    a_talk_that_began_on_blue_ends_there: directly, over_h2c, by_auto_h2c;
-    a_stream_of_a_server_that_began_on_blue_ends_there: directly, over_h2c;
-    no_call_fails_under_load: directly, over_h2c, by_auto_h2c;
+    a_talk_that_began_on_blue_ends_there: directly, over_h2c, by_auto_h2c, over_tls_h2;
+    a_stream_of_a_server_that_began_on_blue_ends_there: directly, over_h2c, over_tls_h2;
+    no_call_fails_under_load: directly, over_h2c, by_auto_h2c, over_tls_h2;
 }
 
 async fn a_talk_that_began_on_blue_ends_there(site: Site) {

@@ -52,5 +52,6 @@ mod shutdown;
 mod streams;
 mod trailers;
 mod translation;
+mod veil;
 mod web_socket;
 mod web_socket_h2;

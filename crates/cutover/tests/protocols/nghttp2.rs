@@ -5,11 +5,11 @@ use crate::program;
 use crate::site::Site;
 
 scenarios! {
-    a_page_of_nghttp_arrives: directly, by_default, over_h2c, by_auto;
-    trailers_sent_by_nghttp_arrive: directly, by_default, over_h2c, by_auto;
-    no_stream_of_h2load_fails_in_a_switch: directly, by_default, over_h2c, by_auto, by_auto_h2c;
-    no_upload_of_h2load_fails_in_a_switch: directly, by_default, over_h2c, by_auto;
-    no_request_of_h2load_over_http_1_fails_in_a_switch: directly, by_default, over_h2c, by_auto;
+    a_page_of_nghttp_arrives: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    trailers_sent_by_nghttp_arrive: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    no_stream_of_h2load_fails_in_a_switch: directly, by_default, over_h2c, by_auto, by_auto_h2c, over_tls, over_tls_h2;
+    no_upload_of_h2load_fails_in_a_switch: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    no_request_of_h2load_over_http_1_fails_in_a_switch: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
 }
 
 async fn a_page_of_nghttp_arrives(site: Site) {

@@ -5,8 +5,8 @@ use crate::program;
 use crate::site::Site;
 
 scenarios! {
-    a_loop_on_one_connection_lives_through_a_switch: directly, by_default, over_h2c, by_auto;
-    an_iterable_body_arrives: directly, by_default, over_h2c, by_auto;
+    a_loop_on_one_connection_lives_through_a_switch: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    an_iterable_body_arrives: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
 }
 
 const LOOP: &str = r#"

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::application::{Application, Speaks};
 use crate::proxy::Proxy;
+use crate::veil::{NAME, Veil};
 
 const PROBES: &str = "health = { path = \"/health\", interval = \"20ms\", timeout = \"10s\" }\n";
 
@@ -14,6 +15,8 @@ pub struct Site {
     pub green: Application,
     /// `None` where clients speak to blue itself.
     proxy: Option<Proxy>,
+    /// What puts on and takes off TLS, and where clients without it connect.
+    veil: Option<(Veil, SocketAddr)>,
     switched: AtomicBool,
 }
 
@@ -44,6 +47,33 @@ impl Site {
     /// The proxy has to find out that both speak HTTP/2.
     pub async fn by_auto_h2c() -> Self {
         Self::new(Some("auto"), Speaks::H2c, Speaks::H2c, "").await
+    }
+
+    /// TLS on both sides of the proxy, and instances that speak HTTP/1.1 in it.
+    pub async fn over_tls() -> Self {
+        Self::veiled("h1", Speaks::H1, b"http/1.1").await
+    }
+
+    /// TLS on both sides of the proxy, and instances that agree to HTTP/2.
+    pub async fn over_tls_h2() -> Self {
+        Self::veiled("h2", Speaks::H2c, b"h2").await
+    }
+
+    async fn veiled(protocol: &str, speaks: Speaks, agreed: &[u8]) -> Self {
+        let mut veil = Veil::new();
+        let blue = Application::start("blue", speaks).await;
+        let green = Application::start("green", speaks).await;
+        let (to_blue, to_green) =
+            (veil.take_off(blue.address, agreed).await, veil.take_off(green.address, agreed).await);
+        let (tls, ca) = (veil.listeners(), veil.path("ca.pem"));
+        let service = format!(
+            "{tls}[[service]]\nname = \"shop\"\nweights = {{ blue = 100, green = 0 }}\n\
+             blue = [\"{to_blue}\"]\ngreen = [\"{to_green}\"]\n\
+             upstream = {{ protocol = \"{protocol}\", tls = {{ ca = \"{ca}\", server_name = \"{NAME}\" }} }}\n"
+        );
+        let proxy = Proxy::start(&service).await;
+        let front = veil.put_on(proxy.https.unwrap()).await;
+        Self { blue, green, proxy: Some(proxy), veil: Some((veil, front)), switched: AtomicBool::new(false) }
     }
 
     /// Instances that speak HTTP/2, behind a proxy that waits only so long for the head of an answer.
@@ -80,11 +110,14 @@ impl Site {
                 Some(Proxy::start(&service).await)
             }
         };
-        Self { blue, green, proxy, switched: AtomicBool::new(false) }
+        Self { blue, green, proxy, veil: None, switched: AtomicBool::new(false) }
     }
 
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
+        if let Some((_, front)) = &self.veil {
+            return *front;
+        }
         self.proxy.as_ref().map_or(self.blue.address, |proxy| proxy.address)
     }
 

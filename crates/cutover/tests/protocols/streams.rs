@@ -12,18 +12,18 @@ use crate::pattern;
 use crate::site::Site;
 
 scenarios! {
-    two_hundred_streams_are_open_at_once: directly, by_default, over_h2c, by_auto;
-    large_bodies_flow_both_ways_at_once: directly, by_default, over_h2c, by_auto;
-    several_large_bodies_share_a_connection: directly, by_default, over_h2c;
-    a_stream_that_nobody_reads_holds_up_no_other_and_is_not_hoarded: directly, by_default, over_h2c;
-    a_stream_that_is_reset_is_cancelled_at_the_server: directly, by_default, over_h2c, by_auto;
-    an_upload_that_is_reset_breaks_off_at_the_server: directly, by_default, over_h2c, by_auto;
-    a_download_that_is_reset_ends_at_the_server: directly, by_default, over_h2c, by_auto;
-    a_connection_that_ends_cancels_all_its_streams: directly, by_default, over_h2c, by_auto;
-    an_answer_before_the_end_of_the_request_arrives: directly, by_default, over_h2c;
+    two_hundred_streams_are_open_at_once: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    large_bodies_flow_both_ways_at_once: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    several_large_bodies_share_a_connection: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    a_stream_that_nobody_reads_holds_up_no_other_and_is_not_hoarded: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    a_stream_that_is_reset_is_cancelled_at_the_server: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    an_upload_that_is_reset_breaks_off_at_the_server: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    a_download_that_is_reset_ends_at_the_server: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    a_connection_that_ends_cancels_all_its_streams: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    an_answer_before_the_end_of_the_request_arrives: directly, by_default, over_h2c, over_tls, over_tls_h2;
     one_connection_lives_through_a_switch_and_its_streams_stay_where_they_began:
-        directly, by_default, over_h2c, by_auto, by_auto_h2c;
-    an_upload_that_began_before_a_switch_ends_where_it_began: directly, by_default, over_h2c, by_auto;
+        directly, by_default, over_h2c, by_auto, by_auto_h2c, over_tls, over_tls_h2;
+    an_upload_that_began_before_a_switch_ends_where_it_began: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
 }
 
 const LARGE: usize = 20 * 1024 * 1024;

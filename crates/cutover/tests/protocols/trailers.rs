@@ -8,11 +8,11 @@ use crate::played::{Front, h1_instance};
 use crate::site::Site;
 
 scenarios! {
-    trailers_of_an_answer_reach_http_1: directly, by_default, over_h2c, by_auto;
-    trailers_of_an_answer_reach_http_2: directly, by_default, over_h2c, by_auto;
-    trailers_of_a_request_over_http_1_arrive: directly, by_default, over_h2c, by_auto;
-    trailers_of_a_request_over_http_2_arrive: directly, by_default, over_h2c, by_auto;
-    trailers_go_there_and_back: directly, by_default, over_h2c;
+    trailers_of_an_answer_reach_http_1: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    trailers_of_an_answer_reach_http_2: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    trailers_of_a_request_over_http_1_arrive: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    trailers_of_a_request_over_http_2_arrive: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    trailers_go_there_and_back: directly, by_default, over_h2c, over_tls, over_tls_h2;
 }
 
 async fn trailers_of_an_answer_reach_http_1(site: Site) {

@@ -9,14 +9,14 @@ use crate::patience::in_time;
 use crate::site::Site;
 
 scenarios! {
-    the_head_of_a_request_over_http_2_arrives: directly, by_default, over_h2c, by_auto;
-    the_head_of_a_request_over_http_1_arrives: directly, by_default, over_h2c, by_auto;
-    fields_of_an_answer_that_repeat_stay_apart: directly, by_default, over_h2c;
-    a_head_without_a_body_tells_the_length: directly, by_default, over_h2c;
-    an_answer_that_breaks_off_does_not_look_whole_over_http_1: directly, by_default, over_h2c;
-    an_answer_that_breaks_off_does_not_look_whole_over_http_2: directly, by_default, over_h2c;
-    a_body_that_is_not_as_long_as_told_is_refused: directly, by_default, over_h2c;
-    the_protocols_of_the_instances_are_used: by_default, over_h1, over_h2c, by_auto, by_auto_h2c;
+    the_head_of_a_request_over_http_2_arrives: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    the_head_of_a_request_over_http_1_arrives: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    fields_of_an_answer_that_repeat_stay_apart: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    a_head_without_a_body_tells_the_length: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    an_answer_that_breaks_off_does_not_look_whole_over_http_1: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    an_answer_that_breaks_off_does_not_look_whole_over_http_2: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    a_body_that_is_not_as_long_as_told_is_refused: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    the_protocols_of_the_instances_are_used: by_default, over_h1, over_h2c, by_auto, by_auto_h2c, over_tls, over_tls_h2;
 }
 
 /// The first value of a field as the instance saw it; empty where there was none.

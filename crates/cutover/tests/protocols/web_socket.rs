@@ -14,17 +14,17 @@ use crate::pattern;
 use crate::site::Site;
 
 scenarios! {
-    text_and_binary_messages_come_back: directly, by_default, over_h1, over_h2c, by_auto;
-    a_ping_is_answered_with_its_words: directly, by_default, over_h2c;
-    the_close_of_a_client_reaches_the_server: directly, by_default, over_h2c;
-    the_close_of_a_server_reaches_the_client: directly, by_default, over_h2c;
-    a_large_message_comes_back: directly, by_default, over_h2c;
-    a_hundred_sockets_are_open_at_once: directly, by_default, over_h2c;
-    an_open_socket_stays_where_it_is_after_a_switch: directly, by_default, over_h2c, by_auto;
-    a_refusal_is_passed_on_and_the_connection_goes_on: directly, by_default, over_h2c;
-    the_protocol_that_was_agreed_on_is_told: directly, by_default, over_h2c;
+    text_and_binary_messages_come_back: directly, by_default, over_h1, over_h2c, by_auto, over_tls, over_tls_h2;
+    a_ping_is_answered_with_its_words: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    the_close_of_a_client_reaches_the_server: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    the_close_of_a_server_reaches_the_client: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    a_large_message_comes_back: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    a_hundred_sockets_are_open_at_once: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    an_open_socket_stays_where_it_is_after_a_switch: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    a_refusal_is_passed_on_and_the_connection_goes_on: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    the_protocol_that_was_agreed_on_is_told: directly, by_default, over_h2c, over_tls, over_tls_h2;
     bytes_that_come_right_behind_the_request_are_not_lost: directly, by_default;
-    a_client_that_vanishes_is_noticed_by_the_server: directly, by_default, over_h2c;
+    a_client_that_vanishes_is_noticed_by_the_server: directly, by_default, over_h2c, over_tls, over_tls_h2;
 }
 
 type Socket = WebSocketStream<TcpStream>;

@@ -17,15 +17,15 @@ use crate::pattern;
 use crate::site::Site;
 
 scenarios! {
-    it_is_told_that_extended_connect_is_known: directly, by_default, over_h2c;
-    messages_come_back: directly, by_default, over_h1, over_h2c, by_auto;
-    a_large_message_comes_back: directly, by_default, over_h2c;
-    a_hundred_sockets_share_a_connection: directly, by_default, over_h2c;
-    an_open_socket_stays_where_it_is_after_a_switch: directly, by_default, over_h2c, by_auto;
-    a_refusal_is_passed_on: directly, by_default, over_h2c;
-    the_protocol_that_was_agreed_on_is_told: directly, by_default, over_h2c;
-    a_close_passes_in_both_directions: directly, by_default, over_h2c;
-    a_stream_that_is_reset_is_noticed_by_the_server: directly, by_default, over_h2c;
+    it_is_told_that_extended_connect_is_known: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    messages_come_back: directly, by_default, over_h1, over_h2c, by_auto, over_tls, over_tls_h2;
+    a_large_message_comes_back: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    a_hundred_sockets_share_a_connection: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    an_open_socket_stays_where_it_is_after_a_switch: directly, by_default, over_h2c, by_auto, over_tls, over_tls_h2;
+    a_refusal_is_passed_on: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    the_protocol_that_was_agreed_on_is_told: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    a_close_passes_in_both_directions: directly, by_default, over_h2c, over_tls, over_tls_h2;
+    a_stream_that_is_reset_is_noticed_by_the_server: directly, by_default, over_h2c, over_tls, over_tls_h2;
 }
 
 type Socket = WebSocketStream<DuplexStream>;

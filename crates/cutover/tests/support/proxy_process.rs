@@ -16,14 +16,17 @@ pub struct Proxy {
     directory: tempfile::TempDir,
     pub(crate) child: Child,
     pub address: SocketAddr,
+    /// Where TLS is spoken, if it is.
+    pub https: Option<SocketAddr>,
 }
 
 impl Proxy {
     /// Starts one with so many workers and these sections beside `[listen]`, and waits until it tells where it listens.
     pub(crate) async fn begin(workers: usize, sections: &str) -> Self {
+        let https = if sections.contains("[clients.tls]") { "https = [\"127.0.0.1:0\"]\n" } else { "" };
         let directory = tempfile::Builder::new().prefix("cutover-proxy-").tempdir().unwrap();
         let table = directory.path().join("table.toml");
-        std::fs::write(&table, format!("[listen]\nhttp = [\"127.0.0.1:0\"]\n{sections}")).unwrap();
+        std::fs::write(&table, format!("[listen]\nhttp = [\"127.0.0.1:0\"]\n{https}{sections}")).unwrap();
         let log = std::fs::File::create(directory.path().join("proxy.log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_cutover"))
             .args(["proxy", "--workers", &workers.to_string(), "--table"])
@@ -35,16 +38,17 @@ impl Proxy {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut proxy = Self { directory, child, address: ([127, 0, 0, 1], 0).into() };
-        proxy.address = proxy.listening().await;
+        let mut proxy = Self { directory, child, address: ([127, 0, 0, 1], 0).into(), https: None };
+        (proxy.address, proxy.https) = proxy.listening().await;
         proxy
     }
 
-    async fn listening(&mut self) -> SocketAddr {
+    async fn listening(&mut self) -> (SocketAddr, Option<SocketAddr>) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Ok((200, table)) = self.try_admin("GET", "/v1/table", "").await {
-                return table["listen"]["http"][0].as_str().unwrap().parse().unwrap();
+                let first = |kind: &str| Some(table["listen"][kind][0].as_str()?.parse().unwrap());
+                return (first("http").unwrap(), first("https"));
             }
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "the proxy ended at its start: {}", self.log());

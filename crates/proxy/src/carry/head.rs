@@ -99,9 +99,9 @@ where
             sink.end_with_this();
         }
         terms.exchange.answered(head.status);
-        match terms.exchange.preview() {
-            None => sink.head(head),
-            preview => sink.head(&AnswerHead { preview, ..*head }),
+        match (terms.exchange.preview(), terms.hsts) {
+            (None, None) => sink.head(head),
+            (preview, hsts) => sink.head(&AnswerHead { preview, hsts, ..*head }),
         }
     }));
     let facts = poll_fn(|cx| {

@@ -6,10 +6,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use http::HeaderMap;
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
-use tokio::net::TcpStream;
-use tokio::net::tcp::WriteHalf;
 
 use crate::answering::AnswerSink;
 use crate::body::{BodySink, Piece};
@@ -17,6 +13,7 @@ use crate::h1::writer::Writer;
 use crate::head::answer::write_framing;
 use crate::head::request::Version;
 use crate::head::{AnswerHead, Framing, Prepared};
+use crate::stream::{Silence, WriteSide};
 use crate::watchdog::Alarm;
 use crate::worker::Worker;
 
@@ -25,7 +22,7 @@ const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The answer to one request.
 pub(crate) struct ClientAnswer<'c> {
-    writer: Writer<WriteHalf<'c>>,
+    writer: Writer<WriteSide<'c>>,
     version: Version,
     is_head: bool,
     keep_alive: bool,
@@ -41,7 +38,7 @@ pub(crate) struct ClientAnswer<'c> {
 
 impl<'c> ClientAnswer<'c> {
     /// To this request.
-    pub(crate) fn new(io: WriteHalf<'c>, worker: &'c Worker, request: &Prepared, looking: &'c Alarm) -> Self {
+    pub(crate) fn new(io: WriteSide<'c>, worker: &'c Worker, request: &Prepared, looking: &'c Alarm) -> Self {
         Self {
             writer: Writer::new(io, Rc::clone(&worker.buffers)),
             closing: &worker.closing,
@@ -152,9 +149,8 @@ impl AnswerSink for ClientAnswer<'_> {
             // The length or the last chunk that never comes tells; a reset could take away what was sent.
             return;
         }
-        let stream: &TcpStream = self.writer.io().as_ref();
         self.was_reset = true;
-        let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+        self.writer.io().end_with_reset();
     }
 }
 
@@ -182,13 +178,10 @@ impl BodySink for ClientAnswer<'_> {
             self.looking.set(LOOK);
         }
         while self.looking.poll_due(cx).is_ready() {
-            let stream: &TcpStream = self.writer.io().as_ref();
-            match recv(stream, &mut [0u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-                Ok((0, _)) if self.has_begun && !self.tunnels => return Poll::Ready(()),
-                // What is read after an end is that end, also when a reset has come since.
-                Ok((0, _)) if !matches!(stream.take_error(), Ok(None)) => return Poll::Ready(()),
-                Ok(_) | Err(Errno::WOULDBLOCK | Errno::INTR) => self.looking.set(LOOK),
-                Err(_) => return Poll::Ready(()),
+            match self.writer.io().silence() {
+                Silence::Ended if self.has_begun && !self.tunnels => return Poll::Ready(()),
+                Silence::Broken => return Poll::Ready(()),
+                Silence::Quiet | Silence::Bytes | Silence::Ended => self.looking.set(LOOK),
             }
         }
         Poll::Pending

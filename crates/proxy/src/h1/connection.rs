@@ -3,8 +3,6 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 
-use tokio::net::TcpStream;
-
 use crate::body::BodySource;
 use crate::buffers::{Expect, Inbox};
 use crate::carry::RequestSource;
@@ -16,6 +14,7 @@ use crate::head::look::accept_in;
 use crate::head::parse::{self, Read};
 use crate::head::request::{Version, prepare};
 use crate::head::{Framing, Peer, Prepared, Refusal};
+use crate::stream::Stream;
 use crate::watchdog::Alarm;
 use crate::worker::Worker;
 
@@ -25,7 +24,7 @@ const EMPTY_LINES: &[u8] = b"\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n";
 /// A connection of a client that speaks HTTP/1.
 pub(crate) struct ClientConnection {
     pub(crate) worker: Rc<Worker>,
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     pub(crate) peer: Peer,
     /// What was read already.
     pub(crate) inbox: Inbox,
@@ -182,7 +181,7 @@ impl ClientConnection {
     }
 }
 
-async fn fill(inbox: &mut Inbox, stream: &mut TcpStream) -> std::io::Result<usize> {
+async fn fill(inbox: &mut Inbox, stream: &mut Stream) -> std::io::Result<usize> {
     poll_fn(|cx| inbox.poll_fill(cx, stream, Expect::Head)).await
 }
 

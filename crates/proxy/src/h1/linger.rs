@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::buffers::Buffers;
+use crate::stream::Stream;
 use crate::watchdog::Alarm;
 
 /// At most this long in all.
@@ -15,7 +15,7 @@ const LONGEST: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(3);
 
 /// Says that nothing more is sent, and takes what comes until the client has understood.
-pub(super) async fn linger(mut stream: TcpStream, buffers: &Buffers, alarm: &Alarm) {
+pub(super) async fn linger(mut stream: Stream, buffers: &Buffers, alarm: &Alarm) {
     if stream.shutdown().await.is_err() {
         return;
     }

@@ -73,7 +73,8 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             second = &second[written - of_first..];
         }
         self.out.clear();
-        Ok(())
+        // With TLS, what was taken may not have been sent.
+        self.io.flush().await
     }
 
     fn give_back(&mut self) {

@@ -17,6 +17,8 @@ pub(crate) struct AnswerHead<'a> {
     pub(crate) facts: AnswerFacts,
     /// The tag of the release that has answered a request with a token.
     pub(crate) preview: Option<&'a str>,
+    /// What is said by `Strict-Transport-Security`, whatever the instance says by it.
+    pub(crate) hsts: Option<&'a str>,
 }
 
 /// What the way of an answer depends on.
@@ -120,6 +122,7 @@ impl AnswerHead<'_> {
                 Name::Connection | Name::KeepAlive | Name::TransferEncoding | Name::Hop | Name::Te => false,
                 // Only this proxy knows whether a token led there.
                 Name::Preview => false,
+                Name::TransportSecurity => self.hsts.is_none(),
                 Name::ContentLength => !bodiless,
                 // 426 has to name the protocols that are wanted (RFC 9110, section 15.5.22).
                 Name::Upgrade => status == 101 || status == 426,
@@ -132,6 +135,9 @@ impl AnswerHead<'_> {
         });
         if let Some(tag) = self.preview {
             take(ticket::FIELD.as_bytes(), tag.as_bytes());
+        }
+        if let Some(hsts) = self.hsts {
+            take(b"Strict-Transport-Security", hsts.as_bytes());
         }
     }
 

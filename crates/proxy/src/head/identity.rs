@@ -4,8 +4,13 @@
 //! to it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use cutover_core::routing::ClientCertificates;
+use cutover_tls::Facts;
 
 use crate::head::is_token_byte;
+use crate::head::name::is_about_certificate;
 use crate::head::target::Scheme;
 
 /// The other end of a connection.
@@ -19,7 +24,46 @@ pub(crate) struct Peer {
     pub(crate) trusted: bool,
     /// The address as text, which every request needs.
     text: Box<str>,
-    scheme: Scheme,
+    /// What its connection is, if it came by TLS.
+    pub(crate) encrypted: Option<Box<Encrypted>>,
+}
+
+/// A connection with TLS.
+#[derive(Debug, Clone)]
+pub(crate) struct Encrypted {
+    /// What it was asked for, by its host or else its listener.
+    pub(crate) clients: Option<Arc<ClientCertificates>>,
+    /// What its listener asks for.
+    pub(crate) listener: Option<Arc<ClientCertificates>>,
+    /// The fields that tell whose certificate it has shown.
+    pub(crate) identity: Option<Box<[u8]>>,
+    /// What was agreed on; `None` if it said nothing.
+    pub(crate) speaks_h2: Option<bool>,
+}
+
+impl Encrypted {
+    pub(crate) fn new(
+        clients: Option<Arc<ClientCertificates>>,
+        listener: Option<Arc<ClientCertificates>>,
+        shown: Option<&Facts>,
+        speaks_h2: Option<bool>,
+    ) -> Self {
+        let identity = shown.map(|facts| {
+            let mut fields = b"X-Client-Certificate-Subject: ".to_vec();
+            // Escaped, so that it is one line, whatever an authority has signed.
+            fields.extend_from_slice(facts.subject.as_bytes());
+            fields.extend_from_slice(b"\r\nX-Client-Certificate-Fingerprint: ");
+            fields.extend_from_slice(facts.fingerprint.as_bytes());
+            fields.extend_from_slice(b"\r\n");
+            fields.into()
+        });
+        Self { clients, listener, identity, speaks_h2 }
+    }
+
+    /// Whether anything was asked of it, or should have been.
+    pub(crate) fn asks(&self) -> bool {
+        self.clients.is_some() || self.listener.is_some()
+    }
 }
 
 /// What was said about the way of a request so far, by fields that are collected before any is passed on.
@@ -34,23 +78,42 @@ pub(crate) struct Claims {
 }
 
 impl Peer {
-    pub(crate) fn new(address: SocketAddr, local: SocketAddr, trusted: bool) -> Self {
+    pub(crate) fn new(
+        address: SocketAddr,
+        local: SocketAddr,
+        trusted: bool,
+        encrypted: Option<Encrypted>,
+    ) -> Self {
         let text = address.ip().to_canonical().to_string().into();
-        Self { address, local, trusted, text, scheme: Scheme::Http }
+        Self { address, local, trusted, text, encrypted: encrypted.map(Box::new) }
     }
 
     /// Whether it came by TLS.
     pub(crate) fn secure(&self) -> bool {
-        self.scheme == Scheme::Https
+        self.encrypted.is_some()
+    }
+
+    /// Whether it is believed what it says in a field that nobody else may say. Whose certificate it has shown is known
+    /// better here.
+    pub(crate) fn may_claim(&self, name: &[u8]) -> bool {
+        let has_identity = self.encrypted.as_ref().is_some_and(|encrypted| encrypted.identity.is_some());
+        self.trusted && !(has_identity && is_about_certificate(name))
+    }
+
+    fn scheme(&self) -> Scheme {
+        if self.secure() { Scheme::Https } else { Scheme::Http }
     }
 
     /// Writes the fields that tell an instance of this client; what it claims counts only if it is trusted.
     pub(crate) fn write(&self, claims: &Claims, host: &[u8], out: &mut Vec<u8>) {
+        if let Some(identity) = self.encrypted.as_ref().and_then(|encrypted| encrypted.identity.as_ref()) {
+            out.extend_from_slice(identity);
+        }
         list(out, b"X-Forwarded-For: ", &claims.forwarded_for);
         out.extend_from_slice(self.text.as_bytes());
         if !claims.has_proto {
             out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
-            out.extend_from_slice(self.scheme.name());
+            out.extend_from_slice(self.scheme().name());
         }
         if !claims.has_host && !host.is_empty() {
             out.extend_from_slice(b"\r\nX-Forwarded-Host: ");
@@ -81,7 +144,7 @@ impl Peer {
             out.extend_from_slice(quote);
         }
         out.extend_from_slice(b";proto=");
-        out.extend_from_slice(self.scheme.name());
+        out.extend_from_slice(self.scheme().name());
         out.extend_from_slice(b"\r\n");
     }
 }
@@ -99,7 +162,7 @@ mod tests {
     use super::*;
 
     fn written(address: &str, claims: &Claims, host: &str) -> String {
-        let peer = Peer::new(address.parse().unwrap(), "127.0.0.1:80".parse().unwrap(), true);
+        let peer = Peer::new(address.parse().unwrap(), "127.0.0.1:80".parse().unwrap(), true, None);
         let mut out = Vec::new();
         peer.write(claims, host.as_bytes(), &mut out);
         String::from_utf8(out).unwrap()

@@ -29,12 +29,15 @@ pub(crate) enum Name {
     ForwardedProto,
     /// `X-Forwarded-Host`.
     ForwardedHost,
-    /// Who is in front says it or nobody does: `X-Forwarded-Port`, `X-Real-IP` and such.
+    /// Who is in front says it or nobody does: `X-Forwarded-Port`, `X-Real-IP`, `X-Client-Certificate-Subject`,
+    /// `Client-Cert` (RFC 9440) and such.
     Claimed,
     /// `Keep-Alive`.
     KeepAlive,
     /// `Sec-WebSocket-Key`, which HTTP/2 does not have.
     WebSocketKey,
+    /// `Strict-Transport-Security`, in answers.
+    TransportSecurity,
     /// `X-Cutover-Preview`: the token of a preview, which is for this proxy; in answers, which release has answered.
     Preview,
     /// Ends at this hop: `Proxy-Connection`, `HTTP2-Settings`, `Proxy-Authorization`, `Proxy-Authenticate`.
@@ -58,7 +61,7 @@ impl Name {
             7 => &[(b"upgrade", Self::Upgrade), (b"trailer", Self::Trailer)],
             9 => &[(b"forwarded", Self::Forwarded), (b"x-real-ip", Self::Claimed)],
             10 => &[(b"connection", Self::Connection), (b"keep-alive", Self::KeepAlive)],
-            11 => &[(b"traceparent", Self::Kept)],
+            11 => &[(b"traceparent", Self::Kept), (b"client-cert", Self::Claimed)],
             12 => &[
                 (b"content-type", Self::ContentType),
                 (b"x-request-id", Self::RequestId),
@@ -77,18 +80,18 @@ impl Name {
                 (b"x-forwarded-proto", Self::ForwardedProto),
                 (b"sec-websocket-key", Self::WebSocketKey),
                 (b"x-cutover-preview", Self::Preview),
+                (b"client-cert-chain", Self::Claimed),
             ],
             18 => &[(b"proxy-authenticate", Self::Hop)],
             19 => &[(b"proxy-authorization", Self::Hop)],
+            25 => &[(b"strict-transport-security", Self::TransportSecurity)],
             _ => &[],
         };
         let found = candidates.iter().find(|(known, _)| name.eq_ignore_ascii_case(known));
         match found {
             Some((_, kind)) => *kind,
             // Whatever else frameworks believe: `X-Forwarded-Ssl`, `-Scheme`, `-Prefix`.
-            None if name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-")) => {
-                Self::Claimed
-            }
+            None if begins(name, b"x-forwarded-") || is_about_certificate(name) => Self::Claimed,
             None => Self::Other,
         }
     }
@@ -105,6 +108,15 @@ impl Name {
         }
         if Self::known(hyphens) == Self::Other { Self::Other } else { Self::Disguised }
     }
+}
+
+/// Whether a field tells whose certificate a client has shown.
+pub(crate) fn is_about_certificate(name: &[u8]) -> bool {
+    begins(name, b"x-client-certificate-")
+}
+
+fn begins(name: &[u8], start: &[u8]) -> bool {
+    name.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start))
 }
 
 #[cfg(test)]
@@ -124,6 +136,9 @@ mod tests {
         check(&format!("x_forwarded_{}", "a".repeat(40)), Name::Disguised);
         check("X-Cutover-Preview", Name::Preview);
         check("x_cutover_preview", Name::Disguised);
+        check("X-Client-Certificate-Subject", Name::Claimed);
+        check("x_client_certificate_fingerprint", Name::Disguised);
+        check("Client_Cert", Name::Disguised);
         check("my_header", Name::Other);
         check("Hosts", Name::Other);
         check("", Name::Other);

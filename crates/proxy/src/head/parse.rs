@@ -125,5 +125,5 @@ pub(crate) fn answer<T>(
     let fields = Fields::Wire(response.headers);
     let facts = answer::look(status, fields, minor, asked).ok_or(MalformedAnswer)?;
     let reason = response.reason.unwrap_or_default().as_bytes();
-    Ok(Read::Whole(take(&AnswerHead { status, reason, fields, facts, preview: None }), length))
+    Ok(Read::Whole(take(&AnswerHead { status, reason, fields, facts, preview: None, hsts: None }), length))
 }

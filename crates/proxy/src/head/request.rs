@@ -242,14 +242,16 @@ fn write(
             | Name::Accept
             | Name::ContentType
             | Name::Trailer
-            | Name::GrpcTimeout => true,
+            | Name::GrpcTimeout
+            | Name::TransportSecurity => true,
             Name::RequestId if seen.has_id => {
                 let begin = head.len() + name.len() + 2;
                 id = begin..begin + value.len();
                 true
             }
             Name::WebSocketKey => !is_connect,
-            Name::ForwardedProto | Name::ForwardedHost | Name::Claimed => peer.trusted,
+            Name::ForwardedProto | Name::ForwardedHost => peer.trusted,
+            Name::Claimed => peer.may_claim(name),
             _ => false,
         };
         if passes {
@@ -429,7 +431,7 @@ mod tests {
             fields: Fields::Wire(&fields),
             version: Version::Http11,
         };
-        let peer = Peer::new("192.0.2.1:5".parse().unwrap(), "192.0.2.2:80".parse().unwrap(), false);
+        let peer = Peer::new("192.0.2.1:5".parse().unwrap(), "192.0.2.2:80".parse().unwrap(), false, None);
         let prepared =
             prepare(&incoming, &peer, &Limits::default(), &RequestIds::new([0; 16]), Vec::new()).unwrap();
         String::from_utf8(prepared.head).unwrap()

@@ -12,9 +12,9 @@ use std::task::{Context, Poll, ready};
 
 use cutover_core::routing::Limits;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::buffers::Inbox;
+use crate::stream::Stream;
 
 /// Over how many seconds control frames are averaged.
 const AVERAGED: u64 = 10;
@@ -127,7 +127,7 @@ impl Meter {
 
 /// A client's socket with its meter, and with what was read of it already.
 pub(crate) struct Metered {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     pub(crate) inbox: Inbox,
     pub(crate) meter: Meter,
     pub(crate) clock: Box<dyn Fn() -> u64>,

@@ -4,8 +4,6 @@ use std::io;
 use std::rc::Rc;
 
 use http::HeaderMap;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use crate::body::{BodySink, BodySource, Piece, SourceError};
 use crate::buffers::{Buffers, Expect, Inbox};
@@ -15,15 +13,16 @@ use crate::h1::writer::Writer;
 use crate::head::answer::Asked;
 use crate::head::parse::{self, Read};
 use crate::head::{AnswerFacts, AnswerHead, Framing, Prepared};
+use crate::stream::{ReadSide, Stream, WriteSide};
 
 /// A connection to an instance, in use.
 pub(crate) struct H1Connection {
-    stream: TcpStream,
+    stream: Stream,
     inbox: Inbox,
 }
 
 impl H1Connection {
-    pub(crate) fn new(stream: TcpStream, buffers: &Rc<Buffers>) -> Self {
+    pub(crate) fn new(stream: Stream, buffers: &Rc<Buffers>) -> Self {
         Self { stream, inbox: Inbox::new(Rc::clone(buffers)) }
     }
 
@@ -43,14 +42,14 @@ impl H1Connection {
     }
 
     /// The connection for another request; `None` if the instance said more than it was asked.
-    pub(crate) fn into_idle(self) -> Option<TcpStream> {
+    pub(crate) fn into_idle(self) -> Option<Stream> {
         self.inbox.unread().is_empty().then_some(self.stream)
     }
 }
 
 /// A request on its way to an instance.
 pub(crate) struct RequestWriter<'c> {
-    writer: Writer<WriteHalf<'c>>,
+    writer: Writer<WriteSide<'c>>,
 }
 
 impl RequestSink for RequestWriter<'_> {
@@ -83,7 +82,7 @@ impl BodySink for RequestWriter<'_> {
 
 /// An answer on its way from an instance.
 pub(crate) struct AnswerReader<'c> {
-    reader: BodyReader<'c, ReadHalf<'c>>,
+    reader: BodyReader<'c, ReadSide<'c>>,
     asked: Asked,
 }
 

@@ -19,7 +19,6 @@ use h2::{Reason, RecvStream};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, Uri};
 use sha1::{Digest, Sha1};
-use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::spawn_local;
 
@@ -30,6 +29,7 @@ use crate::head::name::Name;
 use crate::head::request::Upgrade;
 use crate::head::{AnswerFacts, AnswerHead, Fields, Framing, Prepared};
 use crate::http2::stream::{FrameSink, Frames};
+use crate::stream::Stream;
 use crate::upstream::pool::Key;
 use crate::watchdog::Alarm;
 
@@ -93,7 +93,7 @@ impl H2Pool {
     pub(crate) async fn open(
         &self,
         key: Key,
-        stream: TcpStream,
+        stream: Stream,
         alarm: &Alarm,
         limit: Duration,
     ) -> Result<H2Connection, Failure> {
@@ -347,7 +347,14 @@ impl AnswerSource for H2Answer {
             self.frames = Some(Frames::new(body));
             self.response = None;
         }
-        take(&AnswerHead { status, reason: b"", fields: Fields::Map(&head.headers), facts, preview: None });
+        take(&AnswerHead {
+            status,
+            reason: b"",
+            fields: Fields::Map(&head.headers),
+            facts,
+            preview: None,
+            hsts: None,
+        });
         Ok(facts)
     }
 

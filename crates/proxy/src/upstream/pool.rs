@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rustix::net::{RecvFlags, recv};
-use tokio::net::TcpStream;
+use crate::stream::Stream;
 
 /// Node.js closes idle connections after 5 s: ours must be gone before.
 const IDLE_LIMIT: Duration = Duration::from_secs(4);
@@ -30,12 +30,24 @@ pub(crate) enum Reuse {
 }
 
 /// Whose connections may be shared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key {
     /// The instance.
     pub(crate) address: SocketAddr,
     /// The client that the connection's PROXY protocol header names, if it has one.
     pub(crate) client: Option<SocketAddr>,
+    /// How it is secured; 0 for not at all.
+    pub(crate) secured: u64,
+}
+
+/// By hand, because each request pays for it: what is hardly ever there, or the same for all, tells nothing apart.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.address.hash(state);
+        if let Some(client) = self.client {
+            client.hash(state);
+        }
+    }
 }
 
 /// Idle connections, the one used last first.
@@ -45,7 +57,7 @@ pub(crate) struct Pool {
 }
 
 struct Idle {
-    stream: TcpStream,
+    stream: Stream,
     since: Instant,
     until: Instant,
     /// Requests that it has carried.
@@ -54,7 +66,7 @@ struct Idle {
 
 impl Pool {
     /// Puts a connection back that has carried so many requests; both its directions must have ended.
-    pub(crate) fn give_back(&self, key: Key, stream: TcpStream, carried: u64, promised_seconds: Option<u64>) {
+    pub(crate) fn give_back(&self, key: Key, stream: Stream, carried: u64, promised_seconds: Option<u64>) {
         // The promise counts from the answer; one second for its way here and the next request's way there.
         let promised = promised_seconds.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
         let limit = promised.map_or(IDLE_LIMIT, |promised| promised.min(IDLE_LIMIT));
@@ -70,7 +82,7 @@ impl Pool {
     }
 
     /// An idle connection that suits the request, if there is one, and how many it has carried.
-    pub(crate) fn take(&self, key: Key, reuse: Reuse) -> Option<(TcpStream, u64)> {
+    pub(crate) fn take(&self, key: Key, reuse: Reuse) -> Option<(Stream, u64)> {
         if reuse == Reuse::None {
             return None;
         }
@@ -92,7 +104,7 @@ impl Pool {
                 }
             }
             let Idle { stream, until, carried, .. } = list.remove(index);
-            if now < until && (if any { seems_quiet(&stream) } else { is_quiet(&stream) }) {
+            if now < until && (if any { stream.seems_quiet() } else { stream.is_quiet() }) {
                 return Some((stream, carried));
             }
         }
@@ -103,20 +115,8 @@ impl Pool {
     pub(crate) fn close_expired(&self) {
         let now = Instant::now();
         self.idle.borrow_mut().retain(|_, list| {
-            list.retain(|idle| now < idle.until && seems_quiet(&idle.stream));
+            list.retain(|idle| now < idle.until && idle.stream.seems_quiet());
             !list.is_empty()
         });
     }
-}
-
-/// Whether nothing has arrived on an idle connection, neither bytes nor a FIN, as far as the runtime has been told: costs
-/// no system call.
-fn seems_quiet(stream: &TcpStream) -> bool {
-    matches!(stream.try_read(&mut [0u8; 1]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
-}
-
-/// The same, asked of the kernel.
-fn is_quiet(stream: &TcpStream) -> bool {
-    let peeked = recv(stream, &mut [0u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
-    matches!(peeked, Err(rustix::io::Errno::WOULDBLOCK))
 }

@@ -39,6 +39,15 @@ impl Proxy {
         proxy
     }
 
+    /// Starts a proxy with a whole seed.
+    pub fn start_with(seed: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut proxy = Self { directory, hold_listeners: None, preview_key: None, running: None };
+        std::fs::write(proxy.seed(), seed).unwrap();
+        proxy.restart().unwrap();
+        proxy
+    }
+
     pub fn seed(&self) -> PathBuf {
         self.directory.path().join("seed.toml")
     }
@@ -59,6 +68,7 @@ impl Proxy {
             hold_listeners: self.hold_listeners,
             live: Some(self.directory.path().join("live")),
             preview_key: self.preview_key.clone(),
+            sockets: None,
         }
     }
 

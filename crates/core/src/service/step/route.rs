@@ -101,8 +101,10 @@ impl ServiceState {
             health: Some(configuration.health.clone()),
             timeouts: configuration.timeouts,
             upstream: PerEnvironment::from_fn(|environment| {
-                release(environment).map(|release| release.configuration.upstream).unwrap_or_default()
+                release(environment).map(|release| release.configuration.upstream.clone()).unwrap_or_default()
             }),
+            https: configuration.tls.https(),
+            canonical_host: configuration.route.canonical_host.clone(),
             // Its hosts may be another's until something of it has earned them.
             unlisted: release(live).is_none(),
             preview: self.environments[live.other()].private_way(live.other()),

@@ -60,6 +60,9 @@ impl Setup {
         if let Some(state) = remote.state_directory() {
             words.extend(["--state-dir".into(), state.into()]);
         }
+        for address in &self.https {
+            words.extend(["--https".into(), address.to_string().into()]);
+        }
         for address in &self.http {
             words.extend(["--http".into(), address.to_string().into()]);
         }

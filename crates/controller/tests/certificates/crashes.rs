@@ -1,0 +1,73 @@
+//! A keeper that ends at any moment, and the next one.
+
+use std::time::Duration;
+
+use cutover_controller::certificates::LOOK;
+use cutover_core::tls::{Acme, CertificateSource};
+use tokio::time::sleep;
+
+use crate::world::{Answer, HOUR, MINUTE, World, tenant};
+
+fn world(answer: Answer) -> World {
+    let world = World::with(vec![tenant("shop", &["a.dev"], CertificateSource::Usual)]);
+    world.outside().answers.insert(Acme::LETS_ENCRYPT.to_owned(), answer);
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_keeper_remembers_the_pause() {
+    let world = world(Answer::Refuse(None));
+    // One that is started again and again every half a minute does not ask more often.
+    for _ in 0..240 {
+        let life = world.live(LOOK);
+        sleep(MINUTE / 2).await;
+        drop(life);
+    }
+    assert_eq!(world.minutes(), [0, 1, 6, 21, 51, 111]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_nobody_waited_for_is_not_repeated_in_a_hurry() {
+    let world = world(Answer::Hang);
+    drop_after(&world, Duration::from_secs(10)).await;
+    world.outside().answers.clear();
+    let _life = world.live(LOOK);
+    sleep(Duration::from_secs(40)).await;
+    assert_eq!(world.minutes(), [0]);
+    sleep(MINUTE).await;
+    assert_eq!((world.minutes(), world.served()), (vec![0, 1], vec!["a.dev".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_put_on_the_shelf_and_not_recorded_is_found_there() {
+    let world = world(Answer::GiveAfter(MINUTE));
+    let life = world.live(LOOK);
+    sleep(MINUTE / 2).await;
+    world.outside().forgetful = true;
+    sleep(MINUTE).await;
+    drop(life);
+    assert!(world.outside().recorded["a.dev"].served.is_none(), "the last that was recorded is the order");
+    world.outside().forgetful = false;
+    let life = world.live(LOOK);
+    sleep(HOUR * 5).await;
+    assert_eq!(world.minutes(), [0]);
+    let standing = life.standing("a.dev");
+    assert_eq!(standing.issued_by.as_deref(), Some(Acme::LETS_ENCRYPT));
+    assert!(standing.renew_at.is_some() && standing.served.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_everything_forgotten_what_is_on_the_shelf_is_kept() {
+    let world = world(Answer::Give);
+    drop_after(&world, MINUTE).await;
+    world.outside().recorded.clear();
+    let _life = world.live(LOOK);
+    sleep(HOUR * 5).await;
+    assert_eq!(world.minutes(), [0]);
+}
+
+async fn drop_after(world: &World, time: Duration) {
+    let life = world.live(LOOK);
+    sleep(time).await;
+    drop(life);
+}

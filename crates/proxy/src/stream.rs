@@ -1,0 +1,268 @@
+//! A connection, with TLS or without: the same to whoever reads and writes heads and bodies, on either side of the proxy.
+
+use std::cell::{RefCell, RefMut};
+use std::io::{self, IoSlice, Read};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use rustls::ConnectionCommon;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio_rustls::TlsStream;
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    /// Boxed, so that connections without TLS have no room for it. In a cell, because both directions of one task change
+    /// the one state of TLS.
+    Tls(Box<RefCell<TlsStream<TcpStream>>>),
+}
+
+/// What a connection of which nothing is expected holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Silence {
+    /// Nothing.
+    Quiet,
+    /// Bytes that nobody has taken.
+    Bytes,
+    /// The other side sends no more.
+    Ended,
+    /// It is broken.
+    Broken,
+}
+
+impl Stream {
+    pub(crate) fn tls(stream: impl Into<TlsStream<TcpStream>>) -> Self {
+        Self::Tls(Box::new(RefCell::new(stream.into())))
+    }
+
+    /// What was agreed on in the handshake, of HTTP/2 and others.
+    pub(crate) fn speaks_h2(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => stream.borrow().get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
+    /// Both directions.
+    pub(crate) fn split(&mut self) -> (ReadSide<'_>, WriteSide<'_>) {
+        match self {
+            Self::Plain(stream) => {
+                let (read, write) = stream.split();
+                (ReadSide::Plain(read), WriteSide::Plain(write))
+            }
+            Self::Tls(stream) => (ReadSide::Tls(stream), WriteSide::Tls(stream)),
+        }
+    }
+
+    /// Whether nothing has arrived, neither bytes nor an end, as far as the runtime has been told: costs no system call
+    /// without TLS.
+    pub(crate) fn seems_quiet(&self) -> bool {
+        match self {
+            Self::Plain(stream) => {
+                matches!(stream.try_read(&mut [0u8; 1]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Self::Tls(stream) => listen(&mut stream.borrow_mut()) == Silence::Quiet,
+        }
+    }
+
+    /// The same, asked of the kernel.
+    pub(crate) fn is_quiet(&self) -> bool {
+        match self {
+            Self::Plain(stream) => peek(stream) == Silence::Quiet,
+            Self::Tls(stream) => listen(&mut stream.borrow_mut()) == Silence::Quiet,
+        }
+    }
+}
+
+/// Looks at a socket without taking anything from it.
+fn peek(stream: &TcpStream) -> Silence {
+    match recv(stream, &mut [0u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        // What is read after an end is that end, also when a reset has come since.
+        Ok((0, _)) if !matches!(stream.take_error(), Ok(None)) => Silence::Broken,
+        Ok((0, _)) => Silence::Ended,
+        Ok(_) => Silence::Bytes,
+        Err(Errno::WOULDBLOCK | Errno::INTR) => Silence::Quiet,
+        Err(_) => Silence::Broken,
+    }
+}
+
+/// Takes in what is no application's: tickets, new keys, the word that ends TLS. Bytes of the application stay for the
+/// next reader.
+fn listen(stream: &mut TlsStream<TcpStream>) -> Silence {
+    match stream {
+        TlsStream::Server(stream) => {
+            let (socket, connection) = stream.get_mut();
+            take_in(socket, connection)
+        }
+        TlsStream::Client(stream) => {
+            let (socket, connection) = stream.get_mut();
+            take_in(socket, connection)
+        }
+    }
+}
+
+fn take_in<D>(socket: &TcpStream, connection: &mut ConnectionCommon<D>) -> Silence {
+    loop {
+        // Not while there are bytes for the application.
+        if !connection.wants_read() {
+            return Silence::Bytes;
+        }
+        match connection.read_tls(&mut Socket(socket)) {
+            Ok(0) => return Silence::Ended,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Silence::Quiet,
+            Err(_) => return Silence::Broken,
+        }
+        match connection.process_new_packets() {
+            Ok(state) if state.plaintext_bytes_to_read() > 0 => return Silence::Bytes,
+            Ok(state) if state.peer_has_closed() => return Silence::Ended,
+            Ok(_) => {}
+            Err(_) => return Silence::Broken,
+        }
+    }
+}
+
+/// A socket that is read without waiting.
+struct Socket<'a>(&'a TcpStream);
+
+impl Read for Socket<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buffer)
+    }
+}
+
+/// The direction towards us.
+pub(crate) enum ReadSide<'c> {
+    Plain(ReadHalf<'c>),
+    Tls(&'c RefCell<TlsStream<TcpStream>>),
+}
+
+/// The direction away from us.
+pub(crate) enum WriteSide<'c> {
+    Plain(WriteHalf<'c>),
+    Tls(&'c RefCell<TlsStream<TcpStream>>),
+}
+
+impl WriteSide<'_> {
+    /// What the other side has sent that nobody has taken.
+    pub(crate) fn silence(&self) -> Silence {
+        match self {
+            Self::Plain(half) => peek(half.as_ref()),
+            Self::Tls(stream) => listen(&mut stream.borrow_mut()),
+        }
+    }
+
+    /// Has the connection end with a reset, so that nobody takes what was sent for the whole.
+    pub(crate) fn end_with_reset(&self) {
+        let reset = |socket: &TcpStream| {
+            let _ = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
+        };
+        match self {
+            Self::Plain(half) => reset(half.as_ref()),
+            Self::Tls(stream) => reset(stream.borrow().get_ref().0),
+        }
+    }
+}
+
+fn pinned<'b, T: Unpin>(borrowed: &'b mut RefMut<'_, T>) -> Pin<&'b mut T> {
+    Pin::new(&mut **borrowed)
+}
+
+impl AsyncRead for ReadSide<'_> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(half) => Pin::new(half).poll_read(cx, buf),
+            Self::Tls(stream) => pinned(&mut stream.borrow_mut()).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for WriteSide<'_> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(half) => Pin::new(half).poll_write(cx, buf),
+            Self::Tls(stream) => pinned(&mut stream.borrow_mut()).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(half) => Pin::new(half).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => pinned(&mut stream.borrow_mut()).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => pinned(&mut stream.borrow_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(half) => Pin::new(half).poll_shutdown(cx),
+            Self::Tls(stream) => pinned(&mut stream.borrow_mut()).poll_shutdown(cx),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream.get_mut()).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream.get_mut()).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream.get_mut()).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(stream.get_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream.get_mut()).poll_shutdown(cx),
+        }
+    }
+}
