@@ -10,7 +10,7 @@ use cutover_controller::ports::{
     RouterError, TrafficRouter,
 };
 use cutover_core::receipt::Receipt;
-use cutover_core::routing::{ServicePatch, ServiceRoute, TableDocument};
+use cutover_core::routing::{Https, ServicePatch, ServiceRoute, TableDocument};
 use cutover_core::service::ObservedRoute;
 use cutover_core::statistics::Statistics;
 use cutover_core::{Epoch, InstanceId, PerEnvironment, ServiceName};
@@ -169,6 +169,11 @@ impl TrafficRouter for EmbeddedRouter {
         if (route.preview.is_some() || route.unlisted) && self.seen().await?.preview_key.is_none() {
             let known = route.to_mut();
             (known.preview, known.unlisted) = (None, false);
+        }
+        // The same of one from before there was TLS; and where none is spoken, nobody is sent to it.
+        let means_nothing = route.https.clients.is_none() && !route.https.is_default();
+        if means_nothing && self.seen().await?.tls.is_none() {
+            route.to_mut().https = Https::default();
         }
         let receipts = self.change(Method::PUT, &[route.as_ref()]).await?;
         receipts.into_iter().next().map(Applied::Routed).ok_or_else(without_receipt)

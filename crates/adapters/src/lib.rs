@@ -17,6 +17,7 @@ pub mod unix_http;
 
 pub use readers::Readers;
 
+mod bounded_file;
 mod durable_file;
 mod http_client;
 mod readers;

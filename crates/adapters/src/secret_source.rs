@@ -1,6 +1,5 @@
 //! Values from where a request says they are, on this host; not an adapter, only what several of them ask.
 
-use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -8,6 +7,8 @@ use std::time::Duration;
 use cutover_controller::ports::PrepareError;
 use cutover_core::release::SecretSource;
 use tokio::process::Command;
+
+use crate::bounded_file;
 
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -26,7 +27,7 @@ pub(crate) async fn value(name: &str, source: &SecretSource) -> Result<Vec<u8>, 
 }
 
 fn from_file(name: &str, path: &Path) -> Result<Vec<u8>, PrepareError> {
-    let read = fs::read(path).map_err(|error| {
+    let read = bounded_file::content(path).map_err(|error| {
         let reason = format!("cannot read the secret `{name}` from `{}`: {error}", path.display());
         wrong(reason, "the file has to be readable on the controller's host, by the controller's user")
     });

@@ -5,16 +5,19 @@
 //! An order may take minutes and never holds up the looking. The shelf is the truth: what is remembered of a certificate is
 //! corrected by what lies there, so a crash at any point leaves nothing to be repaired.
 //!
-//! Reading order: [`tenants`] is what services want, `book` what is remembered, `order` one order, `look` one look.
+//! Reading order: [`tenants`] is what services want, `book` what is remembered, `order` one order, `given` what came of it
+//! until it is on the shelf, `files` what somebody else looks after, `look` one look.
 
 mod book;
+mod files;
+mod given;
 mod look;
 mod order;
 pub mod tenants;
 
 pub use tenants::{Tenant, Tenants};
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,6 +28,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::certificates::book::Book;
+use crate::certificates::files::Staging;
+use crate::certificates::given::Given;
 use crate::clock::Clock;
 use crate::ports::{CertificateAuthority, CertificateFront, CertificateShelf};
 
@@ -57,7 +62,8 @@ pub struct Keeping {
 pub struct Listeners {
     /// With TLS. Without one, no authority is asked for anything.
     pub tls: bool,
-    /// Without TLS. Without one, hosts cannot be proved by `http-01`.
+    /// Without TLS, on port 80, where authorities ask by `http-01` (RFC 8555, section 8.3). Without one, that is tried only
+    /// for those who say so.
     pub plain: bool,
 }
 
@@ -71,6 +77,10 @@ struct Keeper {
     left_out: Mutex<Vec<LeftOut>>,
     /// The directories and the names for which something is being asked.
     busy: Mutex<HashSet<Busy>>,
+    /// What was given and could not be put on the shelf yet, by name.
+    given: Mutex<BTreeMap<String, Given>>,
+    /// Files whose reading has not come to an end, by name.
+    staging: Mutex<HashMap<String, Staging>>,
     /// Told when there is a reason to look at once.
     reason: Notify,
 }
@@ -88,7 +98,8 @@ impl CertificateKeeper {
     pub fn new(with: Keeping) -> Self {
         let book = Book::on(Arc::clone(&with.shelf));
         let (left_out, busy, reason) = (Mutex::default(), Mutex::default(), Notify::new());
-        Self(Arc::new(Keeper { with, book, left_out, busy, reason }))
+        let (given, staging) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Keeper { with, book, left_out, busy, given, staging, reason }))
     }
 
     /// Looks after the certificates for ever. Who ends it ends the orders that are under way.

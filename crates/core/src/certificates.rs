@@ -14,5 +14,5 @@ pub mod wanted;
 
 pub use facts::{CertificateFacts, Window};
 pub use retry::{challenge, pause};
-pub use standing::{SourceKind, Standing, Why};
+pub use standing::{LOST, SourceKind, Standing, Why};
 pub use wanted::{Hosted, LeftOut, Source, Wanted, Wants, stand_ins, wants};

@@ -52,7 +52,7 @@ pub struct Configuration {
     #[serde(default, skip_serializing_if = "Upstream::is_plain")]
     pub upstream: Upstream,
     /// How its hosts are served with TLS.
-    #[serde(default, skip_serializing_if = "Tls::is_default")]
+    #[serde(default = "Tls::of_a_release_from_before", skip_serializing_if = "Tls::is_of_before")]
     pub tls: Tls,
     /// How long instances may take.
     #[serde(default, skip_serializing_if = "Timeouts::is_default")]

@@ -33,10 +33,17 @@ impl Default for Tls {
 }
 
 impl Tls {
-    /// Whether nothing was said about it.
+    /// What a release that was made before there was TLS wants: none. What such a service is served with is a matter of its
+    /// next deployment, not of an upgrade.
     #[must_use]
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
+    pub fn of_a_release_from_before() -> Self {
+        Self { certificates: CertificateSource::Off, ..Self::default() }
+    }
+
+    /// Whether a release says the same that one from before says by its silence.
+    #[must_use]
+    pub fn is_of_before(&self) -> bool {
+        *self == Self::of_a_release_from_before()
     }
 
     /// What its hosts do with it.
@@ -158,5 +165,25 @@ impl Challenge {
             Self::TlsAlpn01 => "tls-alpn-01",
             Self::Dns01 => "dns-01",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_from_before_there_was_tls_has_none_and_a_new_one_says_what_it_wants() {
+        #[derive(Serialize, Deserialize)]
+        struct Holder {
+            #[serde(default = "Tls::of_a_release_from_before", skip_serializing_if = "Tls::is_of_before")]
+            tls: Tls,
+        }
+        let before: Holder = serde_json::from_str("{}").unwrap();
+        assert_eq!(before.tls.certificates, CertificateSource::Off);
+        assert_eq!(serde_json::to_string(&before).unwrap(), "{}");
+        let now = serde_json::to_string(&Holder { tls: Tls::default() }).unwrap();
+        let read: Holder = serde_json::from_str(&now).unwrap();
+        assert_eq!(read.tls, Tls::default());
     }
 }

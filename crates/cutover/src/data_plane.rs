@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cutover_adapters::embedded::EmbeddedRouter;
-use cutover_core::routing::{Clients, Listen, TableDocument, TlsListeners};
+use cutover_core::routing::{Clients, Listen, TableDocument};
 use cutover_proxy::handed;
 
 use crate::data_plane::unit::ProxyUnit;
@@ -84,8 +84,6 @@ impl DataPlane {
         handed: Vec<TcpListener>,
         unit: Option<String>,
     ) -> Self {
-        let tls = TlsListeners { directory: Some(state.served_certificates()), ..clients.tls.clone() };
-        let clients = Clients { tls, ..clients };
         let router = EmbeddedRouter::new(state.proxy_socket());
         let unit = unit.map(|name| ProxyUnit::new(name, &state));
         let hold = Hold { wanted: Arc::default(), router: router.clone(), workers, unit: unit.clone() };
@@ -102,9 +100,9 @@ impl DataPlane {
             self.hold.wanted.store(!seen.listening, Ordering::SeqCst);
             if let Some(unit) = &self.unit {
                 // For its next start, whoever causes it.
-                unit.write(&seed(listen, &self.clients), &self.hold.arguments())?;
+                unit.write(&self.seed(listen), &self.hold.arguments())?;
             }
-            if table.clients != self.clients {
+            if table.clients != self.clients_of(&table.listen) {
                 tracing::warn!(
                     "the proxy that runs already holds clients to something else; `cutover shutdown` ends it, and the next start uses `--clients`"
                 );
@@ -113,9 +111,23 @@ impl DataPlane {
         }
         self.hold.wanted.store(hold, Ordering::SeqCst);
         if let Some(unit) = &self.unit {
-            unit.write(&seed(listen, &self.clients), &self.hold.arguments())?;
+            unit.write(&self.seed(listen), &self.hold.arguments())?;
         }
         self.start(listen).await
+    }
+
+    /// What the clients of these listeners are held to. Where TLS is not spoken nothing is said of it, so that an older proxy
+    /// understands what it is told.
+    fn clients_of(&self, listen: &Listen) -> Clients {
+        let mut clients = self.clients.clone();
+        if !listen.https.is_empty() {
+            clients.tls.directory = Some(self.state.served_certificates());
+        }
+        clients
+    }
+
+    fn seed(&self, listen: &Listen) -> String {
+        seed(listen, &self.clients_of(listen))
     }
 
     /// Whether the proxy refuses clients for now, and the way to end that.
@@ -127,7 +139,7 @@ impl DataPlane {
         if let Some(unit) = &self.unit {
             unit.start().await?;
         } else {
-            std::fs::write(self.state.proxy_seed(), seed(listen, &self.clients))?;
+            std::fs::write(self.state.proxy_seed(), self.seed(listen))?;
             self.start_child().await?;
         }
         let deadline = Instant::now() + START_LIMIT;

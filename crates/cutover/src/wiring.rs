@@ -25,6 +25,7 @@ use cutover_controller::{
 };
 use cutover_core::preview::PreviewKey;
 use cutover_core::routing::{Clients, Listen};
+use rustix::net::{AddressFamily, SocketType, bind, socket};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
@@ -114,7 +115,7 @@ impl From<DataPlaneError> for Failure {
     fn from(error: DataPlaneError) -> Self {
         let hint = match &error {
             DataPlaneError::Ended { .. } => {
-                "`--http` chooses other addresses; the proxy's log is in `proxy/proxy.log`"
+                "`--http` and `--https` choose other addresses; the proxy's log is in `proxy/proxy.log`"
             }
             DataPlaneError::Start(_) | DataPlaneError::Silent { .. } => {
                 "what it said last is in `proxy/proxy.log`"
@@ -159,6 +160,20 @@ impl World {
         let preview_key = preview_key(&state, settings.proxy_unit.is_some());
         let restoration = Restoration::needed(&journal, &executor).await.map_err(|error| refused(&error))?;
         let shelf = shelf(&state, settings.proxy_unit.is_some())?;
+        for listener in settings.handed.iter().filter_map(|listener| listener.local_addr().ok()) {
+            let named = settings.http.iter().chain(&settings.https);
+            if !named.clone().any(|address| address.port() == listener.port()) && listener.port() != HTTPS {
+                tracing::warn!(address = %listener, "a socket was handed in that neither `--http` nor `--https` names; nobody is answered there");
+            }
+        }
+        let is_unit = settings.proxy_unit.is_some();
+        if is_unit && !settings.handed.is_empty() {
+            return Err(Failure::new(
+                Exit::Refused,
+                "sockets were handed to the controller, and the proxy is another unit",
+            )
+            .hint("give them to the unit of the proxy: `Sockets=` of its `[Service]`"));
+        }
         let handed: Vec<SocketAddr> =
             settings.handed.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let mut data_plane = DataPlane::new(
@@ -169,7 +184,8 @@ impl World {
             settings.handed,
             settings.proxy_unit,
         );
-        let wanted = listeners(settings.http, settings.https, &handed);
+        let runs = EmbeddedRouter::new(state.proxy_socket()).table().await.ok().map(|table| table.listen);
+        let wanted = listeners(settings.http, settings.https, &handed, runs, is_unit);
         let listen = data_plane.ensure(&wanted, restoration.is_needed()).await?;
         warn_if_elsewhere(&wanted.http, &listen.http);
         warn_if_elsewhere(&wanted.https, &listen.https);
@@ -219,7 +235,10 @@ impl World {
             front: Arc::new(router.clone()),
             clock: certificate_clock,
             random: Arc::new(chance),
-            listeners: Listeners { tls: !controller.https.is_empty(), plain: !controller.http.is_empty() },
+            listeners: Listeners {
+                tls: !controller.https.is_empty(),
+                plain: controller.http.iter().any(|address| address.port() == HTTP),
+            },
             every: certificates::LOOK,
         });
         let (end, shutdown) = mpsc::channel(1);
@@ -341,22 +360,36 @@ fn shelf(state: &StateDirectory, proxy_is_another_user: bool) -> Result<Director
     })
 }
 
-/// Where clients are accepted. Where nobody has said so, TLS is spoken beside the port for HTTP, if that one is free.
-fn listeners(http: Vec<SocketAddr>, https: Vec<SocketAddr>, handed: &[SocketAddr]) -> Listen {
-    let usual = http.iter().find(|address| address.port() == HTTP).filter(|_| https.is_empty());
-    let Some(usual) = usual else { return Listen { http, https } };
-    let address = SocketAddr::new(usual.ip(), HTTPS);
-    if handed.iter().any(|handed| handed.port() == HTTPS) {
-        return Listen { http, https: vec![address] };
+/// Where clients are accepted. Where nobody has said so, TLS is spoken where it is spoken already, or else beside the port
+/// for HTTP, if that one is free. A unit has other privileges than this process, so `setup` has decided for it.
+fn listeners(
+    http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
+    handed: &[SocketAddr],
+    runs: Option<Listen>,
+    is_unit: bool,
+) -> Listen {
+    if !https.is_empty() {
+        return Listen { http, https };
     }
-    let https = match TcpListener::bind(address) {
-        Ok(_) => vec![address],
-        Err(error) => {
-            tracing::warn!(%address, %error, "TLS is not spoken: `--https` chooses another address");
-            Vec::new()
-        }
-    };
-    Listen { http, https }
+    if let Some(runs) = runs {
+        return Listen { http, https: runs.https };
+    }
+    let usual = http.iter().find(|address| address.port() == HTTP).filter(|_| !is_unit);
+    let beside = usual.map(|usual| SocketAddr::new(usual.ip(), HTTPS));
+    let https =
+        beside.filter(|address| handed.iter().any(|handed| handed.port() == HTTPS) || is_free(*address));
+    Listen { http, https: https.into_iter().collect() }
+}
+
+/// Whether an address can be bound. Nobody listens there meanwhile, so that no client is accepted and cut.
+fn is_free(address: SocketAddr) -> bool {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let bound = socket(family, SocketType::STREAM, None).and_then(|socket| bind(&socket, &address));
+    if let Err(error) = bound {
+        tracing::warn!(%address, %error, "TLS is not spoken: `--https` chooses another address");
+    }
+    bound.is_ok()
 }
 
 /// The key of previews, before a proxy is started that reads it. Without one there are no previews, and all else goes on.
@@ -416,7 +449,9 @@ async fn accept_after(restoration: &Restoration, manager: &DeploymentManager, ho
 /// The listeners of a proxy that runs cannot be changed: it would have to be ended first.
 fn warn_if_elsewhere(wanted: &[SocketAddr], real: &[SocketAddr]) {
     let matches = |wanted: &SocketAddr, real: &SocketAddr| {
-        wanted.ip() == real.ip() && (wanted.port() == 0 || wanted.port() == real.port())
+        // systemd binds every address of both kinds where a port alone is named.
+        let same = wanted.ip() == real.ip() || wanted.ip().is_unspecified() && real.ip().is_unspecified();
+        same && (wanted.port() == 0 || wanted.port() == real.port())
     };
     let same =
         wanted.len() == real.len() && wanted.iter().zip(real).all(|(wanted, real)| matches(wanted, real));
@@ -426,5 +461,30 @@ fn warn_if_elsewhere(wanted: &[SocketAddr], real: &[SocketAddr]) {
             ?real,
             "the proxy that runs already listens elsewhere; `cutover shutdown` ends it, and the next start uses the wanted addresses"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tls_is_spoken_where_it_is_said_or_spoken_already() {
+        let parsed =
+            |all: &[&str]| -> Vec<SocketAddr> { all.iter().map(|one| one.parse().unwrap()).collect() };
+        let check =
+            |https: &[&str], handed: &[&str], runs: Option<&[&str]>, is_unit: bool, expected: &[&str]| {
+                let runs = runs.map(|https| Listen { http: Vec::new(), https: parsed(https) });
+                let found =
+                    listeners(parsed(&["127.0.0.1:80"]), parsed(https), &parsed(handed), runs, is_unit);
+                assert_eq!(found.https, parsed(expected), "{https:?} {handed:?}");
+            };
+        check(&["127.0.0.1:8443"], &[], Some(&[]), false, &["127.0.0.1:8443"]);
+        // A controller that starts again beside a proxy that has the port does not take it for another's.
+        check(&[], &[], Some(&["127.0.0.1:443"]), true, &["127.0.0.1:443"]);
+        check(&[], &[], Some(&[]), false, &[]);
+        check(&[], &["0.0.0.0:443"], None, false, &["127.0.0.1:443"]);
+        // This process may not try what the unit may.
+        check(&[], &[], None, true, &[]);
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn router(plane: Arc<Plane>, shutdown: mpsc::Sender<()>) -> Router {
         .route("/v1/listen", post(listen))
         .route("/v1/challenges", post(show_challenges).delete(withdraw_challenges))
         .route("/v1/certificates", post(look_at_certificates))
-        .route("/v1/tickets", post(rotate_tickets))
+        .route("/v1/tickets", post(replace_tickets))
         .route("/v1/shutdown", post(end))
         .fallback(not_found)
         .with_state(Administration { plane, shutdown })
@@ -196,8 +196,8 @@ async fn look_at_certificates(State(admin): State<Administration>) -> StatusCode
     StatusCode::ACCEPTED
 }
 
-async fn rotate_tickets(State(admin): State<Administration>) -> StatusCode {
-    admin.plane.tls.rotate_tickets();
+async fn replace_tickets(State(admin): State<Administration>) -> StatusCode {
+    admin.plane.tls.replace_tickets();
     StatusCode::NO_CONTENT
 }
 

@@ -115,9 +115,12 @@ impl Plane {
     /// from the generation before.
     pub(crate) fn change(&self, change: Change) -> Result<Vec<Receipt>, Refused> {
         let began = Instant::now();
+        // Before anybody waits for the lock: files are read for it.
+        if let Change::Put(routes) | Change::Replace(routes) = &change {
+            self.tls.take_up(routes);
+        }
         let mut writer = self.writer();
         let prepared = writer.publication.prepare(change)?;
-        self.tls.take_up(prepared.services().iter().map(|entry| entry.desired()));
         if prepared.changes_anything()
             && let Err(error) = writer.saved.write(prepared.services(), &prepared.removed())
         {
@@ -165,7 +168,7 @@ impl Plane {
             pid: std::process::id(),
             listening: *self.listening.borrow(),
             preview_key: self.preview_key.clone(),
-            tls: self.tls.is_spoken().then(|| self.tls.report()),
+            tls: self.tls.has_something_to_tell().then(|| self.tls.report()),
             services: table.services().iter().map(report).collect(),
             instances,
         }

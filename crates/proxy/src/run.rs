@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,6 +44,9 @@ pub enum ProxyError {
     /// An address is taken or not ours.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Something is asked of clients at an address where nobody listens: they would be asked for nothing.
+    #[error("`[tls] listeners` names {0}, where TLS is not spoken; name it as `https` does")]
+    NoListener(SocketAddr),
     /// Another proxy uses the same admin socket.
     #[error("another proxy has the admin socket `{0}`; stop it first, or give this one a socket of its own")]
     AdminTaken(PathBuf),
@@ -91,6 +95,10 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
     let tickets = Some(settings.admin.with_extension("tickets")).filter(|_| !https.is_empty());
     let tickets = Tickets::open(tickets, SystemTime::now()).map_err(ProxyError::Start)?;
     let tls = Tls::new(clients.tls.clone(), https.to_vec(), tickets);
+    let wanted = &seed.document.listen.https;
+    if let Some(nowhere) = clients.tls.listeners.keys().find(|address| !wanted.contains(address)) {
+        return Err(ProxyError::NoListener(*nowhere));
+    }
     let boot_id = boot_id().map_err(ProxyError::Start)?;
     let preview_key = settings.preview_key.as_deref().and_then(preview_key);
     let fingerprint = preview_key.as_ref().map(PreviewKey::fingerprint);

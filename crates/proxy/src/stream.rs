@@ -66,7 +66,7 @@ impl Stream {
             Self::Plain(stream) => {
                 matches!(stream.try_read(&mut [0u8; 1]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             }
-            Self::Tls(stream) => listen(&mut stream.borrow_mut()) == Silence::Quiet,
+            Self::Tls(stream) => listen(&mut stream.borrow_mut(), Asks::Runtime) == Silence::Quiet,
         }
     }
 
@@ -74,7 +74,7 @@ impl Stream {
     pub(crate) fn is_quiet(&self) -> bool {
         match self {
             Self::Plain(stream) => peek(stream) == Silence::Quiet,
-            Self::Tls(stream) => listen(&mut stream.borrow_mut()) == Silence::Quiet,
+            Self::Tls(stream) => listen(&mut stream.borrow_mut(), Asks::Kernel) == Silence::Quiet,
         }
     }
 }
@@ -91,48 +91,64 @@ fn peek(stream: &TcpStream) -> Silence {
     }
 }
 
+/// Whose word is taken for what has arrived.
+#[derive(Debug, Clone, Copy)]
+enum Asks {
+    /// What the runtime was told: costs no system call.
+    Runtime,
+    Kernel,
+}
+
+/// How often a socket is read for what it brings before others have their turn: each time it may hold hundreds of records
+/// that bring nothing.
+const READS: usize = 4;
+
 /// Takes in what is no application's: tickets, new keys, the word that ends TLS. Bytes of the application stay for the
 /// next reader.
-fn listen(stream: &mut TlsStream<TcpStream>) -> Silence {
+fn listen(stream: &mut TlsStream<TcpStream>, asks: Asks) -> Silence {
     match stream {
         TlsStream::Server(stream) => {
             let (socket, connection) = stream.get_mut();
-            take_in(socket, connection)
+            take_in(socket, connection, asks)
         }
         TlsStream::Client(stream) => {
             let (socket, connection) = stream.get_mut();
-            take_in(socket, connection)
+            take_in(socket, connection, asks)
         }
     }
 }
 
-fn take_in<D>(socket: &TcpStream, connection: &mut ConnectionCommon<D>) -> Silence {
-    loop {
-        // Not while there are bytes for the application.
-        if !connection.wants_read() {
-            return Silence::Bytes;
+fn take_in<D>(socket: &TcpStream, connection: &mut ConnectionCommon<D>, asks: Asks) -> Silence {
+    for _ in 0..READS {
+        match connection.process_new_packets() {
+            Ok(state) if state.plaintext_bytes_to_read() > 0 => return Silence::Bytes,
+            // What comes after the word that ends TLS is the end of the socket, or its reset.
+            Ok(state) if state.peer_has_closed() => {
+                return if peek(socket) == Silence::Broken { Silence::Broken } else { Silence::Ended };
+            }
+            Ok(_) => {}
+            Err(_) => return Silence::Broken,
         }
-        match connection.read_tls(&mut Socket(socket)) {
+        match connection.read_tls(&mut Socket(socket, asks)) {
+            Ok(0) if !matches!(socket.take_error(), Ok(None)) => return Silence::Broken,
             Ok(0) => return Silence::Ended,
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Silence::Quiet,
             Err(_) => return Silence::Broken,
         }
-        match connection.process_new_packets() {
-            Ok(state) if state.plaintext_bytes_to_read() > 0 => return Silence::Bytes,
-            Ok(state) if state.peer_has_closed() => return Silence::Ended,
-            Ok(_) => {}
-            Err(_) => return Silence::Broken,
-        }
     }
+    Silence::Bytes
 }
 
 /// A socket that is read without waiting.
-struct Socket<'a>(&'a TcpStream);
+struct Socket<'a>(&'a TcpStream, Asks);
 
 impl Read for Socket<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buffer)
+        match self.1 {
+            Asks::Runtime => self.0.try_read(buffer),
+            Asks::Kernel => Ok(recv(self.0, buffer, RecvFlags::DONTWAIT)?.0),
+        }
     }
 }
 
@@ -149,11 +165,13 @@ pub(crate) enum WriteSide<'c> {
 }
 
 impl WriteSide<'_> {
-    /// What the other side has sent that nobody has taken.
+    /// What the other side has sent that nobody has taken. Both directions of a connection belong to one task of a
+    /// single-threaded runtime, so nothing is taken here that a reader waits for: whoever reads next finds it in the
+    /// state of TLS before it asks the socket.
     pub(crate) fn silence(&self) -> Silence {
         match self {
             Self::Plain(half) => peek(half.as_ref()),
-            Self::Tls(stream) => listen(&mut stream.borrow_mut()),
+            Self::Tls(stream) => listen(&mut stream.borrow_mut(), Asks::Kernel),
         }
     }
 

@@ -88,6 +88,11 @@ impl Tls {
         !self.listeners.is_empty()
     }
 
+    /// Whether there is anything to report: also what is wrong with files where TLS is spoken to instances alone.
+    pub(crate) fn has_something_to_tell(&self) -> bool {
+        self.is_spoken() || !self.reports.load().is_empty()
+    }
+
     /// The port that redirects name: that by which clients come.
     pub(crate) fn public_port(&self) -> u16 {
         let own = self.listeners.first().map_or(443, SocketAddr::port);
@@ -104,9 +109,9 @@ impl Tls {
         self.names.load().find(host).is_some()
     }
 
-    /// Forgets the older of the keys of tickets, and takes a new one.
-    pub(crate) fn rotate_tickets(&self) {
-        self.tickets.rotate();
+    /// Forgets the keys of tickets, and takes a new one.
+    pub(crate) fn replace_tickets(&self) {
+        self.tickets.replace();
     }
 
     /// Reads what these services name, before any request comes by them. What others need stays.

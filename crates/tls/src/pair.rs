@@ -70,6 +70,8 @@ impl Pair {
     pub fn with_staple(chain: &[u8], key: &[u8], staple: Option<Vec<u8>>) -> Result<Self, PairError> {
         let chain = pem::certificates(chain)?;
         let facts = Facts::of(&chain[0])?;
+        // One that is none would have clients refuse the whole chain.
+        chain[1..].iter().try_for_each(|certificate| Facts::of(certificate).map(drop))?;
         let key = pem::key(key)?;
         let key = provider().key_provider.load_private_key(key).map_err(|_| PairError::UnusableKey)?;
         let mut certified = CertifiedKey::new(chain, key);
@@ -145,4 +147,37 @@ pub fn authorities(pem: &[u8]) -> Result<rustls::RootCertStore, PairError> {
 /// If there is none, or one that cannot be read.
 pub fn revocations(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, PairError> {
     pem::revocations(pem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(name: &str) -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn what_is_no_certificate_in_a_chain_makes_it_none() {
+        let (chain, key) = made("a.example");
+        assert!(Pair::from_pem(chain.as_bytes(), key.as_bytes()).is_ok());
+        let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let error = Pair::from_pem(format!("{chain}{junk}").as_bytes(), key.as_bytes()).unwrap_err();
+        assert!(matches!(error, PairError::NotACertificate(_)), "{error}");
+        let (other, _) = made("a.example");
+        assert_eq!(Pair::from_pem(other.as_bytes(), key.as_bytes()).unwrap_err(), PairError::NoMatch);
+    }
+
+    #[test]
+    fn a_sealed_key_is_told_in_both_of_its_forms() {
+        let (chain, _) = made("a.example");
+        for sealed in [
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END EC PRIVATE KEY-----\n",
+        ] {
+            let error = Pair::from_pem(chain.as_bytes(), sealed.as_bytes()).unwrap_err();
+            assert_eq!(error, PairError::SealedKey, "{sealed}");
+        }
+    }
 }

@@ -14,12 +14,11 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, P
 
 /// The first private key.
 pub(crate) fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PairError> {
+    let is_sealed = || memmem(pem, b"ENCRYPTED PRIVATE KEY") || memmem(pem, b"Proc-Type: 4,ENCRYPTED");
     match PrivateKeyDer::from_pem_slice(pem) {
         Ok(key) => Ok(key),
-        Err(rustls::pki_types::pem::Error::NoItemsFound) => {
-            let sealed = memmem(pem, b"ENCRYPTED PRIVATE KEY") || memmem(pem, b"Proc-Type: 4,ENCRYPTED");
-            Err(if sealed { PairError::SealedKey } else { PairError::Missing { what: "private key" } })
-        }
+        Err(_) if is_sealed() => Err(PairError::SealedKey),
+        Err(rustls::pki_types::pem::Error::NoItemsFound) => Err(PairError::Missing { what: "private key" }),
         // Never what was read: it may be the key.
         Err(_) => Err(PairError::NotPem { what: "private key", reason: "it is damaged".to_owned() }),
     }

@@ -1,6 +1,5 @@
 //! Who we are at an authority: one account for each directory, contact and key that it is bound to, in a file each.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -14,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::acme::client::Connection;
 use crate::acme::trouble::Trouble;
-use crate::{durable_file, secret_source};
+use crate::{bounded_file, durable_file, secret_source};
 
 /// The accounts in a directory.
 #[derive(Debug)]
@@ -41,7 +40,7 @@ impl Accounts {
     /// The account that is kept, or a new one.
     pub(super) async fn account(&self, acme: &Acme, connection: &Connection) -> Result<Account, Trouble> {
         let path = self.path(acme);
-        let kept = match fs::read(&path) {
+        let kept = match bounded_file::content(&path) {
             Ok(bytes) => serde_json::from_slice::<Kept>(&bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return self.register(acme, connection).await;

@@ -1,6 +1,5 @@
 //! How requests reach an authority: by the one HTTP client of all adapters, on threads of their own.
 
-use std::fs;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,13 +15,16 @@ use ureq::Agent;
 use ureq::tls::{PemItem, RootCerts, parse_pem};
 
 use crate::acme::trouble::Trouble;
-use crate::http_client;
+use crate::{bounded_file, http_client};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// A chain is some kilobytes long.
 const LONGEST_ANSWER: u64 = 1 << 20;
 /// What is taken of an authority that gives no time for asking again about a window (RFC 9773, section 4.3.3).
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("21600");
+/// The longest pause in seconds that the library is told of, which would add any number to the time, and panic. A day is
+/// longer than it waits for anything.
+const LONGEST_PAUSE: u64 = 86_400;
 
 /// The way to one authority, for one order.
 #[derive(Debug, Clone)]
@@ -36,11 +38,15 @@ impl Connection {
     /// Believes the authority by the host's own list or, where one is given, by that bundle alone.
     pub(super) fn to(acme: &Acme) -> Result<Self, Trouble> {
         let mut builder = http_client::builder().timeout_global(Some(TIMEOUT)).max_redirects(3);
+        // Nobody leads from a protected place to one that is not.
+        if acme.directory.starts_with("https://") {
+            builder = builder.https_only(true);
+        }
         if let Some(path) = &acme.ca {
             let wrong = |what: String| {
                 Trouble::Own(format!("cannot read authorities from `{}`: {what}", path.display()))
             };
-            let pem = fs::read(path).map_err(|error| wrong(error.to_string()))?;
+            let pem = bounded_file::content(path).map_err(|error| wrong(error.to_string()))?;
             let mut bundle = Vec::new();
             for item in parse_pem(&pem) {
                 match item {
@@ -94,6 +100,9 @@ impl Connection {
         } else if !is_post && !parts.headers.contains_key(header::RETRY_AFTER) {
             parts.headers.insert(header::RETRY_AFTER, ASK_AGAIN);
         }
+        if seconds(&parts.headers).is_some_and(|pause| pause > LONGEST_PAUSE) {
+            parts.headers.insert(header::RETRY_AFTER, HeaderValue::from(LONGEST_PAUSE));
+        }
         Ok(BytesResponse::from(Response::from_parts(parts, http_body_util::Full::new(Bytes::from(body)))))
     }
 }
@@ -132,12 +141,16 @@ fn name_us(headers: &mut HeaderMap) {
 
 /// Seconds or a date (RFC 9110, section 10.2.3).
 fn pause(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
+    if let Some(seconds) = seconds(headers) {
         return Some(Duration::from_secs(seconds));
     }
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let date = jiff::fmt::rfc2822::parse(text).ok()?;
     SystemTime::from(date.timestamp()).duration_since(SystemTime::now()).ok()
+}
+
+fn seconds(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
 }
 
 fn other(sentence: String) -> Error {

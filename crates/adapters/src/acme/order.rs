@@ -1,11 +1,12 @@
 //! One certificate, from the order to the chain.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cutover_controller::ports::{Issued, Order};
+use cutover_core::Timestamp;
 use cutover_core::release::SecretValue;
 use cutover_core::tls::Challenge;
-use cutover_tls::Pair;
+use cutover_tls::{Pair, PairError};
 use instant_acme::{
     Account, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error, Identifier, NewOrder,
     OrderStatus, RetryPolicy,
@@ -28,7 +29,7 @@ pub(super) async fn certificate(
     proofs: &Proofs<'_>,
 ) -> Result<Issued, Trouble> {
     let mut ordered = place(account, order).await?;
-    let to_prove = collect(&mut ordered, order.challenge).await?;
+    let to_prove = collect(&mut ordered, order).await?;
     if !to_prove.is_empty() {
         proofs.show(to_prove.iter().map(|(_, proof)| proof.clone()).collect()).await?;
         say_ready(&mut ordered, &to_prove, order.challenge).await?;
@@ -56,6 +57,11 @@ pub(super) async fn certificate(
     let pair = Pair::from_pem(chain.as_bytes(), key.as_bytes());
     let facts =
         pair.map_err(|error| Trouble::Own(format!("what the authority gave is of no use: {error}")))?;
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX));
+    if let Err(error @ PairError::Expired(_)) = facts.check_time(now) {
+        return Err(Trouble::Own(format!("what the authority gave is of no use: {error}")));
+    }
     match order.hosts.iter().find(|host| !facts.facts().covers(host)) {
         Some(host) => Err(Trouble::Own(format!("what the authority gave is not for `{host}`"))),
         None => Ok(Issued { chain, key: SecretValue::new(key) }),
@@ -76,15 +82,20 @@ async fn place(account: &Account, order: &Order) -> Result<instant_acme::Order, 
 }
 
 /// What has to be shown for each host that is not proved yet, with the host as the authority calls it.
-async fn collect(
-    ordered: &mut instant_acme::Order,
-    challenge: Challenge,
-) -> Result<Vec<(String, Proof)>, Trouble> {
+async fn collect(ordered: &mut instant_acme::Order, order: &Order) -> Result<Vec<(String, Proof)>, Trouble> {
+    let challenge = order.challenge;
     let mut found = Vec::new();
     let mut authorizations = ordered.authorizations();
     while let Some(next) = authorizations.next().await {
         let mut authorization = next?;
         let name = authorization.identifier().to_string();
+        if !is_ordered(order, &name) {
+            // Nothing is proved, and no program called, for whom nobody has ordered anything.
+            return Err(Trouble::Own(format!(
+                "the authority wants `{}` proved, which nobody has ordered",
+                name.escape_default()
+            )));
+        }
         match authorization.status {
             AuthorizationStatus::Valid => continue,
             AuthorizationStatus::Pending => {}
@@ -102,6 +113,12 @@ async fn collect(
         found.push((name, proof));
     }
     Ok(found)
+}
+
+/// Whether a name is one of the order's hosts; that of a wildcard may be told without its star (RFC 8555, section 7.1.3).
+fn is_ordered(order: &Order, name: &str) -> bool {
+    let plain = |host: &str| host.trim_start_matches("*.").to_owned();
+    order.hosts.iter().any(|host| plain(host) == plain(name))
 }
 
 /// Tells the authority to look.
@@ -145,5 +162,29 @@ fn kind(challenge: Challenge) -> ChallengeType {
         Challenge::Http01 => ChallengeType::Http01,
         Challenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
         Challenge::Dns01 => ChallengeType::Dns01,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cutover_core::tls::Acme;
+
+    use super::*;
+
+    #[test]
+    fn only_what_was_ordered_is_proved() {
+        let order = Order {
+            hosts: vec!["a.example".to_owned(), "*.b.example".to_owned()],
+            acme: Acme::default(),
+            challenge: Challenge::Dns01,
+            replaces: None,
+        };
+        let check = |name: &str, expected: bool| assert_eq!(is_ordered(&order, name), expected, "{name}");
+        check("a.example", true);
+        check("b.example", true);
+        check("*.b.example", true);
+        check("x.b.example", false);
+        check("bank.example $(touch x)", false);
+        check("", false);
     }
 }

@@ -1,7 +1,6 @@
 //! Files that somebody else looks after: read when they seem to have changed, and put on the shelf if they are fit for it.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,13 +10,12 @@ use cutover_core::certificates::CertificateFacts;
 use cutover_core::tls::CertificateFiles;
 use cutover_tls::Pair;
 
-use crate::certificates::{Shelf, Stamp, failed, locked, pem};
+use crate::bounded_file;
+use crate::certificates::{Shelf, Stamp, locked, pem};
 
 /// Also files that seem to be the same are read again after this time: times of files can be wrong, and what is fit changes
 /// with time too.
 const READ_AGAIN: Duration = Duration::from_secs(600);
-/// A chain is some kilobytes long.
-const LONGEST_FILE: u64 = 1 << 20;
 
 /// What is known of files since they were read last.
 #[derive(Debug)]
@@ -123,15 +121,7 @@ fn judge(
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, PortError> {
-    let wrong = |what| failed("read", path, &io::Error::new(io::ErrorKind::InvalidData, what));
-    let found = fs::metadata(path).map_err(|error| failed("read", path, &error))?;
-    if !found.is_file() {
-        return Err(wrong("it is not a file"));
-    }
-    if found.len() > LONGEST_FILE {
-        return Err(wrong("it is too large for a certificate or a key"));
-    }
-    fs::read(path).map_err(|error| failed("read", path, &error))
+    bounded_file::read(path).map_err(PortError::new)
 }
 
 /// Of the file that a link leads to, for that is what is changed when links are.

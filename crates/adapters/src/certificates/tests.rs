@@ -206,8 +206,8 @@ async fn what_is_not_fit_is_refused_in_a_sentence_that_names_the_file_and_the_ol
     let other_host = |place: &Place| drop(place.files(&issue(&["b.dev", "c.dev"])));
     let expected = "`/c.pem`: the certificate is for `b.dev`, `c.dev`, and not for `a.dev`";
     check_refused(other_host, "a.dev", expected).await;
-    let large = |place: &Place| place.write("c.pem", vec![b'x'; 2 << 20]);
-    let expected = "cannot read `/c.pem`: it is too large for a certificate or a key";
+    let large = |place: &Place| place.write("c.pem", vec![b'x'; 17 << 20]);
+    let expected = "cannot read `/c.pem`: it is larger than 16 MiB";
     check_refused(large, "a.dev", expected).await;
 }
 

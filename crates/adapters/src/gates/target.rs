@@ -85,8 +85,11 @@ impl Target {
     }
 }
 
-/// A host that a route matches: one that is written out, else one below the first wildcard.
+/// A host that a route matches: the one that all others lead to, one that is written out, else one below the first wildcard.
 fn host_of(route: &Route) -> Option<String> {
+    if let Some(host) = &route.canonical_host {
+        return Some(host.clone());
+    }
     let plain = route.hosts.iter().find(|host| !host.starts_with("*."));
     plain.cloned().or_else(|| {
         let wildcard = route.hosts.first()?.strip_prefix("*.")?;
@@ -132,5 +135,8 @@ mod tests {
         check(&["shop.example.com", "example.com"], "shop.example.com");
         check(&["*.example.com", "example.com"], "example.com");
         check(&["*.example.com"], "smoke.example.com");
+        let hosts = vec!["www.example.com".to_owned(), "example.com".to_owned()];
+        let route = Route { hosts, path: "/".to_owned(), canonical_host: Some("example.com".to_owned()) };
+        assert_eq!(host_of(&route).as_deref(), Some("example.com"));
     }
 }

@@ -1,9 +1,7 @@
 //! TLS towards an instance that is asked for its health. Files are read each time, so that what was changed in them counts.
 
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use cutover_core::routing::{Protocol, UpstreamTls};
@@ -12,6 +10,8 @@ use rustls::RootCertStore;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use crate::bounded_file;
 
 /// Shakes hands with an instance.
 pub(super) async fn connect(
@@ -25,7 +25,7 @@ pub(super) async fn connect(
         Protocol::H2 | Protocol::H2c => &[b"h2"],
         Protocol::Auto => &[b"h2", b"http/1.1"],
     };
-    let config = towards_instances(tls, alpn, read, host_authorities)?;
+    let config = towards_instances(tls, alpn, bounded_file::read, host_authorities)?;
     let name = name_of_instance(tls, address.ip())?;
     let stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await;
     let stream = stream.map_err(|error| match error.kind() {
@@ -38,10 +38,6 @@ pub(super) async fn connect(
         return Err("it does not agree to HTTP/2 over TLS".to_owned());
     }
     Ok(stream)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))
 }
 
 /// The authorities that this host trusts.

@@ -71,6 +71,9 @@ async fn a_new_account_can_be_bound_to_one_that_somebody_has() {
         error.starts_with("cannot read the secret `external_account.key` from `/nowhere/key`"),
         "{error}"
     );
+    order.acme.external_account = bound("kid-1", SecretSource::File("/dev/null".into()));
+    let error = bench.fails(&order).await.reason;
+    assert_eq!(error, "cannot read the secret `external_account.key` from `/dev/null`: it is not a file");
     assert_eq!(bench.accounts().len(), 0);
 
     let file = bench.directory.path().join("key");

@@ -44,6 +44,10 @@ async fn an_authority_that_is_not_there_or_not_believed_is_told() {
     let error = bench.fails(&order).await.reason;
     assert!(error.ends_with("there is no certificate in PEM in it"), "{error}");
 
+    order.acme.ca = Some("/dev/null".into());
+    let error = bench.fails(&order).await.reason;
+    assert_eq!(error, "cannot read authorities from `/dev/null`: it is not a file");
+
     order.acme.ca = Some(bench.pebble.ca());
     bench.pebble.end();
     let error = bench.fails(&order).await.reason;

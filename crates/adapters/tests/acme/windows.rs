@@ -47,6 +47,10 @@ async fn an_opinion_is_understood() {
     assert!(between.contains(&found.ask_again), "{found:?}");
     let found = ask("200 OK", "", window).await.unwrap().unwrap();
     assert!(found.ask_again > Duration::from_secs(5 * 3600), "{found:?}");
+    // More than the time itself can hold.
+    let found = ask("200 OK", "retry-after: 18446744073709551615\r\n", window).await.unwrap().unwrap();
+    let day = Duration::from_secs(23 * 3600)..=Duration::from_secs(24 * 3600);
+    assert!(day.contains(&found.ask_again), "{found:?}");
 }
 
 #[tokio::test]

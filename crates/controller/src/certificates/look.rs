@@ -5,11 +5,11 @@ use std::sync::{Arc, PoisonError};
 
 use cutover_core::Timestamp;
 use cutover_core::certificates::{CertificateFacts, Source, SourceKind, Standing, Wanted, stand_ins, wants};
-use cutover_core::tls::{CertificateFiles, CertificateSource};
+use cutover_core::tls::CertificateSource;
 use tokio::task::JoinSet;
 
 use crate::certificates::{Busy, Keeper, Tenant};
-use crate::ports::{PortError, Staged};
+use crate::ports::PortError;
 
 impl Keeper {
     /// Looks, has files put on the shelf, takes off what nobody wants, and begins what is due.
@@ -41,6 +41,7 @@ impl Keeper {
                 changed |= self.stage(one, files, now).await;
             }
         }
+        changed |= self.keep_given().await;
         changed |= self.take_off(&tenants, &wanted, now).await;
         if changed {
             self.tell_front().await;
@@ -94,32 +95,6 @@ impl Keeper {
         changed
     }
 
-    /// Answers whether the shelf has changed.
-    async fn stage(&self, wanted: &Wanted, files: &CertificateFiles, now: Timestamp) -> bool {
-        let staged = self.with.shelf.stage(&wanted.name, files, &wanted.hosts, now).await;
-        let (is_new, facts) = match staged {
-            Ok(Staged::New(facts)) => (true, facts),
-            Ok(Staged::Same(facts)) => (false, facts),
-            Err(PortError { reason, .. }) => {
-                let known = self.book.get(&wanted.name).and_then(|standing| standing.last_error);
-                if known.as_ref() != Some(&reason) {
-                    tracing::warn!(
-                        name = wanted.name,
-                        reason,
-                        "files of a certificate are not fit to be served"
-                    );
-                }
-                self.change(&wanted.name, |standing| standing.refuse(reason, now)).await;
-                return false;
-            }
-        };
-        if is_new {
-            tracing::info!(name = wanted.name, until = %facts.not_after, "a certificate was taken from its files");
-        }
-        self.change(&wanted.name, |standing| standing.accept(facts)).await;
-        is_new
-    }
-
     /// Takes off what nobody wants: files at once, what was ordered when it has expired, for somebody may want it again
     /// tomorrow. Answers whether the shelf has changed.
     async fn take_off(&self, tenants: &[Tenant], wanted: &[Wanted], now: Timestamp) -> bool {
@@ -133,6 +108,7 @@ impl Keeper {
             let asked = standing.source == SourceKind::Acme;
             let served = standing.served.as_ref();
             let stays = kept.contains(standing.name.as_str())
+                || served.is_some_and(|served| self.stands_in(served, wanted, now))
                 || self.is_busy_with(&standing.name)
                 || (!asked && held.contains(&standing.name))
                 || (asked && served.is_some_and(|served| served.not_after > now));
@@ -151,6 +127,19 @@ impl Keeper {
         changed
     }
 
+    /// Whether a certificate is all that there is for a host that is wanted, until its successor comes.
+    fn stands_in(&self, served: &CertificateFacts, wanted: &[Wanted], now: Timestamp) -> bool {
+        let standings = self.book.standings();
+        let has_its_own = |one: &Wanted, host: &str| {
+            let own = standings.iter().find(|standing| standing.name == one.name);
+            own.and_then(|own| own.served.as_ref()).is_some_and(|own| own.covers(host) && own.not_after > now)
+        };
+        served.not_after > now
+            && wanted
+                .iter()
+                .any(|one| one.hosts.iter().any(|host| served.covers(host) && !has_its_own(one, host)))
+    }
+
     /// Begins one thing for each directory that is free: an order before a question.
     fn begin_what_is_due(self: &Arc<Self>, wanted: &[Wanted], now: Timestamp, orders: &mut JoinSet<()>) {
         let asked = || {
@@ -161,6 +150,7 @@ impl Keeper {
         };
         for (standing, acme) in asked() {
             if let Some(why) = standing.due(now)
+                && !self.holds(&standing.name, now)
                 && let Some(turn) = self.turn(&acme.directory, &standing.name)
             {
                 let keeper = Arc::clone(self);

@@ -3,11 +3,12 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use cutover_core::certificates::{CertificateFacts, Standing, Why, Window, challenge};
+use cutover_core::certificates::{Standing, Why, Window, challenge};
 use cutover_core::tls::Acme;
 
+use crate::certificates::given::Given;
 use crate::certificates::{Busy, Keeper};
-use crate::ports::{Issued, NotIssued, Order, PortError};
+use crate::ports::{Issued, NotIssued, Order};
 
 /// An authority has ten minutes; one whose adapter does not keep to that has not given anything.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -43,37 +44,44 @@ impl Keeper {
         busy.contains(&Busy::Name(name.to_owned()))
     }
 
-    /// Orders a certificate and puts it on the shelf. That it is ordered is recorded before.
+    /// Orders a certificate and puts it on the shelf. That it is ordered is recorded before, and that it was given too: one
+    /// that is lost then is not ordered again in a hurry.
     pub(super) async fn order(&self, turn: Turn, standing: Standing, acme: Acme, why: Why) {
         let (name, now) = (standing.name.as_str(), self.now());
         tracing::info!(name, hosts = ?standing.hosts, directory = acme.directory, why = why.label(), "a certificate is ordered");
         let fraction = self.chance();
         let begun = self.book.change(name, |standing| standing.begin(now, fraction)).await;
-        let had = match begun {
-            Ok(()) => self.have(&standing, &acme).await,
+        let given = match begun {
+            Ok(()) => self.obtain(&standing, &acme).await,
             // What cannot be written now could not be kept either.
             Err(error) => {
                 Err(NotIssued::new(format!("it was not ordered, for it could not be kept: {error}")))
             }
         };
         let (now, fraction) = (self.now(), self.chance());
-        match had {
-            Ok(served) => {
-                tracing::info!(name, until = %served.not_after, "a certificate is there");
-                self.change(name, |standing| standing.succeed(served, &acme.directory, now, fraction)).await;
-                self.tell_front().await;
+        match given {
+            Ok(issued) => {
+                self.change(name, |standing| standing.hold(now)).await;
+                let given = Given { issued, directory: acme.directory, at: now };
+                if self.keep(name, given).await {
+                    self.tell_front().await;
+                }
             }
             Err(NotIssued { reason, retry_after }) => {
                 tracing::warn!(name, reason, "there is no new certificate");
-                self.change(name, |standing| standing.fail(reason, retry_after, now, fraction)).await;
+                self.change(name, |standing| {
+                    // One authority's word says nothing about another, which may be wanted meanwhile.
+                    let retry_after = retry_after.filter(|_| standing.from == acme.directory);
+                    standing.fail(reason, retry_after, now, fraction);
+                })
+                .await;
             }
         }
         drop(turn);
     }
 
-    async fn have(&self, standing: &Standing, acme: &Acme) -> Result<CertificateFacts, NotIssued> {
-        let challenge =
-            challenge(acme, standing.failures, self.with.listeners.plain).map_err(NotIssued::new)?;
+    async fn obtain(&self, standing: &Standing, acme: &Acme) -> Result<Issued, NotIssued> {
+        let challenge = challenge(acme, standing.failures, self.with.listeners.plain);
         let by_them = standing.issued_by.as_ref() == Some(&acme.directory);
         let same = standing
             .served
@@ -85,13 +93,9 @@ impl Keeper {
         };
         let order = Order { hosts: standing.hosts.clone(), acme: acme.clone(), challenge, replaces };
         let obtained = self.with.authority.obtain(&order, self.with.front.as_ref());
-        let issued: Issued = tokio::time::timeout(LIMIT, obtained)
+        tokio::time::timeout(LIMIT, obtained)
             .await
-            .unwrap_or_else(|_| Err(NotIssued::new("the authority did not come to an end")))?;
-        let kept = self.with.shelf.put(&standing.name, &issued).await;
-        kept.map_err(|PortError { reason, .. }| {
-            NotIssued::new(format!("it was given, but could not be kept: {reason}"))
-        })
+            .unwrap_or_else(|_| Err(NotIssued::new("the authority did not come to an end")))
     }
 
     /// Asks the authority when it would like to renew a certificate.

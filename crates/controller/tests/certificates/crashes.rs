@@ -39,6 +39,36 @@ async fn an_order_that_nobody_waited_for_is_not_repeated_in_a_hurry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_keeper_that_is_killed_in_every_order_asks_less_and_less() {
+    let world = world(Answer::Hang);
+    for _ in 0..240 {
+        drop_after(&world, MINUTE).await;
+    }
+    assert_eq!(world.minutes(), [0, 1, 6, 21, 51, 111, 171, 231]);
+    world.outside().answers.clear();
+    let life = world.live(LOOK);
+    sleep(HOUR * 2).await;
+    assert_eq!((world.served(), life.standing("a.dev").failures), (vec!["a.dev".to_owned()], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_given_and_lost_before_it_was_kept_is_not_ordered_again_on_the_same_day() {
+    let world = world(Answer::Give);
+    world.outside().unputtable = true;
+    for _ in 0..10 {
+        drop_after(&world, MINUTE).await;
+    }
+    world.outside().unputtable = false;
+    let life = world.live(LOOK);
+    sleep(HOUR * 24).await;
+    assert_eq!(world.minutes(), [0]);
+    let error = life.standing("a.dev").last_error.unwrap();
+    assert_eq!(error, "it was given, but could not be kept yet: read-only file system");
+    sleep(HOUR * 24).await;
+    assert_eq!((world.minutes().len(), world.served()), (2, vec!["a.dev".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_put_on_the_shelf_and_not_recorded_is_found_there() {
     let world = world(Answer::GiveAfter(MINUTE));
     let life = world.live(LOOK);

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use cutover_controller::certificates::tenants::Wish;
 use cutover_controller::certificates::{LOOK, Listeners};
-use cutover_core::tls::CertificateSource;
+use cutover_core::tls::{Acme, CertificateSource};
 use tokio::time::sleep;
 
-use crate::world::{DAY, HOUR, MINUTE, World, facts, files, tenant, wish};
+use crate::world::{Answer, DAY, HOUR, MINUTE, World, by, facts, files, tenant, wish};
 
 fn world() -> World {
     let world = World::with(vec![tenant("shop", &["a.dev"], files("/one.pem"))]);
@@ -52,6 +52,23 @@ async fn what_is_not_fit_is_told_and_the_old_one_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_disk_that_does_not_answer_keeps_nothing_else_waiting() {
+    let world = world();
+    world.outside().tenants.push(tenant("blog", &["b.dev"], CertificateSource::Usual));
+    world.outside().dead.insert("/one.pem".to_owned());
+    let life = world.live(LOOK);
+    sleep(MINUTE).await;
+    assert_eq!(world.served(), ["b.dev"]);
+    let told = || life.keeper.standings().into_iter().find_map(|standing| standing.last_error);
+    assert_eq!(told().as_deref(), Some("`/one.pem` or its key could not be read within 30 s"));
+    sleep(HOUR).await;
+    assert_eq!(world.outside().stagings, 1, "what hangs is not begun beside itself");
+    world.outside().dead.clear();
+    sleep(MINUTE * 2).await;
+    assert_eq!((world.served().len(), told()), (2, None));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_no_release_wants_is_taken_off_and_what_one_could_go_back_to_is_not() {
     let world = world();
     let life = world.live(LOOK);
@@ -69,6 +86,22 @@ async fn what_no_release_wants_is_taken_off_and_what_one_could_go_back_to_is_not
     world.outside().tenants = vec![holds(&[&new])];
     sleep(MINUTE).await;
     assert_eq!((world.served().len(), life.keeper.standings().len()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_s_certificate_stays_until_an_authority_has_given_its_successor() {
+    let world = world();
+    let _life = world.live(LOOK);
+    sleep(MINUTE).await;
+    let file = world.served().remove(0);
+    let directory = Acme::default().directory;
+    world.outside().answers.insert(directory, Answer::Refuse(None));
+    world.outside().tenants = vec![tenant("shop", &["a.dev"], by(Acme::default()))];
+    sleep(HOUR).await;
+    assert_eq!(world.served(), [file], "nothing else is there for the host");
+    world.outside().answers.clear();
+    sleep(HOUR * 2).await;
+    assert_eq!(world.served(), ["a.dev"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! What is outside of a keeper, and its life in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -54,12 +54,18 @@ pub(crate) struct Outside {
     pub(crate) recorded: BTreeMap<String, Standing>,
     /// Whether the disk takes nothing.
     pub(crate) full: bool,
+    /// Whether no certificates can be written, although they can be remembered.
+    pub(crate) unputtable: bool,
     /// Whether nothing can be remembered, although certificates can be written.
     pub(crate) forgetful: bool,
     /// Whether the shelf cannot be looked at.
     pub(crate) unreadable: bool,
     /// Files of others: by path, or why they are not fit.
     pub(crate) files: BTreeMap<String, Result<CertificateFacts, String>>,
+    /// Paths on disks that do not answer any more.
+    pub(crate) dead: BTreeSet<String>,
+    /// How often files were read.
+    pub(crate) stagings: usize,
     /// By directory; nothing said is [`Answer::Give`].
     pub(crate) answers: BTreeMap<String, Answer>,
     /// Hosts that are always refused.
@@ -266,6 +272,9 @@ impl CertificateShelf for World {
 
     async fn put(&self, name: &str, issued: &Issued) -> Result<CertificateFacts, PortError> {
         self.no_room()?;
+        if self.outside().unputtable {
+            return Err(PortError::new("read-only file system"));
+        }
         let facts: CertificateFacts = serde_json::from_str(&issued.chain).unwrap();
         self.outside().shelf.insert(name.to_owned(), facts.clone());
         Ok(facts)
@@ -282,8 +291,12 @@ impl CertificateShelf for World {
         _: &[String],
         _: Timestamp,
     ) -> Result<Staged, PortError> {
-        let mut outside = self.outside();
         let path = files.certificate.display().to_string();
+        self.outside().stagings += 1;
+        while self.outside().dead.contains(&path) {
+            tokio::time::sleep(MINUTE).await;
+        }
+        let mut outside = self.outside();
         let found =
             outside.files.get(&path).cloned().unwrap_or_else(|| Err(format!("`{path}` is not there")));
         let found = found.map_err(PortError::new)?;

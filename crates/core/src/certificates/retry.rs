@@ -9,7 +9,7 @@ use crate::tls::{Acme, Challenge};
 /// a host an hour, as Let's Encrypt does, is asked no oftener than that.
 const LADDER: [u64; 5] = [1, 5, 15, 30, 60];
 /// An authority that asks for a longer pause than this has made a mistake.
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(super) const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How long is waited after so many failures in a row: longer by up to a tenth, by a random fraction, and as long as the
 /// authority has asked for if that is longer.
@@ -23,19 +23,16 @@ pub fn pause(failures: u32, fraction: f64, retry_after: Option<Duration>) -> Dur
 }
 
 /// How hosts are proved in the try after so many failures. Where nothing was said, HTTP and TLS take turns, because a proxy
-/// or a firewall of somebody else may stand in the way of either.
-///
-/// # Errors
-/// If what was said cannot be done here.
-pub fn challenge(acme: &Acme, failures: u32, plain_listener: bool) -> Result<Challenge, &'static str> {
+/// or a firewall of somebody else may stand in the way of either; without a plain listener on port 80, where authorities ask
+/// (RFC 8555, section 8.3), TLS alone. What was said is done always: somebody may lead port 80 to another one, and
+/// authorities of tests ask elsewhere.
+#[must_use]
+pub fn challenge(acme: &Acme, failures: u32, plain_on_port_80: bool) -> Challenge {
     match acme.challenge {
-        Some(Challenge::Http01) if !plain_listener => {
-            Err("`http-01` is asked on port 80, and there is no listener without TLS")
-        }
-        Some(challenge) => Ok(challenge),
-        None if proves_by_dns(acme) => Ok(Challenge::Dns01),
-        None if plain_listener && failures.is_multiple_of(2) => Ok(Challenge::Http01),
-        None => Ok(Challenge::TlsAlpn01),
+        Some(challenge) => challenge,
+        None if proves_by_dns(acme) => Challenge::Dns01,
+        None if plain_on_port_80 && failures.is_multiple_of(2) => Challenge::Http01,
+        None => Challenge::TlsAlpn01,
     }
 }
 
@@ -64,19 +61,20 @@ mod tests {
 
     #[test]
     fn what_was_said_is_done_and_else_http_and_tls_take_turns() {
-        let check = |challenge_said, dns: bool, failures, plain, expected: Option<Challenge>| {
+        let check = |challenge_said, dns: bool, failures, plain, expected: Challenge| {
             let dns_command = dns.then(|| vec!["dns".to_owned()]);
             let acme = Acme { challenge: challenge_said, dns_command, ..Acme::default() };
-            assert_eq!(challenge(&acme, failures, plain).ok(), expected);
+            assert_eq!(challenge(&acme, failures, plain), expected);
         };
-        check(None, false, 0, true, Some(Challenge::Http01));
-        check(None, false, 1, true, Some(Challenge::TlsAlpn01));
-        check(None, false, 2, true, Some(Challenge::Http01));
-        check(None, false, 0, false, Some(Challenge::TlsAlpn01));
-        check(None, true, 1, true, Some(Challenge::Dns01));
-        check(Some(Challenge::Http01), true, 1, true, Some(Challenge::Http01));
-        check(Some(Challenge::Http01), false, 0, false, None);
-        check(Some(Challenge::TlsAlpn01), false, 0, false, Some(Challenge::TlsAlpn01));
+        check(None, false, 0, true, Challenge::Http01);
+        check(None, false, 1, true, Challenge::TlsAlpn01);
+        check(None, false, 2, true, Challenge::Http01);
+        check(None, false, 0, false, Challenge::TlsAlpn01);
+        check(None, false, 1, false, Challenge::TlsAlpn01);
+        check(None, true, 1, true, Challenge::Dns01);
+        check(Some(Challenge::Http01), true, 1, true, Challenge::Http01);
+        check(Some(Challenge::Http01), false, 0, false, Challenge::Http01);
+        check(Some(Challenge::TlsAlpn01), false, 0, false, Challenge::TlsAlpn01);
     }
 
     proptest! {

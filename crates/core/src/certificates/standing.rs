@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::certificates::facts::{CertificateFacts, Window};
-use crate::certificates::retry::pause;
+use crate::certificates::retry::{LONGEST, pause};
 use crate::certificates::wanted::{Source, Wanted};
 use crate::names::ServiceName;
 use crate::release::SecretSource;
@@ -16,6 +16,9 @@ use crate::tls::Acme;
 /// After a certificate was had, it is not ordered again for this long whatever becomes of it on the shelf: authorities give
 /// only a few of the same in a week. One that lives only for hours rests for a sixth of its life at most.
 const REST: Duration = Duration::from_secs(3600);
+/// One that was given but lost before it was on the shelf is not ordered again for this long, however often that happens:
+/// Let's Encrypt gives five of the same in a week.
+pub const LOST: Duration = Duration::from_secs(36 * 3600);
 /// How often an authority is asked for its window, whatever it says itself (RFC 9773, section 4.3).
 const ASK_WINDOW: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(24 * 3600));
 /// When one is asked again that could not answer.
@@ -114,7 +117,10 @@ pub struct Standing {
     /// It is not ordered before then, because the last time it failed or was not answered.
     #[serde(default)]
     pub next_attempt: Option<Timestamp>,
-    /// How often it failed in a row.
+    /// The authority itself wants to be left in peace until then, whatever else has a pause forgiven.
+    #[serde(default)]
+    pub peace_until: Option<Timestamp>,
+    /// How often it failed in a row; an order counts from its beginning, so that one that nobody survives counts too.
     #[serde(default)]
     pub failures: u32,
     /// It is not ordered before then, because there was one a short while ago.
@@ -148,6 +154,7 @@ impl Standing {
             last_attempt: None,
             last_error: None,
             next_attempt: None,
+            peace_until: None,
             failures: 0,
             rests_until: None,
             asked_for: false,
@@ -155,9 +162,13 @@ impl Standing {
         }
     }
 
-    /// Takes in what is wanted now. If that is not what was ordered, or is to be had otherwise, nothing is waited for.
+    /// Takes in what is wanted now. If that is not what was ordered, or is to be had otherwise, nothing is waited for but the
+    /// peace that the same authority wants.
     pub fn want(&mut self, wanted: &Wanted) {
         let (source, from, order) = described(wanted);
+        if self.from != from {
+            self.peace_until = None;
+        }
         if self.order != order || self.source != source {
             self.forgive();
         }
@@ -167,18 +178,18 @@ impl Standing {
         (self.source, self.from, self.order) = (source, from, order);
     }
 
-    /// Has it ordered now, whatever it waits for.
+    /// Has it ordered now, whatever it waits for but the peace that the authority wants.
     pub fn ask(&mut self) {
         self.forgive();
         self.asked_for = true;
     }
 
     fn forgive(&mut self) {
-        (self.failures, self.next_attempt, self.rests_until) = (0, None, None);
+        (self.failures, self.next_attempt, self.rests_until) = (0, self.peace_until, None);
     }
 
     /// Takes in what is really on the shelf. One that is new there, of which it was not recorded how it came, is what was
-    /// ordered last.
+    /// ordered last: that order did not fail.
     pub fn see(&mut self, served: Option<CertificateFacts>, fraction: f64) {
         if self.served == served {
             return;
@@ -187,6 +198,9 @@ impl Standing {
         let ordered = served.as_ref().filter(|_| self.source == SourceKind::Acme);
         self.issued_by = ordered.map(|_| self.from.clone());
         self.renew_at = ordered.map(|facts| facts.renew_at(fraction));
+        if ordered.is_some() {
+            (self.failures, self.last_error) = (0, None);
+        }
         self.served = served;
     }
 
@@ -229,13 +243,21 @@ impl Standing {
 
     /// Before it is ordered: if nobody records an answer, it is as if there was none.
     pub fn begin(&mut self, now: Timestamp, fraction: f64) {
+        self.failures = self.failures.saturating_add(1);
         self.last_attempt = Some(now);
-        self.next_attempt = Some(now + pause(self.failures + 1, fraction, None));
+        self.next_attempt = Some(now + pause(self.failures, fraction, None));
         self.asked_for = false;
+    }
+
+    /// The authority has given it, and it is not on the shelf yet: if nobody records that it is, it is lost.
+    pub fn hold(&mut self, now: Timestamp) {
+        self.next_attempt = Some(now + LOST);
+        self.last_error = Some("it was given, but was lost before it was kept".to_owned());
     }
 
     /// The authority with this directory has given it, and it is on the shelf.
     pub fn succeed(&mut self, served: CertificateFacts, directory: &str, now: Timestamp, fraction: f64) {
+        self.peace_until = None;
         self.forgive();
         self.last_error = None;
         self.rests_until = Some(now + REST.min(served.not_after.since(served.not_before) / 6));
@@ -244,12 +266,13 @@ impl Standing {
         self.issued_by = Some(directory.to_owned());
     }
 
-    /// It was not given.
+    /// It was not given. That was counted when it began.
     pub fn fail(&mut self, reason: String, retry_after: Option<Duration>, now: Timestamp, fraction: f64) {
-        self.failures = self.failures.saturating_add(1);
+        self.failures = self.failures.max(1);
         self.last_attempt = Some(now);
         self.last_error = Some(reason);
         self.next_attempt = Some(now + pause(self.failures, fraction, retry_after));
+        self.peace_until = retry_after.map(|asked| now + asked.min(LONGEST));
     }
 
     /// Its files are not fit to be served; what is on the shelf stays there.

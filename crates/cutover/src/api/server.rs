@@ -232,6 +232,9 @@ async fn view(served: &Served, snapshot: &Snapshot) -> ServiceView {
     let live = snapshot.state.environments[snapshot.state.live].release.as_ref();
     let hosts = live.map(|release| release.configuration.route.hosts.as_slice()).unwrap_or_default();
     view.certificates = certificates::of_service(served, name, hosts);
+    if let Some(live) = live {
+        view.tls_notes = certificates::notes(served, &live.configuration).await;
+    }
     view.notify_trouble = served.manager.notify_trouble(name).iter().map(NotifyTroubleView::new).collect();
     view
 }

@@ -173,6 +173,9 @@ pub(crate) struct ServiceView {
     /// The certificates of its hosts.
     #[serde(default)]
     pub(crate) certificates: Vec<CertificateView>,
+    /// What is wrong with TLS besides, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tls_notes: Vec<String>,
     /// Commands that people run now.
     #[serde(default)]
     pub(crate) commands: Vec<CommandView>,
@@ -440,6 +443,7 @@ impl ServiceView {
             clock_ahead_seconds: None,
             contraction: state.contraction.as_ref().map(ContractionView::new),
             certificates: Vec::new(),
+            tls_notes: Vec::new(),
             commands: state.commands.iter().filter(|run| run.ended.is_none()).map(CommandView::new).collect(),
             journal_trouble: snapshot.journal_trouble.clone(),
             freeze: state.frozen(now).map(FreezeView::new),

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use cutover_core::certificates::SourceKind;
 
-use crate::api::certificates::{CertificateView, CertificatesView, LeftOutView};
+use crate::api::certificates::{CertificateView, CertificatesView, LeftOutView, NOT_SPOKEN, ProblemView};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::foreign;
 use crate::cli::place::{Controller, Place};
@@ -54,16 +54,18 @@ impl Certificates {
 fn text(view: &CertificatesView) -> String {
     let mut lines = Vec::new();
     if !view.spoken {
-        lines.push(
-            "TLS is not spoken here, so no authority is asked; `cutover serve --https :443` begins it"
-                .to_owned(),
-        );
+        lines.push(NOT_SPOKEN.to_owned());
     }
     lines.extend(view.certificates.iter().filter(|view| view.wanted).map(line));
     lines.extend(view.left_out.iter().map(|left| {
         let LeftOutView { service, host, reason } = left;
         format!("{}   none: {reason} ({service})", host.as_deref().unwrap_or("every host"))
     }));
+    lines.extend(
+        view.problems
+            .iter()
+            .map(|ProblemView { problem, .. }| format!("the proxy: {}", foreign::line(problem))),
+    );
     if lines.is_empty() {
         lines.push("no service has a host that a certificate could be for".to_owned());
     }
@@ -83,7 +85,10 @@ pub(crate) fn line(view: &CertificateView) -> String {
         None => format!("{hosts}   no certificate yet   {from}"),
     };
     if let (Some(renew), None) = (&view.renew_at, &view.last_error) {
-        let _ = write!(text, ", renewed on {}", day(renew));
+        let _ = write!(text, ", renewal on {}", day(renew));
+    }
+    if !view.uncovered.is_empty() {
+        let _ = write!(text, "\n          it is not for {}, where TLS is refused", view.uncovered.join(", "));
     }
     if let Some(error) = &view.last_error {
         let tried =
@@ -144,6 +149,7 @@ mod tests {
             hosts: vec!["a.example.com".to_owned(), "b.example.com".to_owned()],
             source: SourceKind::Acme,
             from: "https://acme.example.com/dir".to_owned(),
+            uncovered: Vec::new(),
             expires: None,
             issuer: None,
             fingerprint: None,
@@ -169,7 +175,7 @@ mod tests {
             view.renew_at = Some("9998-02-01T00:00:00Z".to_owned());
         }));
         assert!(
-            served.contains("until 9998-03-01 (") && served.ends_with("renewed on 9998-02-01"),
+            served.contains("until 9998-03-01 (") && served.ends_with("renewal on 9998-02-01"),
             "{served}"
         );
         let expired = line(&view(|view| {

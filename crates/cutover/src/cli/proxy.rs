@@ -94,7 +94,7 @@ pub(crate) fn ended_by_signal() -> std::io::Result<impl Future<Output = ()>> {
 impl From<ProxyError> for Failure {
     fn from(error: ProxyError) -> Self {
         let exit = match &error {
-            ProxyError::Seed(_) | ProxyError::Table { .. } => Exit::Usage,
+            ProxyError::Seed(_) | ProxyError::Table { .. } | ProxyError::NoListener(_) => Exit::Usage,
             ProxyError::Listen(_) | ProxyError::AdminTaken(_) | ProxyError::File { .. } => Exit::Refused,
             ProxyError::Start(_) | ProxyError::WorkerEnded(_) => Exit::Bug,
         };

@@ -97,8 +97,8 @@ const LAST_DEEDS: Duration = Duration::from_secs(2);
 /// Ended instances of each service whose logs stay.
 const KEEP_ENDED_INSTANCES: usize = 10;
 
-/// `:443` is port 443 of every address.
-fn address(text: &str) -> Result<SocketAddr, String> {
+/// `:443` is port 443 of every address of IPv4; `[::]:443` is that of IPv6 too.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     let every = text.strip_prefix(':').map(|port| format!("0.0.0.0:{port}"));
     every.as_deref().unwrap_or(text).parse().map_err(|_| {
         let port = text.strip_prefix(':').unwrap_or(text);
@@ -135,6 +135,12 @@ impl Serve {
         crate::cli::restore::refuse_to_serve(&self.place.here("cutover serve")?)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.map_err(|error| Failure::bug(format!("cannot start a runtime: {error}")))?;
+        if let Some(both) =
+            self.https.iter().find(|address| address.port() != 0 && self.http.contains(address))
+        {
+            return Err(Failure::usage(format!("{both} is named by `--http` and by `--https`"))
+                .hint("each needs a port of its own"));
+        }
         let program = std::env::current_exe();
         let program =
             program.map_err(|error| Failure::bug(format!("cannot find this program's file: {error}")))?;

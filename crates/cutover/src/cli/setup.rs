@@ -27,10 +27,10 @@ pub(crate) struct Setup {
     #[command(flatten)]
     place: Place,
     /// Where clients are accepted; may be repeated [default: as it is, on a new host 0.0.0.0:8080]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::cli::serve::address)]
     http: Vec<SocketAddr>,
     /// Where clients are accepted with TLS; may be repeated [default: as it is, on a new host port 443 beside a port 80]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::cli::serve::address)]
     https: Vec<SocketAddr>,
     /// Write the files below this directory and run no command: for the image of a host
     #[arg(long, value_name = "DIR", conflicts_with = "host")]

@@ -207,6 +207,9 @@ pub(crate) fn service_text(view: &ServiceView) -> String {
     for certificate in &view.certificates {
         let _ = writeln!(text, "  tls     {}", certificates::line(certificate));
     }
+    for note in &view.tls_notes {
+        let _ = writeln!(text, "  tls     {}", foreign::line(note));
+    }
     for trouble in &view.notify_trouble {
         let _ = writeln!(text, "  {}", notify_trouble_text(trouble));
     }

@@ -72,6 +72,9 @@ pub(super) fn resolve_with(
         warnings.push(warning(source, &typed.span(), message));
     }
     let tls = tls::resolve(source, raw, &route, base)?;
+    if base.is_some() {
+        warnings.extend(tls::missing(&tls, &upstream));
+    }
     let secrets = secrets::resolve(source, raw, base, variable)?;
     let across = deploy::resolve(source, &raw.deploy)?;
     let command = raw.command.as_ref().ok_or_else(|| no_command(loaded))?;

@@ -105,6 +105,30 @@ pub(super) fn upstream(
     })))
 }
 
+/// Files that are not there, where it can be told: whether they can be read is the controller's and the proxy's to say.
+pub(super) fn missing(tls: &Tls, upstream: &Upstream) -> Vec<String> {
+    let mut named: Vec<&Path> = Vec::new();
+    match &tls.certificates {
+        CertificateSource::Files(all) => {
+            for CertificateFiles { certificate, key, ocsp } in all {
+                named.extend([certificate.as_path(), key.as_path()]);
+                named.extend(ocsp.as_deref());
+            }
+        }
+        CertificateSource::Acme(acme) => named.extend(acme.ca.as_deref()),
+        CertificateSource::Usual | CertificateSource::Off => {}
+    }
+    if let Some(clients) = &tls.clients {
+        named.push(&clients.ca);
+        named.extend(clients.crl.as_deref());
+    }
+    if let Some(tls) = &upstream.tls {
+        named.extend([&tls.ca, &tls.certificate, &tls.key].into_iter().filter_map(Option::as_deref));
+    }
+    let is_missing = |path: &&&Path| matches!(path.try_exists(), Ok(false));
+    named.iter().filter(is_missing).map(|path| format!("`{}` is not there", path.display())).collect()
+}
+
 /// Says what is allowed and hardly meant.
 pub(super) fn warn(upstream: &Upstream) -> Option<&'static str> {
     let tls = upstream.tls.as_ref()?;
@@ -437,6 +461,14 @@ mod tests {
                 .contains("by `dns-01` alone")
         );
         assert!(error("[tls]\nacme = \"a@example.com\"").contains("`hosts` has none"));
+    }
+
+    #[test]
+    fn files_that_are_not_there_are_told() {
+        let fixture = Fixture::service();
+        let text = "name = \"shop\"\ncommand = \"./shop\"\nhosts = [\"a.example.com\"]\n[tls.clients]\nca = \"nowhere.pem\"";
+        let warnings = fixture.resolve(text).unwrap().warnings;
+        assert_eq!(warnings, [format!("`{}` is not there", fixture.path("nowhere.pem").display())]);
     }
 
     #[test]

@@ -81,6 +81,11 @@ impl Layout {
         if layout.http.is_empty() {
             layout.http.push(SocketAddr::from(([0, 0, 0, 0], 8080)));
         }
+        // A host that is set up already goes on as it is.
+        if layout.https.is_empty() && said.is_empty() {
+            let usual = layout.http.iter().find(|address| address.port() == 80);
+            layout.https.extend(usual.map(|usual| SocketAddr::new(usual.ip(), 443)));
+        }
         layout
     }
 
@@ -127,5 +132,33 @@ impl Layout {
 
     pub(super) fn enabled(&self) -> PathBuf {
         self.at("/etc/systemd/system/multi-user.target.wants").join(CONTROLLER_UNIT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_host_speaks_tls_beside_port_80_and_one_that_is_set_up_goes_on_as_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = |http: &[&str], https: &[&str]| {
+            let parsed = |all: &[&str]| all.iter().map(|address| address.parse().unwrap()).collect();
+            let layout = Layout::new(Some(root.path().to_owned()), None, parsed(http), parsed(https));
+            layout.https.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(layout(&["0.0.0.0:80"], &[]), ["0.0.0.0:443"]);
+        assert_eq!(layout(&["0.0.0.0:8080"], &[]), [""; 0]);
+        assert_eq!(layout(&["0.0.0.0:80"], &["0.0.0.0:8443"]), ["0.0.0.0:8443"]);
+        let unit = root.path().join("etc/systemd/system").join(CONTROLLER_UNIT);
+        std::fs::create_dir_all(unit.parent().unwrap()).unwrap();
+        std::fs::write(&unit, "ExecStart=/usr/local/bin/cutover serve --http 0.0.0.0:80\n").unwrap();
+        assert_eq!(layout(&[], &[]), [""; 0]);
+        std::fs::write(
+            &unit,
+            "ExecStart=/usr/local/bin/cutover serve --http 0.0.0.0:80 --https 0.0.0.0:444\n",
+        )
+        .unwrap();
+        assert_eq!(layout(&[], &[]), ["0.0.0.0:444"]);
     }
 }

@@ -55,7 +55,7 @@ fn three_lines_are_enough_for_two_hosts() {
     let text = site.host.run(&["status"]).exits(0).out;
     assert!(text.contains("tls     shop.example.com, www.shop.example.com   until "), "{text}");
     let list = site.host.run(&["certificates"]).exits(0).out;
-    assert!(list.contains("from localhost:") && list.contains("renewed on "), "{list}");
+    assert!(list.contains("from localhost:") && list.contains("renewal on "), "{list}");
 
     // What is secret is for its owner alone.
     for entry in walk(&site.host.state().join("certificates")) {

@@ -61,7 +61,7 @@ impl Name {
             7 => &[(b"upgrade", Self::Upgrade), (b"trailer", Self::Trailer)],
             9 => &[(b"forwarded", Self::Forwarded), (b"x-real-ip", Self::Claimed)],
             10 => &[(b"connection", Self::Connection), (b"keep-alive", Self::KeepAlive)],
-            11 => &[(b"traceparent", Self::Kept), (b"client-cert", Self::Claimed)],
+            11 => &[(b"traceparent", Self::Kept)],
             12 => &[
                 (b"content-type", Self::ContentType),
                 (b"x-request-id", Self::RequestId),
@@ -80,7 +80,6 @@ impl Name {
                 (b"x-forwarded-proto", Self::ForwardedProto),
                 (b"sec-websocket-key", Self::WebSocketKey),
                 (b"x-cutover-preview", Self::Preview),
-                (b"client-cert-chain", Self::Claimed),
             ],
             18 => &[(b"proxy-authenticate", Self::Hop)],
             19 => &[(b"proxy-authorization", Self::Hop)],
@@ -112,7 +111,7 @@ impl Name {
 
 /// Whether a field tells whose certificate a client has shown.
 pub(crate) fn is_about_certificate(name: &[u8]) -> bool {
-    begins(name, b"x-client-certificate-")
+    begins(name, b"x-client-certificate-") || begins(name, b"client-cert")
 }
 
 fn begins(name: &[u8], start: &[u8]) -> bool {

@@ -27,6 +27,9 @@ const HANDSHAKE: u8 = 22;
 const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Connection: close\r\nContent-Length: 52\r\n\r\n400 Bad Request: https is spoken at this port alone\n";
 
+/// So many kilobytes of what nobody reads are taken before a socket is closed.
+const SCRAPS: usize = 64;
+
 /// What is asked of a client.
 struct Demand {
     clients: Option<Arc<ClientCertificates>>,
@@ -161,13 +164,21 @@ async fn hello(arrival: &mut Arrival, socket: &mut TcpStream) -> Result<Accepted
 async fn tell(socket: &mut TcpStream, word: &[u8]) {
     // What the client has sent and nobody has read would have the kernel answer with a reset, which takes the word away.
     let mut scrap = [0; 1024];
-    while socket.try_read(&mut scrap).is_ok_and(|read| read > 0) {}
+    for _ in 0..SCRAPS {
+        if !socket.try_read(&mut scrap).is_ok_and(|read| read > 0) {
+            break;
+        }
+    }
     let _ = socket.write_all(word).await;
     let _ = socket.shutdown().await;
     let patience = Duration::from_millis(500);
     let gone = async {
         use tokio::io::AsyncReadExt;
-        while socket.read(&mut scrap).await.is_ok_and(|read| read > 0) {}
+        for _ in 0..SCRAPS {
+            if !socket.read(&mut scrap).await.is_ok_and(|read| read > 0) {
+                break;
+            }
+        }
     };
     let _ = tokio::time::timeout(patience, gone).await;
 }
@@ -178,7 +189,8 @@ fn is_proof(hello: &ClientHello<'_>) -> bool {
 
 /// What is asked of whoever names this host: what its services ask, or else what the listener asks.
 fn demand(table: &RouteTable, host: Option<&str>, listener: Option<&Arc<ClientCertificates>>) -> Demand {
-    let services = host.map(|host| table.at_host(host)).unwrap_or_default();
+    // Who names no host comes by an address, and gets to services of every host.
+    let services = table.at_host(host.unwrap_or_default());
     let own = services.iter().find_map(|entry| entry.desired().https.clients.as_ref());
     let clients = own.cloned().map(Arc::new).or_else(|| listener.cloned());
     // Who asks for less on the same host must not lose its clients: then it is looked at with each request.

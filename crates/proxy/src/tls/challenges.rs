@@ -22,7 +22,7 @@ pub(crate) enum ChallengeAnswer {
 /// What is answered at present.
 #[derive(Default)]
 pub(crate) struct Challenges {
-    /// Looked at by every request without TLS.
+    /// Looked at by every request.
     any: AtomicBool,
     shown: ArcSwap<Vec<Shown>>,
 }

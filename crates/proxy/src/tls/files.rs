@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use cutover_core::Timestamp;
@@ -11,6 +11,7 @@ use cutover_core::routing::TlsListeners;
 use cutover_core::statistics::CertificateReport;
 use cutover_core::tls::CertificateFiles;
 use cutover_tls::Pair;
+use rustix::fs::OFlags;
 
 /// What tells that a file is another one than before: nanosecond of its last change, size, inode.
 pub(crate) type Stamp = Option<(i64, i64, u64, u64)>;
@@ -21,15 +22,32 @@ pub(crate) fn stamp(path: &Path) -> Stamp {
     Some((data.mtime(), data.mtime_nsec(), data.size(), data.ino()))
 }
 
-/// Reads a file, with its name in the error.
+/// More than any list of revoked certificates that is worth reading.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// Reads a file, with its name in the error. Never waits: whoever names a pipe or a device must not hold up the thread on
+/// which traffic is moved.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| {
+    let refused = |why: &str| format!("cannot read `{}`: {why}", path.display());
+    let failed = |error: io::Error| {
         let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => "; the proxy's user must be able to read it",
             _ => "",
         };
-        format!("cannot read `{}`: {error}{hint}", path.display())
-    })
+        refused(&format!("{error}{hint}"))
+    };
+    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = fs::File::options().read(true).custom_flags(nonblocking).open(path).map_err(failed)?;
+    let found = file.metadata().map_err(failed)?;
+    if !found.is_file() {
+        return Err(refused("it is no file"));
+    }
+    if found.len() > LARGEST {
+        return Err(refused("it is larger than 16 MiB"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
 }
 
 /// The certificates of all files.
@@ -82,7 +100,7 @@ impl Files {
         let mut changed = self.held.len() != before;
         for (place, (files, is_listed)) in wanted.into_iter().enumerate() {
             let held = self.held.entry(files.certificate.clone()).or_insert_with(|| Held {
-                files,
+                files: files.clone(),
                 stamps: [None; 3],
                 pair: None,
                 problem: None,
@@ -90,6 +108,10 @@ impl Files {
                 is_listed,
             });
             held.place = place;
+            if held.files != files {
+                // What is stapled has come or gone.
+                (held.files, held.stamps) = (files, [None; 3]);
+            }
             let again = held.problem.is_some() && (other_hosts || held.pair.is_none());
             changed |= held.look(&self.hosts, now, again);
         }
@@ -146,15 +168,23 @@ impl Held {
         let CertificateFiles { certificate, key, ocsp } = &self.files;
         let chain = read(certificate)?;
         let secret = if key == certificate { chain.clone() } else { read(key)? };
-        let staple = ocsp.as_deref().map(read).transpose()?.filter(|staple| !staple.is_empty());
+        // Without it the certificate is as good.
+        let staple = ocsp.as_deref().map(read).transpose().unwrap_or_else(|problem| {
+            tracing::warn!("nothing is stapled to `{}`: {problem}", certificate.display());
+            None
+        });
+        let staple = staple.filter(|staple| !staple.is_empty());
         let of = |error: cutover_tls::PairError| {
             let keys = if key == certificate { String::new() } else { format!(" with `{}`", key.display()) };
             format!("`{}`{keys}: {error}", certificate.display())
         };
         let pair = Pair::with_staple(&chain, &secret, staple).map_err(of)?;
+        // Who put a bundle into the directory has seen to it, and one that expires there is shown until there is a better.
+        if !self.is_listed {
+            return Ok(pair);
+        }
         pair.check_time(now).map_err(of)?;
-        // Who put a bundle into the directory has seen to it.
-        if self.is_listed && !hosts.have_use_for(&pair) {
+        if !hosts.have_use_for(&pair) {
             let names = pair.facts().names.join("`, `");
             return Err(format!(
                 "`{}`: the certificate is for `{names}`, and no routed host is one of these",
@@ -267,6 +297,45 @@ mod tests {
         assert_eq!(place.look().0, None);
         place.hosts.named.push("b.example".to_owned());
         assert_eq!(place.look(), (Some(vec!["b.example".to_owned()]), None));
+    }
+
+    #[test]
+    fn what_is_no_file_holds_up_nobody() {
+        let place = Place::new();
+        let pipe = place.path("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(read(&pipe).unwrap_err().contains("it is no file"));
+        assert!(read(Path::new("/dev/zero")).unwrap_err().contains("it is no file"));
+        assert!(read(place.directory.path()).unwrap_err().contains("it is no file"));
+    }
+
+    #[test]
+    fn an_answer_to_be_stapled_comes_and_goes_with_its_file() {
+        let mut place = Place::new();
+        place.write("a.example", 10);
+        let served = place.path("served");
+        fs::create_dir(&served).unwrap();
+        let bundle = |place: &Place| {
+            let both = ["cert.pem", "key.pem"].map(|name| fs::read_to_string(place.path(name)).unwrap());
+            fs::write(served.join("a.pem"), both.concat()).unwrap();
+        };
+        bundle(&place);
+        let settings = TlsListeners { directory: Some(served.clone()), ..TlsListeners::default() };
+        let stapled = |place: &mut Place| {
+            place.files.look(&settings, place.hosts.clone(), Timestamp::default());
+            let shown = place.files.pairs().next().unwrap();
+            (shown.certified().ocsp.clone(), shown.facts().fingerprint.clone())
+        };
+        let (none, first) = stapled(&mut place);
+        assert_eq!(none, None);
+        fs::write(served.join("a.ocsp"), b"answer").unwrap();
+        assert_eq!(stapled(&mut place), (Some(b"answer".to_vec()), first.clone()));
+        fs::remove_file(served.join("a.ocsp")).unwrap();
+        place.write("a.example", 20);
+        bundle(&place);
+        let (none, second) = stapled(&mut place);
+        assert_eq!(none, None);
+        assert_ne!(second, first);
     }
 
     #[test]

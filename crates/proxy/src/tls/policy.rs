@@ -81,8 +81,11 @@ impl Policies {
                     } else {
                         "nobody is let in where they are asked for"
                     };
-                    tracing::warn!("clients' certificates cannot be judged: {problem}; {kept}");
-                    Policy { stamps, configs, problem: Some(format!("{problem}; {kept}")) }
+                    let problem = format!("{problem}; {kept}");
+                    if former.and_then(|former| former.problem.as_ref()) != Some(&problem) {
+                        tracing::warn!("clients' certificates cannot be judged: {problem}");
+                    }
+                    Policy { stamps, configs, problem: Some(problem) }
                 }
             };
             certificates.insert(key, policy);
@@ -113,7 +116,11 @@ fn configs(tls: &Tls, ca: &PathBuf, crl: Option<&PathBuf>) -> Result<Configs, St
         let builder =
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), cutover_tls::provider());
         // The client's own certificate is what people revoke; an authority is taken out of the bundle.
-        let builder = builder.with_crls(revoked.clone()).only_check_end_entity_revocation();
+        // An authority without a list revokes nothing.
+        let builder = builder
+            .with_crls(revoked.clone())
+            .only_check_end_entity_revocation()
+            .allow_unknown_revocation_status();
         let builder = if required { builder } else { builder.allow_unauthenticated() };
         builder.build().map_err(|error| format!("`{}`: {error}", ca.display()))
     };

@@ -42,15 +42,15 @@ impl Worker {
     /// The address by which it shall come again: with TLS where there is a certificate, under the one name that a service
     /// goes by.
     fn better_place(&self, request: &Prepared, peer: &Peer, entry: &ServiceEntry) -> Option<String> {
-        let (host, path) = (request.host(), request.path_and_query());
-        if path.starts_with(PLACE) || !path.starts_with('/') {
+        let (host, path) = (request.host().trim_end_matches('.'), request.path_and_query());
+        if is_proof(path) || !path.starts_with('/') {
             return None;
         }
         let desired = entry.desired();
         let own = desired.preview.as_ref().and_then(|preview| preview.host.as_deref());
         let is_own = own.is_some_and(|own| own.eq_ignore_ascii_case(host));
         let name = desired.canonical_host.as_deref().filter(|_| !is_own).unwrap_or(host);
-        let is_named = name.eq_ignore_ascii_case(host.trim_end_matches('.'));
+        let is_named = name.eq_ignore_ascii_case(host);
         // A proxy in front has ended TLS, or would have; and who sends a token in a field is a program that means it so.
         let is_field = request.ticket.as_ref().is_some_and(|ticket| ticket.came == Came::Field);
         let may_rise = !peer.secure() && !peer.trusted && !is_field && desired.https.redirect;
@@ -110,6 +110,15 @@ impl Worker {
             }
         }
     }
+}
+
+/// Whether an authority may be looking there: a token is letters of base64 for URLs (RFC 8555, section 8.3), and nothing that
+/// leads to another place.
+fn is_proof(path: &str) -> bool {
+    let token = path.strip_prefix(PLACE);
+    token.is_some_and(|token| {
+        token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    })
 }
 
 /// Whether what a service asks of clients was not shown.

@@ -124,9 +124,11 @@ impl Tickets {
         }
     }
 
-    /// Takes a new key now. What the one before the present one has sealed is worth nothing from now on.
-    pub(crate) fn rotate(&self) {
-        self.rotate_at(SystemTime::now());
+    /// Takes a new key now. What was sealed until now is worth nothing from now on.
+    pub(crate) fn replace(&self) {
+        let Some(current) = Key::new(SystemTime::now()) else { return };
+        self.keys.store(Arc::new(Keys { current, former: None }));
+        self.save();
     }
 
     fn rotate_at(&self, now: SystemTime) {

@@ -49,6 +49,8 @@ pub(crate) async fn connect(
 /// Connects, introduces the client, and shakes hands.
 pub(crate) async fn open(beginning: Beginning<'_>) -> io::Result<Stream> {
     let Beginning { address, introduce, secure, protocol } = beginning;
+    // As they were when the request was given to the instance: another table may name others by the time it has connected.
+    let secure = secure.map(|(tls, secured)| (tls, secured.load_full()));
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     if let Some((version, client)) = introduce {
@@ -58,7 +60,6 @@ pub(crate) async fn open(beginning: Beginning<'_>) -> io::Result<Stream> {
         None => Ok(Stream::Plain(stream)),
         // Boxed, so that connections without TLS have no room for it.
         Some((tls, secured)) => {
-            let secured = secured.load_full();
             Box::pin(async move { secured.shake_hands(tls, protocol, address, stream).await }).await
         }
     }

@@ -34,6 +34,7 @@ impl Authority {
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().unwrap();
         let certificate = parameters.self_signed(&key).unwrap();
+        std::fs::write(directory.join(format!("{name}.ca.key")), key.serialize_pem()).unwrap();
         let made = Self {
             directory: directory.to_owned(),
             name: name.to_owned(),
@@ -46,6 +47,11 @@ impl Authority {
     /// Its own certificate.
     pub fn ca(&self) -> PathBuf {
         self.directory.join(format!("{}.ca.pem", self.name))
+    }
+
+    /// Its own key.
+    pub fn key(&self) -> PathBuf {
+        self.directory.join(format!("{}.ca.key", self.name))
     }
 
     /// A certificate for these names, good for some days, in `FILE.pem` and `FILE.key`.

@@ -180,6 +180,61 @@ fn authorities_that_cannot_be_read_let_nobody_in_and_say_so() {
 }
 
 #[test]
+fn who_comes_by_an_address_is_asked_for_what_every_host_asks() {
+    let mut made = None;
+    let site = Site::start(|authority| {
+        let directory = authority.ca().parent().unwrap().to_owned();
+        let shop = authority.sign("shop", &["127.0.0.1"], 60);
+        let staff = Authority::new(&directory, "staff");
+        made = Some(staff.sign("anna", &["anna"], 60));
+        let asked = asked(&staff, true, None);
+        let every = service("inner", &[], echo()).replace("hosts = []\n", "");
+        certificates(&[&shop]) + &every + &format!("https = {{ clients = {asked} }}\n")
+    });
+    let anna = Client::showing(&site.authority, site.https(), &made.unwrap());
+    assert_eq!(anna.get("127.0.0.1", "/").unwrap().0, 200);
+    assert!(site.client().get("127.0.0.1", "/").is_err());
+}
+
+#[test]
+fn an_authority_without_a_list_revokes_nothing() {
+    let mut made = None;
+    let site = Site::start(|authority| {
+        let directory = authority.ca().parent().unwrap().to_owned();
+        let shop = authority.sign("shop", &["a.example"], 60);
+        let (staff, partners) = (Authority::new(&directory, "staff"), Authority::new(&directory, "partners"));
+        let (anna, paula) = (staff.sign("anna", &["anna"], 60), partners.sign("paula", &["paula"], 60));
+        let both = [staff.ca(), partners.ca()].map(|ca| std::fs::read_to_string(ca).unwrap()).concat();
+        std::fs::write(directory.join("both.pem"), both).unwrap();
+        let crl = staff.revoke(&[&anna]);
+        made = Some((anna, paula));
+        let (both, crl) = (directory.join("both.pem"), crl.display().to_string());
+        certificates(&[&shop])
+            + &service("inner", &["a.example"], echo())
+            + &format!("https = {{ clients = {{ ca = \"{}\", crl = \"{crl}\" }} }}\n", both.display())
+    });
+    let (anna, paula) = made.unwrap();
+    let showing = |signed| Client::showing(&site.authority, site.https(), signed);
+    assert_eq!(showing(&paula).get("a.example", "/").unwrap().0, 200);
+    assert!(showing(&anna).get("a.example", "/").is_err());
+}
+
+#[test]
+fn what_is_asked_at_an_address_where_nobody_listens_is_a_mistake() {
+    let files = tempfile::tempdir().unwrap();
+    let ca = Authority::new(files.path(), "all").ca();
+    let proxy = crate::support::Proxy::start("");
+    let seed = format!(
+        "[listen]\nhttp = [\"127.0.0.1:0\"]\nhttps = [\"127.0.0.1:0\"]\n[clients.tls]\nlisteners.\"127.0.0.2:443\" = {{ ca = \"{}\" }}\n",
+        ca.display()
+    );
+    std::fs::write(proxy.seed(), seed).unwrap();
+    let mut proxy = proxy;
+    let refused = proxy.restart().unwrap_err().to_string();
+    assert!(refused.contains("127.0.0.2:443, where TLS is not spoken"), "{refused}");
+}
+
+#[test]
 fn two_services_of_a_host_may_ask_for_different_things() {
     let mut made = None;
     let site = Site::start(|authority| {

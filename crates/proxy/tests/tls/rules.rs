@@ -37,7 +37,23 @@ fn a_request_without_tls_is_sent_to_tls_where_there_is_a_certificate() {
     check("c.example", "/", None);
     // Where authorities look, they find the application if we have nothing for them.
     check("a.example", "/.well-known/acme-challenge/abc", None);
+    check(
+        "a.example",
+        "/.well-known/acme-challenge/../../x",
+        Some("https://a.example:PORT/.well-known/acme-challenge/../../x"),
+    );
     check("a.example", "/.well-known/other", Some("https://a.example:PORT/.well-known/other"));
+}
+
+#[test]
+fn a_dot_at_the_end_of_a_host_leads_nobody_in_a_circle() {
+    let site = site("");
+    let port = site.https().port();
+    assert_eq!(plain(&site.proxy, "c.example.", "/", "").0, 200);
+    let (_, answer) = plain(&site.proxy, "a.example.", "/", "");
+    assert_eq!(place(&answer), Some(format!("https://a.example:{port}/").as_str()));
+    let request = "GET / HTTP/1.1\r\nHost: a.example.\r\nConnection: close\r\n\r\n";
+    assert_eq!(site.client().ask("a.example", request).unwrap().0, 200);
 }
 
 #[test]

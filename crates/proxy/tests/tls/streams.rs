@@ -95,6 +95,25 @@ fn a_client_that_goes_away_is_noticed_although_the_application_is_silent() {
 }
 
 #[test]
+fn a_client_that_gives_up_before_the_answer_is_noticed() {
+    let site = site(|mut stream, _| {
+        read_head(&mut stream);
+        // It thinks, for longer than anybody waits.
+        let _ = stream.read(&mut [0]);
+    });
+    let mut stream = site.client().connect("a.example").unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
+    let in_flight = || site.proxy.statistics().instances[0].in_flight;
+    eventually("the request is there", || in_flight() == 1);
+    // The word that ends TLS, then a reset: what was sent to it is still unread.
+    stream.conn.send_close_notify();
+    stream.conn.write_tls(&mut stream.sock).unwrap();
+    socket2::SockRef::from(&stream.sock).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(stream);
+    eventually("the request has ended", || in_flight() == 0);
+}
+
+#[test]
 fn an_answer_that_was_cut_is_not_taken_for_whole() {
     let site = site(|mut stream, _| {
         read_head(&mut stream);

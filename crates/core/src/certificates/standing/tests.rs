@@ -77,8 +77,8 @@ fn failures_are_waited_for_until_what_is_ordered_is_changed() {
     assert_eq!((standing.failures, standing.due(at(60_999))), (1, None));
     assert_eq!(standing.due(at(61_000)), Some(Why::Absent));
     standing.begin(at(61_000), 0.0);
-    standing.fail("again".to_owned(), Some(Duration::from_secs(7200)), at(61_000), 0.0);
-    assert_eq!(standing.due(at(61_000 + 7_199_000)), None);
+    standing.fail("again".to_owned(), None, at(61_000), 0.0);
+    assert_eq!(standing.due(at(61_000 + 299_000)), None);
 
     standing.want(&wanted(|_| {}));
     assert_eq!(standing.due(at(62_000)), None);
@@ -92,6 +92,51 @@ fn failures_are_waited_for_until_what_is_ordered_is_changed() {
     standing.want(&account("other"));
     assert_eq!(standing.failures, 0);
     assert!(!format!("{standing:?}").contains("other"));
+}
+
+#[test]
+fn an_order_counts_from_its_beginning_and_once() {
+    let mut standing = Standing::new(&wanted(|_| {}));
+    standing.begin(at(0), 0.0);
+    standing.begin(at(60_000), 0.0);
+    assert_eq!((standing.failures, standing.due(at(6 * 60_000 - 1))), (2, None));
+    standing.fail("refused".to_owned(), None, at(60_000), 0.0);
+    assert_eq!((standing.failures, standing.next_attempt), (2, Some(at(6 * 60_000))));
+    standing.succeed(facts("1", &["a.dev"], 0, 90), Acme::LETS_ENCRYPT, at(70_000), 0.0);
+    assert_eq!(standing.failures, 0);
+    // Nor did one fail whose certificate is found on the shelf.
+    standing.begin(at(60 * DAY), 0.0);
+    standing.hold(at(60 * DAY));
+    assert_eq!(standing.due(at(61 * DAY)), None);
+    standing.see(Some(facts("2", &["a.dev"], 60 * DAY, 90)), 0.0);
+    assert_eq!((standing.failures, standing.last_error), (0, None));
+}
+
+#[test]
+fn the_peace_that_an_authority_wants_is_forgiven_by_another_alone() {
+    let week = 7 * DAY;
+    let refused = || {
+        let mut standing = Standing::new(&wanted(|_| {}));
+        standing.begin(at(0), 0.0);
+        standing.fail("refused".to_owned(), Some(Duration::MAX), at(0), 1.0);
+        standing
+    };
+    let mut asked = refused();
+    asked.ask();
+    assert_eq!((asked.due(at(week - 1)), asked.due(at(week))), (None, Some(Why::Absent)));
+    let check = |change: fn(&mut Acme), expected| {
+        let mut standing = refused();
+        standing.want(&wanted(change));
+        assert_eq!(standing.due(at(1)), expected);
+    };
+    check(|acme| acme.contact = Some("a@a.dev".to_owned()), None);
+    check(|acme| acme.directory = "https://ca.corp/dir".to_owned(), Some(Why::Absent));
+    // Our own pause is forgiven.
+    let mut standing = refused();
+    standing.begin(at(week), 0.0);
+    standing.fail("refused".to_owned(), None, at(week), 0.0);
+    standing.ask();
+    assert_eq!(standing.due(at(week + 1)), Some(Why::Absent));
 }
 
 #[test]
