@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use cutover_core::routing::{
-    Change, DesiredInstance, NoTarget, PreviewRoute, Private, Publication, RequestRoute, RouteTable,
+    Change, DesiredInstance, Https, NoTarget, PreviewRoute, Private, Publication, RequestRoute, RouteTable,
     ServiceRoute, TableCell, Timeouts, claim,
 };
 use cutover_core::{Environment, PerEnvironment, Timestamp, Weights};
@@ -61,6 +61,8 @@ fn route(live: Environment) -> ServiceRoute {
         health: None,
         timeouts: Timeouts::default(),
         upstream: PerEnvironment::default(),
+        https: Https::default(),
+        canonical_host: None,
         preview: None,
         unlisted: false,
     }
