@@ -42,5 +42,7 @@ pub mod bars;
 
 pub mod results;
 
+pub mod ending;
+
 /// Why a figure could not be taken.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cutover_bench::Failure;
 use cutover_bench::candidate::cutover_binary;
 use cutover_bench::conditions::Conditions;
 use cutover_bench::hostile::{Judged, table, totals};
+use cutover_bench::{Failure, ending};
 use cutover_load::hostile::{Delivery, corpus};
 
 /// What each proxy makes of every case of the hostile corpus
@@ -37,16 +37,7 @@ struct Arguments {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match judge(Arguments::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("hostile: {error}");
-            if let Some(source) = error.source() {
-                eprintln!("  because: {source}");
-            }
-            ExitCode::FAILURE
-        }
-    }
+    ending::of("hostile", judge(Arguments::parse()).await.map(|()| true))
 }
 
 async fn judge(arguments: Arguments) -> Result<(), Failure> {

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cutover_bench::Failure;
 use cutover_bench::candidate::{Setting, cutover_binary};
 use cutover_bench::instructions::of_a_run;
 use cutover_bench::origin::Origin;
 use cutover_bench::request::Shape;
+use cutover_bench::{Failure, ending};
 
 /// What a request may cost. Lower it when requests have become cheaper; raise it only for something worth the price.
 const BUDGET: &[(&str, Shape, f64)] =
@@ -34,17 +34,7 @@ struct Arguments {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match measure(Arguments::parse()).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("instructions: {error}");
-            if let Some(source) = error.source() {
-                eprintln!("  because: {source}");
-            }
-            ExitCode::FAILURE
-        }
-    }
+    ending::of("instructions", measure(Arguments::parse()).await)
 }
 
 /// Whether every cost is within its budget.

@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use cutover_bench::Failure;
 use cutover_bench::candidate::{Candidate, Setting, cutover_binary};
 use cutover_bench::child::Child;
 use cutover_bench::conditions::Conditions;
@@ -23,6 +22,7 @@ use cutover_bench::plane::{
     section,
 };
 use cutover_bench::results::replace_part;
+use cutover_bench::{Failure, ending};
 
 /// The idle connections, the origin's and room; candidates inherit it.
 const DESCRIPTORS: u64 = 16_384;
@@ -92,17 +92,7 @@ impl Arguments {
 // One thread: it has one CPU, and the driver must not wait for another thread's wake-up.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match measure(&Arguments::parse()).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("plane: {error}");
-            if let Some(source) = error.source() {
-                eprintln!("  because: {source}");
-            }
-            ExitCode::FAILURE
-        }
-    }
+    ending::of("plane", measure(&Arguments::parse()).await)
 }
 
 /// Whether every candidate that is there could be measured.

@@ -4,7 +4,6 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program whose purpose is to print figures")]
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,6 +14,7 @@ use cutover_bench::candidate::{Candidate, Setting, cutover_binary};
 use cutover_bench::conditions::Conditions;
 use cutover_bench::statistics::quantile;
 use cutover_bench::switching::{Environment, switch};
+use cutover_bench::{Failure, ending};
 use cutover_load::{Backend, FailureClass, Load, Plan, Report};
 use serde::Serialize;
 
@@ -69,26 +69,18 @@ struct AnswerTimes {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let json = arguments.json;
-    match measure(arguments).await {
-        Ok(findings) => {
-            if json {
-                println!("{}", serde_json::to_string_pretty(&findings).unwrap_or_default());
-            } else {
-                print(&findings);
-            }
-            if findings.load.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let outcome = measure(arguments).await.map(|findings| {
+        if json {
+            println!("{}", serde_json::to_string_pretty(&findings).unwrap_or_default());
+        } else {
+            print(&findings);
         }
-        Err(error) => {
-            eprintln!("switch: {error}");
-            if let Some(source) = error.source() {
-                eprintln!("  because: {source}");
-            }
-            ExitCode::FAILURE
-        }
-    }
+        findings.load.is_clean()
+    });
+    ending::of("switch", outcome)
 }
 
-async fn measure(arguments: Arguments) -> Result<Findings, Box<dyn Error>> {
+async fn measure(arguments: Arguments) -> Result<Findings, Failure> {
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
     let blue = Backend::start(anywhere, "blue", "v1")?;
     let green = Backend::start(anywhere, "green", "v2")?;

@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use cutover_bench::Failure;
 use cutover_bench::candidate::{Candidate, Setting, cutover_binary};
 use cutover_bench::certificate::{Certificate, Kind};
 use cutover_bench::child::Child;
@@ -22,6 +21,7 @@ use cutover_bench::origin::Origin;
 use cutover_bench::plane::{CANDIDATE_CPU, Effort, OWN_CPU, Weighing, footprint};
 use cutover_bench::results::replace_part;
 use cutover_bench::tls::{Findings, Memory, Outcome, SCENARIOS, TlsDoor, interleaved, section};
+use cutover_bench::{Failure, ending};
 
 /// The idle connections, the origin's and room; candidates inherit it.
 const DESCRIPTORS: u64 = 16_384;
@@ -95,17 +95,7 @@ impl Arguments {
 // One thread: it has one CPU, and the driver must not wait for another thread's wake-up.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match measure(&Arguments::parse()).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("tls: {error}");
-            if let Some(source) = error.source() {
-                eprintln!("  because: {source}");
-            }
-            ExitCode::FAILURE
-        }
-    }
+    ending::of("tls", measure(&Arguments::parse()).await)
 }
 
 /// Whether every candidate that is there could be measured.

@@ -8,9 +8,9 @@ pub(super) const TLS: &[Key] = &[
         Kind::TextOrTable(ACME),
         "whom the authority may write to, such as \"ops@example.com\", or a table `[tls.acme]`",
     ),
-    key("certificate", Kind::Text, "the path of a chain in PEM, such as \"/etc/shop/tls.crt\""),
-    key("key", Kind::Text, "the path of a private key in PEM, such as \"/etc/shop/tls.key\""),
-    key("ocsp", Kind::Text, "the path of an OCSP answer in DER, such as \"/etc/shop/tls.ocsp\""),
+    CERTIFICATE,
+    KEY,
+    OCSP,
     key(
         "certificates",
         Kind::Tables(PAIR),
@@ -29,11 +29,13 @@ pub(super) const TLS: &[Key] = &[
     ),
 ];
 
-const PAIR: &[Key] = &[
-    key("certificate", Kind::Text, "the path of a chain in PEM, such as \"/etc/shop/tls.crt\""),
-    key("key", Kind::Text, "the path of a private key in PEM, such as \"/etc/shop/tls.key\""),
-    key("ocsp", Kind::Text, "the path of an OCSP answer in DER, such as \"/etc/shop/tls.ocsp\""),
-];
+const CERTIFICATE: Key =
+    key("certificate", Kind::Text, "the path of a chain in PEM, such as \"/etc/shop/tls.crt\"");
+const KEY: Key = key("key", Kind::Text, "the path of a private key in PEM, such as \"/etc/shop/tls.key\"");
+const OCSP: Key =
+    key("ocsp", Kind::Text, "the path of an OCSP answer in DER, such as \"/etc/shop/tls.ocsp\"");
+
+const PAIR: &[Key] = &[CERTIFICATE, KEY, OCSP];
 
 const ACME: &[Key] = &[
     key("contact", Kind::Text, "an address of mail, such as \"ops@example.com\""),
