@@ -12,6 +12,15 @@ pub struct Spread {
 }
 
 impl Spread {
+    /// Two cells of a table in Markdown, with the bar behind each: ` median | min to max |`, or empty ones.
+    #[must_use]
+    pub fn cells(spread: Option<Self>) -> String {
+        spread.map_or_else(
+            || " | |".to_owned(),
+            |Self { median, min, max }| format!(" {median:.2} | {min:.2} to {max:.2} |"),
+        )
+    }
+
     /// The spread of `values`; `None` if there are none.
     #[must_use]
     pub fn of(values: &[f64]) -> Option<Self> {
@@ -43,6 +52,12 @@ mod tests {
         assert_eq!(Spread::of(&[4.0, 1.0, 2.0, 3.0]), Some(Spread { median: 2.5, min: 1.0, max: 4.0 }));
         assert_eq!(Spread::of(&[3.0, 1.0, 2.0]), Some(Spread { median: 2.0, min: 1.0, max: 3.0 }));
         assert_eq!(Spread::of(&[]), None);
+    }
+
+    #[test]
+    fn a_spread_is_two_cells_of_a_table_with_or_without_values() {
+        assert_eq!(Spread::cells(Spread::of(&[1.0, 2.0, 4.0])), " 2.00 | 1.00 to 4.00 |");
+        assert_eq!(Spread::cells(None), " | |");
     }
 
     #[test]

@@ -133,10 +133,7 @@ pub(crate) fn costs(text: &mut String, references: &[Candidate], all: &[Series])
         };
         write!(text, "| {name} | {:.2} | {:.2} to {:.2} |", cost.median, cost.min, cost.max)?;
         for reference in &references {
-            match series.ratio_to(reference) {
-                None => write!(text, " | |")?,
-                Some(ratio) => write!(text, " {:.2} | {:.2} to {:.2} |", ratio.median, ratio.min, ratio.max)?,
-            }
+            text.push_str(&Spread::cells(series.ratio_to(reference)));
         }
         let middle = |figure: fn(&Sample) -> f64| series.spread(figure).map_or(0.0, |spread| spread.median);
         let busy = middle(|sample| sample.busy);

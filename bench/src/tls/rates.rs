@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use crate::candidate::Candidate;
 use crate::plane::{OWN_CPU, Sample, Series};
+use crate::statistics::Spread;
 
 /// A table of all candidates in one scenario of handshakes.
 pub(super) fn write(text: &mut String, references: &[Candidate], title: &str, all: &[Series]) -> fmt::Result {
@@ -29,10 +30,7 @@ pub(super) fn write(text: &mut String, references: &[Candidate], title: &str, al
         write!(text, "| {name} | {:.0} | {:.0} to {:.0} |", rate.median, rate.min, rate.max)?;
         for reference in &references {
             // What the other has spent by handshake over what this one has is how many more this one does.
-            match reference.ratio_to(series) {
-                None => write!(text, " | |")?,
-                Some(ratio) => write!(text, " {:.2} | {:.2} to {:.2} |", ratio.median, ratio.min, ratio.max)?,
-            }
+            text.push_str(&Spread::cells(reference.ratio_to(series)));
         }
         let middle = |figure: fn(&Sample) -> f64| series.spread(figure).map_or(0.0, |spread| spread.median);
         writeln!(
