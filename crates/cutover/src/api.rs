@@ -10,6 +10,7 @@ mod follow;
 pub(crate) mod gates;
 pub(crate) mod limited;
 pub(crate) mod logs;
+pub(crate) mod metrics;
 pub(crate) mod moves;
 pub(crate) mod permission;
 pub(crate) mod plain;

@@ -16,6 +16,6 @@ mod removal;
 mod units;
 
 pub(crate) use content::Extras;
-pub(crate) use layout::{CONTROLLER_UNIT, Layout, SetupError};
+pub(crate) use layout::{CONTROLLER_UNIT, Layout, Listeners, SetupError};
 pub(crate) use perform::perform;
 pub(crate) use plan::{Deed, Need, Plan, Step};

@@ -26,12 +26,12 @@ use cutover_controller::{
 use cutover_core::preview::PreviewKey;
 use cutover_core::routing::{Clients, Listen};
 use rustix::net::{AddressFamily, SocketType, bind, socket};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener as Figures, UnixListener};
 use tokio::sync::mpsc;
 
-use crate::api::VERSION;
 use crate::api::server::{self, Outside, Served};
 use crate::api::views::ControllerView;
+use crate::api::{VERSION, metrics};
 use crate::cli::exit::{Exit, Failure};
 use crate::data_plane::{DataPlane, DataPlaneError, HOLD_LIMIT, Hold};
 use crate::state_directory::{ControllerLock, StateDirectory, StateError};
@@ -57,6 +57,8 @@ pub(crate) struct ServeSettings {
     /// Sockets that somebody has bound for the proxy.
     pub(crate) handed: Vec<TcpListener>,
     pub(crate) clients: Clients,
+    /// Where figures are given.
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) workers: usize,
     pub(crate) instance_ports: RangeInclusive<u16>,
     /// This binary, for the proxy and the supervisors.
@@ -76,6 +78,8 @@ pub(crate) struct World {
     pub(crate) controller: ControllerView,
     served: Served,
     socket: UnixListener,
+    /// Where figures are given.
+    figures: Option<Figures>,
     router: EmbeddedRouter,
     data_plane: DataPlane,
     restoration: Restoration,
@@ -150,6 +154,14 @@ impl World {
         let lock = Arc::new(lock(&state).await?);
         let refused = |error: &dyn std::fmt::Display| Failure::new(Exit::Refused, error.to_string());
         let journal = SqliteJournal::open(&state.journal()).map_err(|error| refused(&error))?;
+        let figures = match settings.metrics {
+            Some(address) => Some(
+                metrics::bind(address)
+                    .await
+                    .map_err(|error| refused(&error).hint("`--metrics` chooses another address, or none"))?,
+            ),
+            None => None,
+        };
         let clock = SystemClock::start_after(&journal).await.map_err(|error| refused(&error))?;
         let mut processes = ProcessSettings::new(state.path().to_owned(), settings.program.clone());
         let instance_ports = (*settings.instance_ports.start(), *settings.instance_ports.end());
@@ -225,6 +237,7 @@ impl World {
             pid: std::process::id(),
             http,
             https,
+            metrics: figures.as_ref().and_then(|listener| listener.local_addr().ok()),
             instance_ports: Some(instance_ports),
             state_directory: state.path().display().to_string(),
         };
@@ -258,6 +271,7 @@ impl World {
             controller,
             served,
             socket,
+            figures,
             router,
             data_plane,
             restoration,
@@ -277,6 +291,7 @@ impl World {
             controller,
             served,
             socket,
+            figures,
             router,
             data_plane,
             restoration,
@@ -300,6 +315,7 @@ impl World {
             tokio::spawn(async move { observing.look_again().await });
         });
         let plane = tokio::spawn(plane);
+        let figures = figures.map(|listener| tokio::spawn(metrics::serve(listener, served.clone())));
         let api = tokio::spawn(server::serve(socket, served, Arc::new(router.clone())));
         let resting = Arc::clone(&manager);
         let looking = tokio::spawn(async move {
@@ -338,6 +354,7 @@ impl World {
         looking.abort();
         accepting.iter().for_each(tokio::task::JoinHandle::abort);
         api.abort();
+        figures.iter().for_each(tokio::task::JoinHandle::abort);
         telling.abort();
         certifying.abort();
         tidying.abort();

@@ -197,6 +197,20 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every one, in the order of a life.
+    pub const ALL: [Self; 10] = [
+        Self::NotStarted,
+        Self::Deploying,
+        Self::Migrating,
+        Self::Validating,
+        Self::Shifting,
+        Self::Live,
+        Self::RollingBack,
+        Self::RolledBack,
+        Self::Failed,
+        Self::Stuck,
+    ];
+
     /// The word used in files, JSON, metrics and messages.
     #[must_use]
     pub fn label(self) -> &'static str {

@@ -85,6 +85,14 @@ impl Histogram {
         Some(Duration::from_micros(upper_bound(usize::from(bucket.0))))
     }
 
+    /// What was counted, ascending: an upper bound, at most an eighth too high, and how many latencies lie below it and
+    /// not below the one before.
+    pub fn bounds(&self) -> impl Iterator<Item = (Duration, u64)> {
+        self.0
+            .iter()
+            .map(|(bucket, count)| (Duration::from_micros(upper_bound(usize::from(*bucket))), *count))
+    }
+
     /// What was counted since `earlier`, a snapshot of the same histogram.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {

@@ -31,7 +31,9 @@ use crate::api::views::{
     AbortRequest, Accepted, ControllerView, DeployAnswer, DeployRequest, DeploymentView, HistoryView,
     PromoteRequest, ResolveRequest, RollbackRequest, ServiceView, ServicesView, WaysView, moment,
 };
-use crate::api::{VERSION, artifacts, certificates, exec, follow, gates, logs, moves, plan, preview};
+use crate::api::{
+    VERSION, artifacts, certificates, exec, follow, gates, logs, metrics, moves, plan, preview,
+};
 
 /// Seconds by which the host's clock has to be elsewhere before people are told.
 const NOTABLE_DRIFT: u64 = 60;
@@ -142,6 +144,7 @@ pub(crate) async fn serve(
         .merge(plan::routes())
         .merge(preview::routes())
         .merge(certificates::routes())
+        .merge(metrics::routes())
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .layer(axum::middleware::from_fn(peer::hear))
         .with_state(served);
@@ -174,15 +177,16 @@ async fn controller(State(served): State<Served>) -> Json<ControllerView> {
 }
 
 async fn services(State(served): State<Served>) -> Answer<ServicesView> {
+    Ok(Json(ServicesView { v: VERSION, services: shown_services(&served).await }))
+}
+
+/// All of them but what was removed, which is told of by its history alone.
+pub(super) async fn shown_services(served: &Served) -> Vec<ServiceView> {
     let mut services = Vec::new();
-    for snapshot in served.manager.services().await {
-        // What was removed is told of by its history alone.
-        if is_gone(&snapshot) {
-            continue;
-        }
-        services.push(view(&served, &snapshot).await);
+    for snapshot in served.manager.services().await.iter().filter(|snapshot| !is_gone(snapshot)) {
+        services.push(view(served, snapshot).await);
     }
-    Ok(Json(ServicesView { v: VERSION, services }))
+    services
 }
 
 /// Whether it was removed, and nothing has begun it anew.

@@ -128,6 +128,9 @@ pub(crate) struct ControllerView {
     pub(crate) http: Vec<SocketAddr>,
     #[serde(default)]
     pub(crate) https: Vec<SocketAddr>,
+    /// Where figures are given to Prometheus; absent if nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) metrics: Option<SocketAddr>,
     /// First and last port that instances are given; an older controller does not say it.
     #[serde(default)]
     pub(crate) instance_ports: Option<(u16, u16)>,

@@ -37,6 +37,9 @@ pub(crate) struct Serve {
     /// Whom the proxy believes, what a client may cost, and your pages for what the proxy answers itself, in TOML
     #[arg(long, value_name = "FILE")]
     clients: Option<PathBuf>,
+    /// Where figures are given to Prometheus, at /metrics, without asking who it is [default: nowhere]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    metrics: Option<SocketAddr>,
     /// Threads of the proxy [default: one per core]
     #[arg(long)]
     workers: Option<usize>,
@@ -154,6 +157,7 @@ impl Serve {
                     .hint("each is to be a `ListenStream=` with an address or a port")
             })?,
             clients: self.clients.as_deref().map(read_clients).transpose()?.unwrap_or_default(),
+            metrics: self.metrics,
             workers: self.workers.unwrap_or_else(default_workers),
             instance_ports: self.instance_ports,
             program,

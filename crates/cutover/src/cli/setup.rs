@@ -15,7 +15,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::generate::extras;
 use crate::cli::place::Place;
 use crate::cli::printer::Printer;
-use crate::setup::{CONTROLLER_UNIT, Deed, Layout, Need, Plan, SetupError, Step, perform};
+use crate::setup::{CONTROLLER_UNIT, Deed, Layout, Listeners, Need, Plan, SetupError, Step, perform};
 
 /// Install cutover on a host with systemd: binary, user, directories, units, manual pages, completions
 ///
@@ -32,6 +32,9 @@ pub(crate) struct Setup {
     /// Where clients are accepted with TLS; may be repeated [default: as it is, on a new host port 443 beside a port 80]
     #[arg(long, value_name = "ADDRESS", value_parser = crate::cli::serve::address)]
     https: Vec<SocketAddr>,
+    /// Where figures are given to Prometheus, at /metrics, without asking who it is [default: as it is, on a new host nowhere]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::cli::serve::address)]
+    metrics: Option<SocketAddr>,
     /// Write the files below this directory and run no command: for the image of a host
     #[arg(long, value_name = "DIR", conflicts_with = "host")]
     prefix: Option<PathBuf>,
@@ -94,8 +97,7 @@ impl Setup {
         let layout = Layout::new(
             self.prefix.clone(),
             self.place.named_state_directory(),
-            self.http.clone(),
-            self.https.clone(),
+            Listeners { http: self.http.clone(), https: self.https.clone(), metrics: self.metrics },
         );
         let extras = extras()?;
         if self.remove {

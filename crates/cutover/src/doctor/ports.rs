@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 
 use super::{Finding, Running};
-use crate::setup::Layout;
+use crate::setup::{Layout, Listeners};
 use crate::state_directory::StateDirectory;
 
 /// Where `cutover serve` takes the ports of instances from unless it is told otherwise.
@@ -17,8 +17,8 @@ pub(super) fn examine(state: &StateDirectory, running: &Running) -> Vec<Finding>
         let wanted = match &running.controller {
             Some(controller) => [controller.http.as_slice(), &controller.https].concat(),
             None => {
-                let layout = Layout::new(None, Some(state.path().to_owned()), Vec::new(), Vec::new());
-                [layout.http, layout.https].concat()
+                let layout = Layout::new(None, Some(state.path().to_owned()), Listeners::default());
+                [layout.listeners.http, layout.listeners.https].concat()
             }
         };
         found.extend(wanted.into_iter().map(listener));

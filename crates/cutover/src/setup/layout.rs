@@ -17,8 +17,16 @@ pub(crate) struct Layout {
     /// The root of an image instead of this host: files only, no commands.
     pub(crate) prefix: Option<PathBuf>,
     pub(crate) state: PathBuf,
+    pub(crate) listeners: Listeners,
+}
+
+/// Where a host listens.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Listeners {
     pub(crate) http: Vec<SocketAddr>,
     pub(crate) https: Vec<SocketAddr>,
+    /// For figures.
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 /// Why a host cannot be made ready.
@@ -56,13 +64,8 @@ impl SetupError {
 
 impl Layout {
     /// What is not said is as the present unit has it, so that a second `setup` changes nothing that nobody named.
-    pub(crate) fn new(
-        prefix: Option<PathBuf>,
-        state: Option<PathBuf>,
-        http: Vec<SocketAddr>,
-        https: Vec<SocketAddr>,
-    ) -> Self {
-        let mut layout = Self { prefix, state: PathBuf::new(), http, https };
+    pub(crate) fn new(prefix: Option<PathBuf>, state: Option<PathBuf>, listeners: Listeners) -> Self {
+        let mut layout = Self { prefix, state: PathBuf::new(), listeners };
         let unit = std::fs::read_to_string(layout.unit(CONTROLLER_UNIT)).unwrap_or_default();
         let said = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap_or_default();
         let after = |option: &'static str| {
@@ -71,20 +74,22 @@ impl Layout {
         };
         let present = || after("--state-dir").next().map(PathBuf::from);
         layout.state = state.or_else(present).unwrap_or_else(|| PathBuf::from("/var/lib/cutover"));
-        let listeners = |option| after(option).filter_map(|address| address.parse().ok()).collect();
-        if layout.http.is_empty() {
-            layout.http = listeners("--http");
+        let said_of = |option| after(option).filter_map(|address| address.parse().ok());
+        let listeners = &mut layout.listeners;
+        if listeners.http.is_empty() {
+            listeners.http = said_of("--http").collect();
         }
-        if layout.https.is_empty() {
-            layout.https = listeners("--https");
+        if listeners.https.is_empty() {
+            listeners.https = said_of("--https").collect();
         }
-        if layout.http.is_empty() {
-            layout.http.push(SocketAddr::from(([0, 0, 0, 0], 8080)));
+        listeners.metrics = listeners.metrics.or_else(|| said_of("--metrics").next());
+        if listeners.http.is_empty() {
+            listeners.http.push(SocketAddr::from(([0, 0, 0, 0], 8080)));
         }
         // A host that is set up already goes on as it is.
-        if layout.https.is_empty() && said.is_empty() {
-            let usual = layout.http.iter().find(|address| address.port() == 80);
-            layout.https.extend(usual.map(|usual| SocketAddr::new(usual.ip(), 443)));
+        if listeners.https.is_empty() && said.is_empty() {
+            let usual = listeners.http.iter().find(|address| address.port() == 80);
+            listeners.https.extend(usual.map(|usual| SocketAddr::new(usual.ip(), 443)));
         }
         layout
     }
@@ -144,8 +149,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let layout = |http: &[&str], https: &[&str]| {
             let parsed = |all: &[&str]| all.iter().map(|address| address.parse().unwrap()).collect();
-            let layout = Layout::new(Some(root.path().to_owned()), None, parsed(http), parsed(https));
-            layout.https.iter().map(ToString::to_string).collect::<Vec<_>>()
+            let listeners = Listeners { http: parsed(http), https: parsed(https), metrics: None };
+            let Listeners { https, metrics, .. } =
+                Layout::new(Some(root.path().to_owned()), None, listeners).listeners;
+            https.iter().chain(&metrics).map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(layout(&["0.0.0.0:80"], &[]), ["0.0.0.0:443"]);
         assert_eq!(layout(&["0.0.0.0:8080"], &[]), [""; 0]);
@@ -156,9 +163,9 @@ mod tests {
         assert_eq!(layout(&[], &[]), [""; 0]);
         std::fs::write(
             &unit,
-            "ExecStart=/usr/local/bin/cutover serve --http 0.0.0.0:80 --https 0.0.0.0:444\n",
+            "ExecStart=/usr/local/bin/cutover serve --http 0.0.0.0:80 --https 0.0.0.0:444 --metrics 127.0.0.1:9188\n",
         )
         .unwrap();
-        assert_eq!(layout(&[], &[]), ["0.0.0.0:444"]);
+        assert_eq!(layout(&[], &[]), ["0.0.0.0:444", "127.0.0.1:9188"]);
     }
 }

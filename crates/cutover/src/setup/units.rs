@@ -11,7 +11,7 @@
 use std::path::Path;
 
 use crate::data_plane::unit::ARGUMENTS;
-use crate::setup::layout::{CONTROLLER_UNIT, Layout, PROXY_UNIT, USER};
+use crate::setup::layout::{CONTROLLER_UNIT, Layout, Listeners, PROXY_UNIT, USER};
 use crate::state_directory::StateDirectory;
 
 /// What both are kept from.
@@ -97,9 +97,11 @@ fn places(state: &Path) -> String {
 /// The controller's unit.
 pub(super) fn controller(layout: &Layout) -> String {
     let state = layout.state.display();
-    let http: Vec<String> = layout.http.iter().map(|address| format!(" --http {address}")).collect();
-    let https = layout.https.iter().map(|address| format!(" --https {address}"));
-    let http: String = http.into_iter().chain(https).collect();
+    let Listeners { http, https, metrics } = &layout.listeners;
+    let http = http.iter().map(|address| format!(" --http {address}"));
+    let https = https.iter().map(|address| format!(" --https {address}"));
+    let metrics = metrics.iter().map(|address| format!(" --metrics {address}"));
+    let listeners: String = http.chain(https).chain(metrics).collect();
     format!(
         "\
 # Written by `cutover setup`, and written anew by the next one: changes belong into `systemctl edit {CONTROLLER_UNIT}`.
@@ -113,7 +115,7 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=exec
-ExecStart=/usr/local/bin/cutover serve --state-dir {state}{http} --proxy-unit {PROXY_UNIT} --instances systemd
+ExecStart=/usr/local/bin/cutover serve --state-dir {state}{listeners} --proxy-unit {PROXY_UNIT} --instances systemd
 # Who is in this group may open the socket, and with it do what root can: whoever deploys chooses programs and users.
 Group={USER}
 Restart=on-failure

@@ -14,6 +14,7 @@ mod authority;
 mod acme;
 mod files;
 mod handed;
+mod metrics;
 mod openssl;
 mod site;
 mod suites;

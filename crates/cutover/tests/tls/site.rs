@@ -17,6 +17,8 @@ pub(crate) const QUICK: &str =
 pub(crate) struct Site {
     pub(crate) host: Host,
     pub(crate) https: SocketAddr,
+    /// Where figures are given.
+    pub(crate) metrics: Option<SocketAddr>,
     /// Whether clients are held to something of the test's own.
     clients: bool,
 }
@@ -36,7 +38,8 @@ impl Site {
         if let Some(clients) = clients {
             std::fs::write(host.path("clients.toml"), clients).unwrap();
         }
-        let mut site = Self { host, https: ([127, 0, 0, 1], 0).into(), clients: clients.is_some() };
+        let mut site =
+            Self { host, https: ([127, 0, 0, 1], 0).into(), metrics: None, clients: clients.is_some() };
         site.serve();
         site
     }
@@ -46,21 +49,24 @@ impl Site {
         let https = self.https.to_string();
         let clients = self.clients.then(|| self.host.path("clients.toml"));
         self.host.serve_as(|mut serve| {
-            serve.args(["--https", &https]);
+            serve.args(["--https", &https, "--metrics", "127.0.0.1:0"]);
             serve.args(clients.iter().flat_map(|file| [std::ffi::OsStr::new("--clients"), file.as_os_str()]));
             serve
         });
+        let controller = self.ask("cutover.sock", "/v1/controller");
+        self.metrics = Some(controller["metrics"].as_str().unwrap().parse().unwrap());
         let table = self.table();
         self.https = table["listen"]["https"][0].as_str().unwrap().parse().unwrap();
     }
 
     /// What the proxy routes by.
     pub(crate) fn table(&self) -> Value {
-        self.admin("/v1/table")
+        self.ask("proxy/admin.sock", "/v1/table")
     }
 
-    fn admin(&self, path: &str) -> Value {
-        let socket = self.host.state().join("proxy/admin.sock");
+    /// What a socket in the state directory answers.
+    fn ask(&self, socket: &str, path: &str) -> Value {
+        let socket = self.host.state().join(socket);
         let mut curl = Command::new("curl");
         curl.args(["-sS", "--unix-socket"]).arg(socket);
         let said: Said = curl.arg(format!("http://admin{path}")).output().unwrap().into();
@@ -69,7 +75,7 @@ impl Site {
 
     /// What the proxy says of TLS.
     pub(crate) fn seen(&self) -> Value {
-        self.admin("/v1/stats")["tls"].clone()
+        self.ask("proxy/admin.sock", "/v1/stats")["tls"].clone()
     }
 
     /// The application with these lines at the top of its file, `[tls]` and what is below it, and no more.

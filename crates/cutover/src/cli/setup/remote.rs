@@ -63,6 +63,9 @@ impl Setup {
         for address in &self.https {
             words.extend(["--https".into(), address.to_string().into()]);
         }
+        for address in &self.metrics {
+            words.extend(["--metrics".into(), address.to_string().into()]);
+        }
         for address in &self.http {
             words.extend(["--http".into(), address.to_string().into()]);
         }
