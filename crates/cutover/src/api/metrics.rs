@@ -27,7 +27,7 @@ use crate::api::certificates::problems;
 use crate::api::server::{Served, shown_services};
 use crate::api::views::ServiceView;
 
-/// The media type of OpenMetrics 1.0.
+/// The media type of the newer format, 1.0.
 const OPEN_METRICS: &str = "application/openmetrics-text";
 /// Bounds of latencies in powers of two of a microsecond: 256 µs to 67 s. Where the counted buckets end, so that none is cut.
 const BOUNDS: std::ops::RangeInclusive<u32> = 8..=26;

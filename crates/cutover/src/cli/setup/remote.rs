@@ -63,7 +63,7 @@ impl Setup {
         for address in &self.https {
             words.extend(["--https".into(), address.to_string().into()]);
         }
-        for address in &self.metrics {
+        if let Some(address) = self.metrics {
             words.extend(["--metrics".into(), address.to_string().into()]);
         }
         for address in &self.http {
