@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cutover_controller::ports::{
-    Applied, CertificateFront, ChallengeAnswer, ChallengeAnswers, EvidenceSource, PortError, Routed,
+    Applied, CertificateFront, ChallengeAnswer, ChallengeAnswers, EvidenceSource, Held, PortError, Routed,
     RouterError, TrafficRouter,
 };
-use cutover_core::receipt::Receipt;
-use cutover_core::routing::{Https, ServicePatch, ServiceRoute, TableDocument};
+use cutover_core::drain::Departure;
+use cutover_core::receipt::{Receipt, ShiftReport};
+use cutover_core::routing::{Https, Replay, ServicePatch, ServiceRoute, TableDocument};
 use cutover_core::service::ObservedRoute;
 use cutover_core::statistics::Statistics;
 use cutover_core::{Epoch, InstanceId, PerEnvironment, ServiceName};
@@ -160,22 +161,40 @@ async fn within<T>(asking: impl Future<Output = Result<T, RouterError>>) -> Resu
     tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| Err(silent()))
 }
 
+/// A route without what a proxy does not know. Of what it would mean nothing is lost: nobody gets to a release by a token
+/// that nobody can check, and what is not sent once more fails as it did before. A pause that is not known is refused.
+fn known_to(seen: &Statistics, route: &ServiceRoute) -> ServiceRoute {
+    let mut known = route.clone();
+    if seen.preview_key.is_none() {
+        (known.preview, known.unlisted) = (None, false);
+    }
+    if seen.table_format < 1 {
+        known.replay = Replay::default();
+    }
+    known
+}
+
 #[async_trait]
 impl TrafficRouter for EmbeddedRouter {
     async fn apply(&self, route: &ServiceRoute) -> Result<Applied, RouterError> {
         let mut route = Cow::Borrowed(route);
-        // A proxy from before there were previews, which may run for long beside a newer controller, refuses what it
-        // does not know, and nobody gets to a release by a token that nobody can check.
-        if (route.preview.is_some() || route.unlisted) && self.seen().await?.preview_key.is_none() {
-            let known = route.to_mut();
-            (known.preview, known.unlisted) = (None, false);
-        }
-        // The same of one from before there was TLS; and where none is spoken, nobody is sent to it.
+        // Where no TLS is spoken nobody is sent to it.
         let means_nothing = route.https.clients.is_none() && !route.https.is_default();
-        if means_nothing && self.seen().await?.tls.is_none() {
+        let seen = if means_nothing { Some(self.seen().await?) } else { None };
+        if seen.is_some_and(|seen| seen.tls.is_none()) {
             route.to_mut().https = Https::default();
         }
-        let receipts = self.change(Method::PUT, &[route.as_ref()]).await?;
+        let receipts = match self.change(Method::PUT, &[route.as_ref()]).await {
+            // A proxy from before something was known, which may run for long beside a newer controller, refuses it.
+            Err(refused @ RouterError::Refused(_)) => {
+                let known = known_to(&self.seen().await?, &route);
+                if known == *route {
+                    return Err(refused);
+                }
+                self.change(Method::PUT, &[&known]).await?
+            }
+            answer => answer?,
+        };
         receipts.into_iter().next().map(Applied::Routed).ok_or_else(without_receipt)
     }
 
@@ -205,10 +224,36 @@ impl TrafficRouter for EmbeddedRouter {
         Ok(self.table().await?.services.into_iter().map(observed).collect())
     }
 
-    async fn in_flight(&self, instances: &[InstanceId]) -> Result<u64, RouterError> {
+    async fn held(&self, instances: &[InstanceId]) -> Result<Held, RouterError> {
         let seen = self.seen().await?;
-        let held = seen.instances.iter().filter(|instance| instances.contains(&instance.id));
-        Ok(held.map(|instance| instance.in_flight).sum())
+        let of = seen.instances.iter().filter(|instance| instances.contains(&instance.id));
+        Ok(of.fold(Held::default(), |held, instance| {
+            let lasting: u64 = instance.lasting.values().sum();
+            let requests = held.requests + instance.in_flight.saturating_sub(lasting);
+            Held { requests, lasting: held.lasting + lasting }
+        }))
+    }
+
+    async fn drain(&self, departure: &Departure) -> Result<(), RouterError> {
+        within(async {
+            let reply = self.0.send(Method::POST, "/v1/drain", Some(departure)).await?;
+            if reply.status.is_success() { Ok(()) } else { Err(self.refusal(reply).await) }
+        })
+        .await
+    }
+
+    async fn shift_report(&self, service: &ServiceName) -> Result<Option<ShiftReport>, RouterError> {
+        within(async {
+            let path = format!("/v1/services/{service}/shift");
+            let reply = self.0.send::<()>(Method::GET, &path, None).await?;
+            match reply.status {
+                StatusCode::OK => Ok(Some(self.0.json(reply).await?)),
+                // One from before shifts were looked at, or one that does not know the service.
+                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(None),
+                _ => Err(self.refusal(reply).await),
+            }
+        })
+        .await
     }
 }
 

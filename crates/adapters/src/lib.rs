@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod embedded;
 pub mod gates;
 pub mod http_health;
+pub mod listener_probe;
 pub mod notify;
 pub mod preview_key;
 pub mod process;

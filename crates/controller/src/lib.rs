@@ -24,7 +24,7 @@ pub use clock::{Clock, SystemClock};
 pub use journal::{Importance, Journal, JournalError, MemoryJournal, Record, Retention, SqliteJournal};
 pub use manager::{
     DeploymentManager, FormerRelease, Keep, MoveOptions, RequestError, StartError, SubmitOptions, Submitted,
-    Tidied, Told, Until,
+    Tidied, Told, Until, WantedPause,
 };
 pub use ports::Ports;
 pub use service_loop::Snapshot;

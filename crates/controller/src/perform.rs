@@ -11,15 +11,21 @@ use await_healthy::AwaitHealthy;
 
 use std::time::Duration;
 
+use cutover_core::drain::Drain;
 use cutover_core::gates::{Finding, Gate, GateContext};
 use cutover_core::service::{Answer, Effect, EffectId, PendingEffect, Purpose};
 use cutover_core::{CommandId, Environment, Epoch, InstanceId, ServiceName};
 use tokio::sync::mpsc;
 
-use crate::ports::{Applied, GateRun, PortError, Ports, Provision, RouterError, StartWorkers};
+use crate::ports::{Applied, GateRun, Held, PortError, Ports, Provision, RouterError, StartWorkers};
 
 /// Between two questions to a router that could not be asked, or has not finished.
 const ROUTER_PAUSE: Duration = Duration::from_millis(50);
+
+/// A drain that lasts longer is looked at less often.
+const PATIENT: Duration = Duration::from_secs(5);
+/// This often.
+const SELDOM: Duration = Duration::from_secs(1);
 
 /// The slot whose instances, or whose workers, an effect starts or stops. Such effects follow one another in the order
 /// they were asked for and are not cut short when nobody awaits them any more: else a stop could overtake the start that
@@ -83,7 +89,9 @@ impl Performer {
                 gate.pass(instances, &self.waiting_for).await.map(|detail| Answer::Healthy { detail })
             }
             Effect::Shift { route } => self.shift(route).await,
-            Effect::Drain { instances, .. } => self.drain(instances, pending).await,
+            Effect::Drain { instances, policy, stays, .. } => {
+                self.drain(instances, policy, *stays, pending).await
+            }
             Effect::Retire { instances, .. } => {
                 self.ports.executor.stop(&pending.id, instances).await.map(|()| Answer::Retired)
             }
@@ -167,17 +175,61 @@ impl Performer {
         }
     }
 
-    /// Waits until the instances hold nothing; at the deadline says what is left.
-    async fn drain(&self, instances: &[InstanceId], pending: &PendingEffect) -> Result<Answer, PortError> {
+    /// Waits until the instances hold nothing that is worth waiting for; at the deadline says what is left.
+    async fn drain(
+        &self,
+        instances: &[InstanceId],
+        policy: &Drain,
+        stays: bool,
+        pending: &PendingEffect,
+    ) -> Result<Answer, PortError> {
+        let began = self.ports.clock.now();
+        let mut departure = policy.departure(instances).filter(|_| !stays);
+        let mut pause = ROUTER_PAUSE;
         loop {
-            let left = self.ports.router.in_flight(instances).await;
-            let over = self.ports.clock.now() + ROUTER_PAUSE * 2 >= pending.deadline;
-            match left {
-                Ok(left) if left == 0 || over => return Ok(Answer::Drained { left }),
+            let now = self.ports.clock.now();
+            let over = now + ROUTER_PAUSE * 2 >= pending.deadline;
+            if let Some(wanted) = &departure {
+                // Whoever cannot be asked is waited for all the same.
+                match self.ports.router.drain(wanted).await {
+                    Ok(()) => departure = None,
+                    Err(error) => {
+                        tracing::debug!(service = %self.service, %error, "nobody could be asked to leave")
+                    }
+                }
+            }
+            match self.ports.router.held(instances).await {
+                Ok(held) => {
+                    // Plain requests have their time, those that last have theirs.
+                    let requests_are_done = held.requests == 0 || now.since(began) >= policy.requests;
+                    let lasting_are_done = held.lasting == 0 || stays;
+                    if over || requests_are_done && lasting_are_done {
+                        let left = if stays { held.requests } else { held.total() };
+                        return Ok(Answer::Drained { left });
+                    }
+                    let _ = self.waiting_for.send(waits_for(held, stays));
+                }
                 Err(error) if over => return Err(PortError::new(error.to_string())),
-                _ => tokio::time::sleep(ROUTER_PAUSE).await,
+                Err(_) => {}
+            }
+            // What takes minutes need not be asked for twenty times a second.
+            let left = pending.deadline.since(now).saturating_sub(ROUTER_PAUSE);
+            tokio::time::sleep(pause.min(left).max(ROUTER_PAUSE)).await;
+            if now.since(began) > PATIENT {
+                pause = (pause * 2).min(SELDOM);
             }
         }
+    }
+}
+
+/// What is told of a drain that goes on.
+fn waits_for(held: Held, stays: bool) -> String {
+    let plural = |count: u64, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+    let requests = plural(held.requests, "request");
+    match held.lasting {
+        0 => format!("{requests} under way"),
+        _ if stays => format!("{requests} under way"),
+        lasting => format!("{requests} and {} under way", plural(lasting, "connection")),
     }
 }
 

@@ -23,7 +23,7 @@ pub use logs::{InstanceLogs, LogLine, LogOrigin, LogQuery, Stream, WantedOrigin}
 pub use notifier::{News, NobodyToTell, Notifier, NotifySettings, NotifyTrouble};
 pub use rehearsal::{InstanceUsage, Meter, Rehearsal, Rehearsed, Usage};
 pub use releases::{KeepReleases, PrepareError, ReleaseStore};
-pub use router::{Applied, Routed, RouterError, TrafficRouter};
+pub use router::{Applied, Held, NoProbe, Routed, RouterError, ShiftProbe, TrafficRouter, WantedProbe};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -65,6 +65,8 @@ pub struct Ports {
     pub executor: Arc<dyn DeploymentExecutor>,
     /// Moves traffic.
     pub router: Arc<dyn TrafficRouter>,
+    /// Goes the way of users after a shift.
+    pub prober: Arc<dyn ShiftProbe>,
     /// Says how instances are.
     pub health: Arc<dyn HealthValidator>,
     /// Makes releases and keeps them.

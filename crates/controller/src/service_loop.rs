@@ -180,6 +180,7 @@ impl ServiceLoop {
     ) {
         self.handle(first).await;
         self.watches.follow(&self.snapshot.state, &self.ports, &self.events);
+        self.look_at_the_newest_shift().await;
         while !self.deposed {
             let wait = self.wait();
             tokio::select! {
@@ -237,6 +238,28 @@ impl ServiceLoop {
         Ok(Arc::clone(&self.snapshot))
     }
 
+    /// A controller that died may not have looked what became of the last shift.
+    async fn look_at_the_newest_shift(&mut self) {
+        let state = &self.snapshot.state;
+        if state.deployment.is_some() {
+            return;
+        }
+        let newest = self.journal.history(&state.name, 1).await.unwrap_or_default();
+        let (ports, journal, events) = (&self.ports, &self.journal, &self.events);
+        self.watches.follow_shift(state, newest.first(), ports, journal, events);
+    }
+
+    /// News of a deployment that has ended meanwhile come with its record.
+    fn completed(&self, event: Event) -> Event {
+        match event {
+            Event::ShiftTraced { deployment, trace, ended: None } => {
+                let last = self.snapshot.last_closed.as_ref().filter(|closed| closed.id == deployment);
+                Event::ShiftTraced { deployment, trace, ended: last.cloned().map(Box::new) }
+            }
+            event => event,
+        }
+    }
+
     /// Takes in what happened; what cannot be recorded now is kept and tried again.
     async fn handle(&mut self, event: Event) {
         if event == Event::TimePassed {
@@ -247,6 +270,7 @@ impl ServiceLoop {
             }
             return;
         }
+        let event = self.completed(event);
         self.unrecorded.push_back(event);
         // What is left stays queued, and the trouble was noted.
         let _ = self.catch_up(self.importance_of_news()).await;
@@ -306,7 +330,10 @@ impl ServiceLoop {
             }
         };
         crash::point("after append", || crash::decision(&self.snapshot.state, event));
-        let last_closed = transition.closed.last().or(self.snapshot.last_closed.as_ref()).cloned();
+        let last_closed = transition.closed.last().or(self.snapshot.last_closed.as_ref());
+        // There may be more to tell of it since.
+        let told = |closed: &&Deployment| transition.told.iter().rev().find(|told| told.id == closed.id);
+        let last_closed = last_closed.map(|closed| told(&closed).unwrap_or(closed)).cloned();
         // What was waited for still is, if the deployment is where it was.
         let stage = |state: &ServiceState| {
             state.deployment.as_ref().map(|open| (open.id.clone(), open.stage, open.gates.len()))
@@ -326,6 +353,15 @@ impl ServiceLoop {
             self.start(effect);
         }
         self.watches.follow(&self.snapshot.state, &self.ports, &self.events);
+        let newest = self.snapshot.state.deployment.as_ref().or(self.snapshot.last_closed.as_ref());
+        let newest = newest.cloned();
+        self.watches.follow_shift(
+            &self.snapshot.state,
+            newest.as_ref(),
+            &self.ports,
+            &self.journal,
+            &self.events,
+        );
         Ok(())
     }
 

@@ -1,16 +1,20 @@
 //! Watches the health of what runs, and tells the service's loop when the conclusion changes.
 
+mod parting;
+mod shifts;
 mod workers;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_core::health::{HealthCheck, HealthTracker};
-use cutover_core::service::{Effect, Event, Health, Instance, ServiceState, Watched};
+use cutover_core::service::{Deployment, Effect, Event, Health, Instance, ServiceState, Watched};
 use cutover_core::{Environment, InstanceId};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
+use crate::journal::Journal;
 use crate::ports::{Exit, Ports};
 
 /// What is watched, each with a task of its own.
@@ -18,6 +22,8 @@ use crate::ports::{Exit, Ports};
 pub(crate) struct Watches {
     instances: Vec<Watch>,
     workers: Option<workers::Watch>,
+    parting: Option<parting::Watch>,
+    shift: Option<shifts::Watch>,
 }
 
 struct Watch {
@@ -72,6 +78,27 @@ impl Watches {
             }
         }
         self.follow_workers(state, ports, events);
+        let parting = state.parting();
+        if self.parting.as_ref().map(|watch| &watch.parting) != parting.as_ref() {
+            self.parting = parting.map(|parting| parting::Watch::begin(parting, ports.clone()));
+        }
+    }
+
+    /// Looks what becomes of the newest shift.
+    pub(crate) fn follow_shift(
+        &mut self,
+        state: &ServiceState,
+        newest: Option<&Deployment>,
+        ports: &Ports,
+        journal: &Arc<dyn Journal>,
+        events: &mpsc::UnboundedSender<Event>,
+    ) {
+        let Some(shift) = newest.and_then(shifts::Shift::of) else { return };
+        // One that was looked at to its end is not begun again before that is recorded.
+        if self.shift.as_ref().is_none_or(|watch| *watch.shift() != shift) {
+            let (ports, journal, events) = (ports.clone(), Arc::clone(journal), events.clone());
+            self.shift = Some(shifts::Watch::begin(shift, state, ports, journal, events));
+        }
     }
 
     fn follow_workers(&mut self, state: &ServiceState, ports: &Ports, events: &mpsc::UnboundedSender<Event>) {

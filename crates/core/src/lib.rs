@@ -5,6 +5,7 @@
 
 pub mod artifact;
 pub mod certificates;
+pub mod drain;
 pub mod environment;
 pub mod epoch;
 pub mod gates;

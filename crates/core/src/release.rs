@@ -8,10 +8,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::ArtifactSource;
+use crate::drain::Drain;
 use crate::gates::Gates;
 use crate::health::{HealthCheck, HealthPolicy};
 use crate::names::{ReleaseId, ServiceName, Version, WorkerName};
-use crate::routing::{Timeouts, Upstream};
+use crate::routing::{Replay, Timeouts, Upstream};
 use crate::tls::Tls;
 use crate::windows::Windows;
 
@@ -57,6 +58,12 @@ pub struct Configuration {
     /// How long instances may take.
     #[serde(default, skip_serializing_if = "Timeouts::is_default")]
     pub timeouts: Timeouts,
+    /// What is sent once more when an instance fails it.
+    #[serde(default, skip_serializing_if = "Replay::is_default")]
+    pub replay: Replay,
+    /// How those leave who are with it once another release is live.
+    #[serde(default, skip_serializing_if = "Drain::is_default")]
+    pub drain: Drain,
     /// Programs without HTTP that run while the release is live, and only then.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub workers: BTreeMap<WorkerName, Worker>,
@@ -134,7 +141,13 @@ impl RolloutPolicy {
     /// No bake, nothing kept warm, taken back by itself: for what brings no new release.
     #[must_use]
     pub fn at_once() -> Self {
-        Self { bake: Duration::ZERO, standby: Duration::ZERO, auto_rollback: true, hold: None }
+        Self {
+            bake: Duration::ZERO,
+            standby: Duration::ZERO,
+            auto_rollback: true,
+            hold: None,
+            hold_requests: None,
+        }
     }
 }
 
@@ -152,6 +165,10 @@ pub struct RolloutPolicy {
     /// Between its gates and its shift it waits this long at most for a person's promote; absent: it does not wait.
     #[serde(default, with = "humantime_serde::option")]
     pub hold: Option<Duration>,
+    /// New requests wait while it is switched, this long at most, so that no two releases are at work at once; absent: they
+    /// do not wait.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde::option")]
+    pub hold_requests: Option<Duration>,
 }
 
 /// A checked request to deploy: every user mistake that can be seen without touching the host has been found.

@@ -26,7 +26,7 @@ pub use invariants::InvariantViolation;
 pub use readiness::Readiness;
 pub use resolve::{Way, WayOut};
 pub use state::{
-    Clearing, Contraction, Health, Instance, Leaving, Recovery, Removal, ServiceState, Slot, Stopped,
+    Clearing, Contraction, Health, Instance, Leaving, Paused, Recovery, Removal, ServiceState, Slot, Stopped,
 };
-pub use step::{Asked, Held, Refusal, Transition, Watched, step};
+pub use step::{Asked, Held, Parting, Refusal, Transition, Watched, step};
 pub use workers::{WatchedWorkers, WorkerInstance, Workers};

@@ -6,8 +6,8 @@ pub mod counters;
 pub mod histogram;
 pub mod report;
 
-pub use counters::{Counters, Failure, PREVIEW_SUFFIX, PrivateCounters, Registry};
+pub use counters::{Counters, Failure, Marks, PREVIEW_SUFFIX, PrivateCounters, Registry};
 pub use histogram::{AtomicHistogram, Histogram};
 pub use report::{
-    CertificateReport, Counts, InstanceReport, ServiceReport, Statistics, TagReport, TlsReport,
+    CertificateReport, Counts, DrainReport, InstanceReport, ServiceReport, Statistics, TagReport, TlsReport,
 };

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use cutover_core::routing::{
-    Change, DesiredInstance, Https, NoTarget, PreviewRoute, Private, Publication, RequestRoute, RouteTable,
-    ServiceRoute, TableCell, Timeouts, claim,
+    Change, DesiredInstance, Hold, Https, NoTarget, Pause, PreviewRoute, Private, Publication, Replay,
+    RequestRoute, RouteTable, ServiceRoute, TableCell, Timeouts, claim,
 };
 use cutover_core::{Environment, PerEnvironment, Timestamp, Weights};
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -65,11 +65,13 @@ fn route(live: Environment) -> ServiceRoute {
         canonical_host: None,
         preview: None,
         unlisted: false,
+        replay: Replay::default(),
+        pause: None,
     }
 }
 
 fn request() -> RequestRoute<'static> {
-    RequestRoute { host: "", path: "/", avoid: &[], private: None }
+    RequestRoute { host: "", path: "/", avoid: &[], private: None, passes: false }
 }
 
 fn publication() -> Publication<Shared> {
@@ -193,5 +195,122 @@ fn once_the_end_of_a_preview_is_answered_and_its_instance_is_empty_no_token_lead
             Err(nowhere) => assert_eq!(nowhere, NoTarget::NoPreview),
         }
         assert_eq!(in_flight(&publication, "127.0.0.1:3"), 0);
+    });
+}
+
+fn held(live: Environment) -> ServiceRoute {
+    ServiceRoute { pause: Some(Pause::Hold(Hold::until(Timestamp::default()))), ..route(live) }
+}
+
+#[test]
+fn once_a_hold_is_answered_and_the_instance_is_empty_nobody_comes_to_it_before_its_end() {
+    loom::model(|| {
+        let mut publication = publication();
+        let cell = publication.cell().clone();
+        let client = thread::spawn(move || claim(&cell, request()));
+        publication.publish(Change::Put(vec![held(Environment::Blue)]), Timestamp::default()).unwrap();
+        // Whoever switches inside a hold goes on from here.
+        let quiet = in_flight(&publication, "127.0.0.1:1") == 0;
+        match client.join().unwrap() {
+            Ok(lease) => assert!(!quiet, "{lease:?}"),
+            Err(nowhere) => assert_eq!(nowhere, NoTarget::Held),
+        }
+        assert_eq!(in_flight(&publication, "127.0.0.1:1"), 0);
+    });
+}
+
+#[test]
+fn a_request_that_waits_goes_to_the_new_environment_when_the_hold_ends_with_the_switch() {
+    loom::model(|| {
+        let mut publication = publication();
+        publication.publish(Change::Put(vec![held(Environment::Blue)]), Timestamp::default()).unwrap();
+        let cell = publication.cell().clone();
+        let told = loom::sync::Arc::new((loom::sync::Mutex::new(false), loom::sync::Condvar::new()));
+        let tells = loom::sync::Arc::clone(&told);
+        let client = thread::spawn(move || {
+            loop {
+                // As `Worker::wait_for_the_end`: it is armed before it looks.
+                let mut changed = tells.0.lock().unwrap();
+                match claim(&cell, request()) {
+                    Ok(lease) => break lease.environment(),
+                    Err(nowhere) => assert_eq!(nowhere, NoTarget::Held),
+                }
+                while !*changed {
+                    changed = tells.1.wait(changed).unwrap();
+                }
+                drop(changed);
+            }
+        });
+        publication.publish(Change::Put(vec![route(Environment::Green)]), Timestamp::default()).unwrap();
+        *told.0.lock().unwrap() = true;
+        told.1.notify_all();
+        assert_eq!(client.join().unwrap(), Environment::Green);
+    });
+}
+
+#[test]
+fn a_hold_whose_time_is_over_lets_everybody_go_on() {
+    loom::model(|| {
+        let mut publication = publication();
+        publication.publish(Change::Put(vec![held(Environment::Blue)]), Timestamp::default()).unwrap();
+        let cell = publication.cell().clone();
+        let ends = publication.cell().clone();
+        let ender = thread::spawn(move || ends.load().services()[0].end_hold());
+        let client = thread::spawn(move || claim(&cell, request()).map(|lease| lease.environment()));
+        ender.join().unwrap();
+        match client.join().unwrap() {
+            Ok(environment) => assert_eq!(environment, Environment::Blue),
+            Err(nowhere) => assert_eq!(nowhere, NoTarget::Held),
+        }
+        // Whoever looks after it was ended finds no hold.
+        let last = claim(publication.cell(), request()).unwrap();
+        assert_eq!(last.environment(), Environment::Blue);
+    });
+}
+
+#[test]
+fn places_among_those_that_wait_are_never_given_twice() {
+    loom::model(|| {
+        let mut publication = publication();
+        publication.publish(Change::Put(vec![held(Environment::Blue)]), Timestamp::default()).unwrap();
+        let observed = Arc::clone(publication.cell().load().services()[0].observed());
+        let clients: Vec<_> = (0..2)
+            .map(|_| {
+                let observed = Arc::clone(&observed);
+                thread::spawn(move || observed.begin_waiting(10, 1, 100))
+            })
+            .collect();
+        let got = clients.into_iter().map(|client| client.join().unwrap()).filter(|has| *has).count();
+        assert!(got <= 1, "one place was given to {got}");
+        assert_eq!(observed.waiting(), got as u64);
+    });
+}
+
+#[test]
+fn a_request_that_goes_on_to_the_former_environment_is_seen_by_whoever_drains_it() {
+    loom::model(|| {
+        let replay = Replay { to: Some(Environment::Blue), ..Replay::default() };
+        let warm = |live| ServiceRoute { replay: replay.clone(), ..route(live) };
+        let mut publication = Publication::new(Shared::new(), "boot".to_owned());
+        publication.publish(Change::Replace(vec![warm(Environment::Green)]), Timestamp::default()).unwrap();
+        let cell = publication.cell().clone();
+        let client = thread::spawn(move || {
+            let lost = claim(&cell, request()).unwrap();
+            let avoid = [Arc::clone(lost.target().instance())];
+            drop(lost);
+            claim(&cell, RequestRoute { avoid: &avoid, ..request() })
+        });
+        // The former environment is being stopped: it leaves the table, and is waited for.
+        let gone = ServiceRoute { blue: Vec::new(), ..route(Environment::Green) };
+        publication.publish(Change::Put(vec![gone]), Timestamp::default()).unwrap();
+        let empty = in_flight(&publication, "127.0.0.1:1") == 0;
+        match client.join().unwrap() {
+            Ok(lease) => {
+                assert_eq!(lease.environment(), Environment::Blue);
+                assert!(lease.is_replay() && !empty, "it was counted before its instance was called empty");
+            }
+            Err(nowhere) => assert_eq!(nowhere, NoTarget::NoInstance),
+        }
+        assert_eq!(in_flight(&publication, "127.0.0.1:1"), 0);
     });
 }

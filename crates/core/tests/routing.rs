@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use cutover_core::routing::{
-    Change, DesiredInstance, Lease, NoTarget, PreviewRoute, Private, Publication, Refused, RequestRoute,
-    RouteTable, ServicePatch, ServiceRoute, TableCell, TableDocument, Timeouts, claim,
+    Change, DesiredInstance, Lease, NoTarget, PreviewRoute, Private, Publication, Refused, Replay,
+    RequestRoute, RouteTable, ServicePatch, ServiceRoute, TableCell, TableDocument, Timeouts, claim,
 };
 use cutover_core::{Environment, Epoch, PerEnvironment, Timestamp, Weights};
 use proptest::prelude::*;
@@ -45,6 +45,8 @@ fn route(name: &str, hosts: &[&str], path: &str, weights: (u8, u8)) -> ServiceRo
         canonical_host: None,
         preview: None,
         unlisted: false,
+        replay: Replay::default(),
+        pause: None,
     }
 }
 
@@ -66,7 +68,7 @@ fn publish(
 }
 
 fn ask(publication: &Publication<Cell>, host: &str, path: &str) -> Result<Lease, NoTarget> {
-    claim(publication.cell(), RequestRoute { host, path, avoid: &[], private: None })
+    claim(publication.cell(), RequestRoute { host, path, avoid: &[], private: None, passes: false })
 }
 
 fn service_of(publication: &Publication<Cell>, host: &str, path: &str) -> Option<String> {
@@ -150,13 +152,18 @@ fn an_instance_that_failed_the_request_does_not_get_it_again() {
     let publication = publication(vec![shop]);
     let mut avoid = Vec::new();
     for _ in 0..2 {
-        let lease =
-            claim(publication.cell(), RequestRoute { host: "", path: "/", avoid: &avoid, private: None })
-                .unwrap();
+        let lease = claim(
+            publication.cell(),
+            RequestRoute { host: "", path: "/", avoid: &avoid, private: None, passes: false },
+        )
+        .unwrap();
         avoid.push(Arc::clone(lease.target().instance()));
     }
     assert_ne!(avoid[0].id(), avoid[1].id());
-    let third = claim(publication.cell(), RequestRoute { host: "", path: "/", avoid: &avoid, private: None });
+    let third = claim(
+        publication.cell(),
+        RequestRoute { host: "", path: "/", avoid: &avoid, private: None, passes: false },
+    );
     assert_eq!(third.unwrap_err(), NoTarget::NoInstance);
 }
 
@@ -383,7 +390,8 @@ fn what_is_not_listed_takes_nothing_from_others_and_is_reached_with_a_token_alon
     // Another service has the same host, and nobody is refused it.
     let other = route("other", &["shop.example.com"], "/", (100, 0));
     publication.publish(Change::Replace(vec![first, other]), Timestamp::default()).unwrap();
-    let asked = RequestRoute { host: "shop.example.com", path: "/", avoid: &[], private: None };
+    let asked =
+        RequestRoute { host: "shop.example.com", path: "/", avoid: &[], private: None, passes: false };
     let lease = claim(publication.cell(), asked).unwrap();
     assert_eq!(lease.service().desired().name.as_str(), "other");
     let lease = ask_with_token(&publication, "shop.example.com", "shop", "next").unwrap();
@@ -397,7 +405,7 @@ fn ask_with_token(
     tag: &str,
 ) -> Result<Lease, NoTarget> {
     let private = Some(Private { service, tag });
-    claim(publication.cell(), RequestRoute { host, path: "/", avoid: &[], private })
+    claim(publication.cell(), RequestRoute { host, path: "/", avoid: &[], private, passes: false })
 }
 
 fn port(lease: &Lease) -> u16 {
@@ -445,7 +453,8 @@ fn private_requests_take_turns_among_the_targets_of_their_release_and_avoid_what
     let mut ports = HashMap::new();
     for _ in 0..30 {
         let private = Some(Private { service: "shop", tag: "next" });
-        let request = RequestRoute { host: "shop.example.com", path: "/", avoid: &avoid, private };
+        let request =
+            RequestRoute { host: "shop.example.com", path: "/", avoid: &avoid, private, passes: false };
         *ports.entry(port(&claim(publication.cell(), request).unwrap())).or_insert(0) += 1;
     }
     assert_eq!(ports.len(), 2, "{ports:?}");

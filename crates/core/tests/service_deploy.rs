@@ -91,8 +91,13 @@ fn the_identical_release_is_not_deployed_again_while_it_is_live() {
 #[test]
 fn without_a_bake_and_a_standby_the_old_environment_is_emptied_at_once() {
     let mut world = World::settled(&["v1"]);
-    let policy =
-        RolloutPolicy { bake: Duration::ZERO, standby: Duration::ZERO, auto_rollback: true, hold: None };
+    let policy = RolloutPolicy {
+        bake: Duration::ZERO,
+        standby: Duration::ZERO,
+        auto_rollback: true,
+        hold: None,
+        hold_requests: None,
+    };
     world.deploy_with("v2", policy).unwrap();
     world.goes_well("provision");
     world.goes_well("healthy");

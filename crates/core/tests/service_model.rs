@@ -364,6 +364,7 @@ fn rollout() -> RolloutPolicy {
         standby: Duration::from_secs(5),
         auto_rollback: true,
         hold: None,
+        hold_requests: None,
     }
 }
 
@@ -416,6 +417,15 @@ fn a_hold_before_the_switch_in_every_order() {
 }
 
 #[test]
+fn a_switch_inside_a_hold_in_every_order() {
+    let quiet = RolloutPolicy { hold_requests: Some(Duration::from_secs(60)), ..rollout() };
+    let budget = Budget { deploys: 2, ..Budget::default() };
+    check(Budget { rollbacks: 1, aborts: 1, crashes: 1, ..budget }, quiet.clone());
+    check(Budget { failures: 2, ills: 1, ..budget }, quiet.clone());
+    check_versions(["gated", "v2"], Budget { failures: 1, crashes: 1, ..budget }, quiet);
+}
+
+#[test]
 fn restarts_scales_and_stops_in_every_order() {
     let budget = Budget { moves: 2, ..Budget::default() };
     check(Budget { deploys: 1, failures: 1, crashes: 1, ..budget }, rollout());
@@ -457,8 +467,13 @@ fn a_move_beside_the_end_of_a_standby_with_failures_in_every_order() {
 
 #[test]
 fn the_same_without_auto_rollback_bake_and_standby() {
-    let rollout =
-        RolloutPolicy { bake: Duration::ZERO, standby: Duration::ZERO, auto_rollback: false, hold: None };
+    let rollout = RolloutPolicy {
+        bake: Duration::ZERO,
+        standby: Duration::ZERO,
+        auto_rollback: false,
+        hold: None,
+        hold_requests: None,
+    };
     check(
         Budget { deploys: 2, rollbacks: 1, aborts: 1, failures: 1, crashes: 1, ills: 0, ..Budget::default() },
         rollout,

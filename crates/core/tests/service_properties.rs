@@ -7,6 +7,7 @@ mod service_world;
 
 use cutover_core::gates::Finding;
 use cutover_core::release::RolloutPolicy;
+use cutover_core::routing::{Hold, Pause};
 use cutover_core::service::{
     Answer, Clearing, Deployment, Effect, Event, Health, PendingEffect, ServiceState, Stage, Status,
     StopScope, Way, WhenOpen, step,
@@ -23,7 +24,7 @@ use std::time::Duration;
 /// One thing that happens; numbers choose among what there is.
 #[derive(Debug, Clone)]
 enum Happening {
-    Deploy { version: u8, bake: bool, standby: bool, auto_rollback: bool, hold: bool, when_open: u8 },
+    Deploy { version: u8, bake: bool, standby: bool, auto_rollback: bool, waits: u8, when_open: u8 },
     Promote { exactly: bool },
     RestartInstances { end_bake: bool },
     Scale { instances: u8, end_bake: bool },
@@ -47,15 +48,16 @@ enum Happening {
     Health { blue: bool, healthy: bool },
     Workers { healthy: bool },
     Contract,
+    Pause { seconds: u8 },
     NotPassed { choice: u8, fails: bool },
     Restart { term: u8, remembers_route: bool },
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
-        3 => (0..7_u8, any::<bool>(), any::<bool>(), any::<bool>(), 0..4_u8, 0..4_u8).prop_map(
-            |(version, bake, standby, auto_rollback, hold, when_open)| Happening::Deploy {
-                version, bake, standby, auto_rollback, hold: hold == 0, when_open
+        3 => (0..7_u8, any::<bool>(), any::<bool>(), any::<bool>(), prop_oneof![4 => Just(0_u8), 1 => 1..4_u8], 0..4_u8).prop_map(
+            |(version, bake, standby, auto_rollback, waits, when_open)| Happening::Deploy {
+                version, bake, standby, auto_rollback, waits, when_open
             }
         ),
         1 => any::<bool>().prop_map(|exactly| Happening::Promote { exactly }),
@@ -81,6 +83,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (any::<bool>(), any::<bool>()).prop_map(|(blue, healthy)| Happening::Health { blue, healthy }),
         1 => any::<bool>().prop_map(|healthy| Happening::Workers { healthy }),
         1 => Just(Happening::Contract),
+        1 => (0..60_u8).prop_map(|seconds| Happening::Pause { seconds }),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(choice, fails)| Happening::NotPassed { choice, fails }),
         2 => (0..4_u8, any::<bool>()).prop_map(|(term, remembers_route)| Happening::Restart {
             term, remembers_route
@@ -118,13 +121,15 @@ impl History {
 
     fn take(&mut self, happening: &Happening) {
         match happening {
-            Happening::Deploy { version, bake, standby, auto_rollback, hold, when_open } => {
+            Happening::Deploy { version, bake, standby, auto_rollback, waits, when_open } => {
                 self.requests += 1;
                 let policy = RolloutPolicy {
                     bake: if *bake { Duration::from_secs(10) } else { Duration::ZERO },
                     standby: if *standby { Duration::from_secs(60) } else { Duration::ZERO },
                     auto_rollback: *auto_rollback,
-                    hold: hold.then_some(Duration::from_secs(30)),
+                    // For a person, for requests to end, or for both.
+                    hold: (waits % 2 == 1).then_some(Duration::from_secs(30)),
+                    hold_requests: (*waits >= 2).then_some(Duration::from_secs(20)),
                 };
                 let when_open = [WhenOpen::Refuse, WhenOpen::Queue, WhenOpen::Supersede, WhenOpen::EndBake]
                     [usize::from(*when_open)];
@@ -256,6 +261,11 @@ impl History {
                 let health = if *healthy { Health::Healthy } else { service_world::unhealthy() };
                 let (environment, workers) = (watched.environment, watched.workers);
                 self.happens(&Event::WorkersChanged { environment, workers, health });
+            }
+            Happening::Pause { seconds } => {
+                let until = self.world.now + Duration::from_secs(u64::from(*seconds));
+                let pause = (*seconds > 0).then(|| Pause::Hold(Hold::until(until)));
+                self.happens(&Event::PauseRequested { actor: "carol".to_owned(), pause });
             }
             Happening::Contract => {
                 let live = self.world.slot(self.world.state.live).release.as_ref();

@@ -20,6 +20,7 @@ pub(crate) mod server;
 pub(crate) mod views;
 
 mod evidence;
+pub(crate) mod pause;
 pub(crate) mod peer;
 mod problem;
 

@@ -13,6 +13,7 @@ mod crash_points;
 mod demo;
 mod deploy;
 mod doctor;
+mod drill;
 mod ending;
 mod environment;
 mod exec;
@@ -23,10 +24,12 @@ mod foreign;
 mod freeze;
 mod generate;
 mod history;
+mod hold;
 mod init;
 mod instance;
 mod journal;
 mod logs;
+mod own_controller;
 mod passphrase;
 mod place;
 mod plan;
@@ -35,6 +38,7 @@ mod printer;
 mod progress;
 mod promote;
 mod proxy;
+mod receipt;
 mod reconnect;
 mod remove;
 mod resolve;
@@ -100,6 +104,9 @@ Every day:
   plan [VERSION]       What a deployment now would change, and what would refuse it
   top                  All services live: traffic, processor, memory
   traffic [SERVICE]    How the traffic of a service is shared out; `idle=20` shares it out
+  hold [SERVICE]       Let new requests wait for a while; `unhold` ends that
+  maintenance on|off [SERVICE]
+                       Send requests away with 503 and a page of yours
   restart [SERVICE]    Fresh instances of what is live, one at a time; starts what was stopped
   scale N [SERVICE]    Another number of instances of what is live
   stop [SERVICE] [ENV] Stop what is warm (idle), or the whole service
@@ -129,6 +136,7 @@ Administration:
   doctor               Look for what keeps cutover from working well on this host, with advice
   backup FILE          Write journal, releases and, encrypted, secrets into one file
   restore FILE         Bring a backup into an empty state directory; starts nothing before you say so
+  drill                Rehearse a deployment of this service under load, with what may go wrong
   demo                 Show it all on this machine, under load, in half a minute
 
 Options:
@@ -160,6 +168,10 @@ enum Verb {
     Preview(preview::Preview),
     Freeze(freeze::Freeze),
     Unfreeze(freeze::Unfreeze),
+    Hold(hold::Hold),
+    Unhold(hold::Unhold),
+    #[command(subcommand)]
+    Maintenance(hold::Maintenance),
     History(history::History),
     Show(show::Show),
     Setup(setup::Setup),
@@ -177,6 +189,7 @@ enum Verb {
     Doctor(doctor::Doctor),
     Backup(backup::Backup),
     Restore(restore::Restore),
+    Drill(drill::Drill),
     Demo(demo::Demo),
     #[command(hide = true)]
     Generate(generate::Generate),
@@ -235,6 +248,9 @@ pub(crate) fn run() -> ExitCode {
         Verb::Preview(verb) => runtime(verb.run(&printer)),
         Verb::Freeze(verb) => runtime(verb.run(&printer)),
         Verb::Unfreeze(verb) => runtime(verb.run(&printer)),
+        Verb::Hold(verb) => runtime(verb.run(&printer)),
+        Verb::Unhold(verb) => runtime(verb.run(&printer)),
+        Verb::Maintenance(verb) => runtime(verb.run(&printer)),
         Verb::History(verb) => runtime(verb.run(&printer)),
         Verb::Show(verb) => runtime(verb.run(&printer)),
         Verb::Setup(verb) => runtime(verb.run(&printer)),
@@ -249,6 +265,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Doctor(verb) => runtime(verb.run(&printer)),
         Verb::Backup(verb) => verb.run(&printer),
         Verb::Restore(verb) => verb.run(&printer),
+        Verb::Drill(verb) => verb.run(&printer),
         Verb::Demo(verb) => verb.run(&printer),
         Verb::Instance(verb) => verb.run(),
         Verb::Console(verb) => verb.run(),

@@ -24,6 +24,7 @@ mod hooks;
 mod migrate;
 mod notify;
 mod origin;
+mod passage;
 mod program;
 mod request;
 mod resolve;

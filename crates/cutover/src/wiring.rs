@@ -13,6 +13,7 @@ use cutover_adapters::certificates::DirectoryShelf;
 use cutover_adapters::embedded::EmbeddedRouter;
 use cutover_adapters::gates::{Gatekeeper, Leads, SignedWay};
 use cutover_adapters::http_health::HttpHealth;
+use cutover_adapters::listener_probe::{ListenerProbe, UsersWay};
 use cutover_adapters::notify::Receivers;
 use cutover_adapters::preview_key;
 use cutover_adapters::preview_key::Readers;
@@ -213,13 +214,17 @@ impl World {
             state.path().to_owned(),
             executor.clone(),
             Arc::new(move || listeners.clone()),
-            signed_way(preview_key.clone(), !https.is_empty()),
+            signed_way(preview_key.clone()),
         ));
         let clock: Arc<dyn Clock> = Arc::new(clock);
         let certificate_clock = Arc::clone(&clock);
         let ports = Ports {
             executor: executor.clone(),
             router: Arc::new(router.clone()),
+            prober: Arc::new(ListenerProbe::new(
+                Listen { http: http.clone(), https: https.clone() },
+                users_way(preview_key.clone()),
+            )),
             health: Arc::new(HttpHealth),
             releases: Arc::new(store),
             clock,
@@ -417,16 +422,19 @@ fn preview_key(state: &StateDirectory, proxy_is_another_user: bool) -> Option<Pr
 }
 
 /// The ways by which suites reach a release before users do, and as they do.
-fn signed_way(key: Option<PreviewKey>, tls_is_spoken: bool) -> SignedWay {
+fn signed_way(key: Option<PreviewKey>) -> SignedWay {
     Arc::new(move |service, leads, until| {
         let tag = match leads {
             Leads::To(release) => release.as_str(),
-            // Without TLS nobody is sent elsewhere; nor would a proxy from before there was TLS know what is meant.
-            Leads::AsUsers if tls_is_spoken => PreviewKey::AS_USERS,
-            Leads::AsUsers => return None,
+            Leads::AsUsers => PreviewKey::AS_USERS,
         };
         Some(key.as_ref()?.sign(service, tag, until))
     })
+}
+
+/// What says that somebody of us asks as users do.
+fn users_way(key: Option<PreviewKey>) -> UsersWay {
+    Arc::new(move |service, until| Some(key.as_ref()?.sign(service, PreviewKey::AS_USERS, until)))
 }
 
 /// Removes what is older than what shall be kept, now and then.

@@ -21,14 +21,18 @@ const VERBS: &[&str] = &[
     "demo",
     "deploy",
     "doctor",
+    "drill",
     "exec",
     "freeze",
     "history",
+    "hold",
     "init",
     "journal-export",
     "journal-import",
     "journal-verify",
     "logs",
+    "maintenance-off",
+    "maintenance-on",
     "plan",
     "preview",
     "promote",
@@ -50,6 +54,7 @@ const VERBS: &[&str] = &[
     "top",
     "traffic",
     "unfreeze",
+    "unhold",
 ];
 
 const QUICK: &str = "[health]\ninterval = \"50ms\"\nrise = 1\n";
@@ -206,7 +211,13 @@ fn every_verb_has_its_help_and_its_scenes_here() {
     // The one that nobody types has a page and is not in the help.
     for verb in VERBS.iter().filter(|verb| **verb != "ssh-entry") {
         let word = verb.replace('-', " ");
-        let word = if word.starts_with("journal") || word == "unfreeze" { "journal" } else { &word };
+        let word = match word.as_str() {
+            word if word.starts_with("journal") => "journal",
+            word if word.starts_with("maintenance") => "maintenance",
+            "unfreeze" => "freeze",
+            "unhold" => "hold",
+            word => word,
+        };
         assert!(said.out.contains(&format!("  {word}")), "`{word}` is not in the help");
     }
 }
@@ -238,6 +249,7 @@ fn verbs_without_a_controller_say_so_and_what_to_do() {
     scene!(host, "ssh-entry: no controller", "ssh-entry", "--service", "shop", "--allow", "deploy,status");
     scene!(host, "ssh-entry: no such verb", "ssh-entry", "--allow", "reboot");
     scene!(host, "doctor: wrong usage", "doctor", "--nonsense");
+    scene!(host, "drill: wrong usage", "drill", "--clients", "0");
     scene!(host, "restore: no such file", "restore", "nosuch.backup");
     scene!(host, "backup: there is no journal", "backup", "file.backup");
     scene!(host, "journal-verify: there is none", "journal", "verify");
@@ -269,6 +281,12 @@ fn verbs_of_a_service_through_its_life() {
     host.write("new", "");
     scene!(host, "plan: second release", "plan", "v2");
     scene!(host, "deploy: second release", "deploy", "v2");
+    let is_told = |receipt: usize| {
+        host.get("/");
+        let shown = host.run(&["--json", "show"]).exits(0).json();
+        shown["receipts"][receipt]["trace"]["is_whole"] == true
+    };
+    support::wait_until("what became of the shift is known", || is_told(0));
     scene!(host, "status: in the bake", "status");
     host.write("newer", "");
     scene!(host, "deploy: refused in the bake", "deploy", "v3");
@@ -292,6 +310,7 @@ fn verbs_of_a_service_through_its_life() {
     host.eventually("v2 is stopped", |status| {
         status["environments"]["green"]["instances"].as_array().is_some_and(Vec::is_empty)
     });
+    support::wait_until("what became of the shift back is known", || is_told(1));
     scene!(host, "status: after a rollback", "status");
     scene!(host, "history: two deployments", "history");
     let history = host.run(&["--json", "history"]).exits(0).json();
@@ -307,6 +326,13 @@ fn verbs_of_a_service_through_its_life() {
     scene!(host, "deploy: frozen", "deploy", "v3");
     scene!(host, "unfreeze: ends it", "unfreeze");
     scene!(host, "unfreeze: nothing is frozen", "unfreeze");
+    scene!(host, "hold: for a minute", "hold", "--for", "1m");
+    scene!(host, "unhold: ends it", "unhold");
+    scene!(host, "unhold: nothing is held", "unhold");
+    scene!(host, "hold: too long", "hold", "--for", "1h");
+    scene!(host, "maintenance-on: without a page", "maintenance", "on");
+    scene!(host, "maintenance-on: no such page", "maintenance", "on", "--page", "nosuch.html");
+    scene!(host, "maintenance-off: ends it", "maintenance", "off");
     scene!(host, "restart: one instance", "restart");
     scene!(host, "restart: no such service", "restart", "nosuch");
     scene!(host, "scale: to two", "scale", "2");

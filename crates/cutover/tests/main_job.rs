@@ -102,7 +102,7 @@ async fn no_request_fails_and_none_goes_to_the_old_environment_once_a_command_ha
     assert_eq!(deployments[0]["receipts"].as_array().unwrap().len(), 2);
     let id = deployments[0]["deployment"].as_str().unwrap();
     let shown = host.run(&["show", id]).exits(0).out;
-    assert!(shown.contains("✓ switch") && shown.contains("receipt: epoch"), "{shown}");
+    assert!(shown.contains("✓ switch") && shown.contains("receipt of epoch "), "{shown}");
 }
 
 #[test]

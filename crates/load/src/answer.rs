@@ -1,6 +1,6 @@
 //! Reads one whole answer from a connection and says exactly how it failed if it did.
 
-use std::io;
+use std::io::{self, ErrorKind};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -19,7 +19,7 @@ const READ_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     /// The first bytes of the body, as many as were asked for.
     pub(crate) body: Vec<u8>,
     /// The body's whole length in bytes.
@@ -31,11 +31,13 @@ pub(crate) struct Answer {
 impl Answer {
     /// The first header of that name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        header(&self.headers, name)
     }
+}
+
+/// The first header of that name.
+pub(crate) fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
 /// Reads one answer. `seen` grows by every byte that arrives, so that it is known even if this future is
@@ -67,14 +69,17 @@ pub(crate) async fn read(
     })
 }
 
-struct Head {
-    status: u16,
-    headers: Vec<(String, String)>,
-    framing: Framing,
+/// An answer up to its body.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) framing: Framing,
     keep_alive: bool,
 }
 
-async fn read_head(
+/// Reads up to the end of the final head.
+pub(crate) async fn read_head(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
     seen: &mut u64,
@@ -142,7 +147,7 @@ fn parse_head(buffer: &mut BytesMut) -> Result<Option<Head>, Failure> {
 }
 
 /// Reads once; 0 is the end of the connection.
-async fn fill(
+pub(crate) async fn fill(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
     seen: &mut u64,
@@ -158,7 +163,10 @@ async fn fill(
 }
 
 fn read_failed(error: &io::Error, seen: u64) -> Failure {
-    if seen == 0 {
+    // With TLS, a connection that ends without a word of it (`close_notify`).
+    if seen == 0 && error.kind() == ErrorKind::UnexpectedEof {
+        Failure::new(FailureClass::ClosedBeforeByte, format!("no byte of the answer: {error}"))
+    } else if seen == 0 {
         Failure::new(FailureClass::ResetBeforeByte, format!("no byte of the answer: {error}"))
     } else {
         Failure::new(FailureClass::Partial, format!("cut after {seen} bytes: {error}"))

@@ -1,206 +1,138 @@
-//! One client's life: claim a request, send it, judge the answer, count it, pause, until told to stop.
+//! One client of a plan: what it does, of which path, how fast, and with which headers.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::time::Instant;
+use crate::kind::ClientKind;
+use crate::pattern;
 
-use crate::answer::Answer;
-use crate::connection::{Connection, Idle};
-use crate::expectation::{Judgement, Note};
-use crate::failure::{Failure, FailureClass};
-use crate::load::Shared;
-use crate::plan::Client;
-use crate::request::Request;
-use crate::tally::Ended;
+/// Between two messages of a session, unless its client says otherwise: fast enough to notice a gap, slow enough that a
+/// hundred of them leave a processor to the proxy.
+const MESSAGE_PAUSE: Duration = Duration::from_millis(20);
+/// How fast [`Backend`](crate::Backend) is asked to send events.
+const EVENT_PAUSE: Duration = Duration::from_millis(20);
 
-/// The least pause after a failed request, so that a dead target is not asked a hundred thousand times a
-/// second.
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(5);
-/// Part of the body kept of an answer that need not be compared: enough for an example's text.
-const BODY_EXCERPT: usize = 120;
-
-/// Sends requests until the load is stopped or its bounds are reached. A request that was begun is always
-/// finished.
-pub(crate) async fn run(client: Client, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
-    let mut caller = Caller {
-        request: Request::new(&shared.plan, &client),
-        shared: Arc::clone(&shared),
-        connection: None,
-        opened_connection: false,
-        met_idle_close: false,
-    };
-    while !*stop.borrow() {
-        let Some(serial) = shared.claim_request() else {
-            return;
-        };
-        let failed = caller.call(client.kind.label(), serial).await;
-        let pause = if failed { client.pause.max(PAUSE_AFTER_FAILURE) } else { client.pause };
-        if !pause.is_zero() {
-            let wake = shared.not_after(Instant::now() + pause);
-            tokio::select! {
-                () = tokio::time::sleep_until(wake) => {}
-                // An error means that the load was dropped, which ends this task too.
-                changed = stop.changed() => if changed.is_err() { return },
-            }
-        }
-    }
+/// One client: it sends a request, reads the whole answer, pauses, and begins again.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// How it uses its connections and what it sends.
+    pub kind: ClientKind,
+    /// The request target with its query, for instance `/search?q=x`; sent as it is.
+    pub path: String,
+    /// The wait between an answer and the next request, or between the messages of a session; zero for as fast as it
+    /// goes.
+    pub pause: Duration,
+    /// Further headers of this client's requests, after those of the plan; sent as they are.
+    pub headers: Vec<(String, String)>,
+    /// The header that carries a value of its own in each request of a [`ClientKind::KeyedPost`].
+    pub key_header: String,
 }
 
-/// What a client keeps between requests.
-struct Caller {
-    shared: Arc<Shared>,
-    request: Request,
-    /// The present connection: kept alive from the last request, or in use by this one.
-    connection: Option<Connection>,
-    opened_connection: bool,
-    met_idle_close: bool,
-}
-
-impl Caller {
-    /// Sends one request and counts its end; true if it failed.
-    async fn call(&mut self, label: &'static str, serial: u64) -> bool {
-        let started = Instant::now();
-        let timeout = self.shared.plan.timeout;
-        self.opened_connection = false;
-        self.met_idle_close = false;
-        self.request.number(serial);
-        let outcome = match tokio::time::timeout(timeout, self.exchange()).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(self.timed_out(timeout)),
-        };
-        let (answer, failure) = match outcome {
-            Ok((answer, note)) => {
-                if !(answer.keep_alive && self.request.keep_alive) {
-                    self.connection = None;
-                }
-                let environment = answer.header(&self.shared.plan.answered_by_header);
-                let judgement = self.shared.expectation.judge(&note, environment);
-                let failure = fault(&answer, self.request.body.as_deref(), environment, &judgement);
-                (Some((answer, judgement)), failure)
-            }
-            Err(failure) => {
-                self.connection = None;
-                (None, Some(failure))
-            }
-        };
-        let failed = failure.is_some();
-        self.shared.count(Ended {
-            client: label,
-            at: self.shared.started.elapsed(),
-            took: started.elapsed(),
-            opened_connection: self.opened_connection,
-            met_idle_close: self.met_idle_close,
-            answer,
-            failure,
-        });
-        failed
+impl Client {
+    /// GET `path` again and again on one connection.
+    #[must_use]
+    pub fn keep_alive(path: impl Into<String>) -> Self {
+        Self::of(ClientKind::KeepAlive, path)
     }
 
-    async fn exchange(&mut self) -> Result<(Answer, Note), Failure> {
-        self.drop_if_closed()?;
-        if self.connection.is_none() {
-            self.connection = Some(Connection::open(self.shared.plan.target).await?);
-            self.opened_connection = true;
-        }
-        let Some(connection) = &mut self.connection else {
-            return Err(Failure::new(FailureClass::ConnectFailed, "no connection"));
-        };
-        // One byte more than was sent, so that a longer echo is noticed.
-        let keep_body = self.request.body.as_ref().map_or(BODY_EXCERPT, |body| body.len() + 1);
-        let note = self.shared.expectation.note();
-        let answer = connection.exchange(&self.request.wire, keep_body).await?;
-        Ok((answer, note))
+    /// GET `path`, each time on a new connection.
+    #[must_use]
+    pub fn fresh(path: impl Into<String>) -> Self {
+        Self::of(ClientKind::Fresh, path)
     }
 
-    /// Looks at the kept-alive connection: a close that had arrived before we write is no failure.
-    fn drop_if_closed(&mut self) -> Result<(), Failure> {
-        let Some(connection) = &self.connection else {
-            return Ok(());
-        };
-        match connection.look() {
-            Idle::Quiet => Ok(()),
-            Idle::Closed => {
-                self.connection = None;
-                self.met_idle_close = true;
-                Ok(())
-            }
-            // RFC 9110 section 15.5.9: a server may say 408 when it closes a connection on which nothing
-            // came.
-            Idle::Spoke(unasked) if unasked.starts_with(b"HTTP/1.1 408 ") => {
-                self.connection = None;
-                self.met_idle_close = true;
-                Ok(())
-            }
-            Idle::Spoke(unasked) => {
-                let text = String::from_utf8_lossy(&unasked).escape_debug().to_string();
-                Err(Failure::malformed(format!("the server spoke unasked: \"{text}\"")))
-            }
-        }
+    /// POST `body_bytes` bytes to `path`, with a `Content-Length`.
+    #[must_use]
+    pub fn post(path: impl Into<String>, body_bytes: usize) -> Self {
+        Self::of(ClientKind::Post { body_bytes, chunked: false }, path)
     }
 
-    fn timed_out(&self, timeout: Duration) -> Failure {
-        let text = match &self.connection {
-            None => format!("no connection within {timeout:?}"),
-            Some(connection) if connection.seen == 0 => {
-                format!("not one byte of the answer within {timeout:?}")
-            }
-            Some(connection) => {
-                format!("{} bytes and no end of the answer within {timeout:?}", connection.seen)
-            }
-        };
-        Failure::new(FailureClass::TimedOut, text)
+    /// POST `body_bytes` bytes to `path`, in chunks.
+    #[must_use]
+    pub fn post_chunked(path: impl Into<String>, body_bytes: usize) -> Self {
+        Self::of(ClientKind::Post { body_bytes, chunked: true }, path)
     }
-}
 
-/// What is wrong with a whole answer. What its user would notice comes before what only the switch's proof
-/// notices.
-fn fault(
-    answer: &Answer,
-    sent: Option<&[u8]>,
-    environment: Option<&str>,
-    judgement: &Judgement,
-) -> Option<Failure> {
-    let from = environment.unwrap_or("an unnamed environment");
-    let class = match answer.status {
-        200..=299 => None,
-        400..=499 => Some(FailureClass::Status4xx),
-        500..=599 => Some(FailureClass::Status5xx),
-        _ => Some(FailureClass::StatusOther),
-    };
-    if let Some(class) = class {
-        let excerpt = String::from_utf8_lossy(&answer.body[..answer.body.len().min(BODY_EXCERPT)]);
-        let text = format!("status {} by {from}: \"{}\"", answer.status, excerpt.escape_debug());
-        return Some(Failure::new(class, text));
+    /// POST `body_bytes` bytes to `path`, each time with another value in the header `key_header`, for instance
+    /// `Idempotency-Key`.
+    #[must_use]
+    pub fn post_keyed(path: impl Into<String>, body_bytes: usize, key_header: impl Into<String>) -> Self {
+        let client = Self::of(ClientKind::KeyedPost { body_bytes }, path);
+        Self { key_header: key_header.into(), ..client }
     }
-    if let Some(text) = sent.and_then(|sent| body_fault(answer, sent)) {
-        return Some(Failure::new(FailureClass::BodyMismatch, format!("{text} (by {from})")));
-    }
-    match judgement {
-        Judgement::NotJudged | Judgement::Right => None,
-        Judgement::Stale { expected } => Some(Failure::new(
-            FailureClass::Stale,
-            format!("answered by {from}, all traffic goes to {expected}"),
-        )),
-    }
-}
 
-/// Compares what the application says it received, and what it sent back, with what was sent.
-fn body_fault(answer: &Answer, sent: &[u8]) -> Option<String> {
-    let stated = answer.header("x-received-bytes");
-    if let Some(stated) = stated
-        && stated.trim().parse() != Ok(sent.len())
-    {
-        return Some(format!("sent {} bytes, the application received {stated}", sent.len()));
+    /// GET `/slow?ms=N`, which [`Backend`](crate::Backend) answers after that time.
+    #[must_use]
+    pub fn slow(answer_after: Duration) -> Self {
+        Self::slow_at(format!("/slow?ms={}", answer_after.as_millis()))
     }
-    let echoes = answer.header("x-echo").is_some_and(|what| what.eq_ignore_ascii_case("body"));
-    if stated.is_some() && !echoes {
-        return None;
+
+    /// GET a path of another application that is known to answer slowly.
+    #[must_use]
+    pub fn slow_at(path: impl Into<String>) -> Self {
+        Self::of(ClientKind::Slow, path)
     }
-    if answer.body_bytes != sent.len() as u64 {
-        return Some(format!("sent {} bytes, {} came back", sent.len(), answer.body_bytes));
+
+    /// GET `/stream?chunks=N&ms=M` of [`Backend`](crate::Backend): `chunks` times 1,024 bytes, with a wait of `every`
+    /// before each.
+    #[must_use]
+    pub fn streaming(chunks: usize, every: Duration) -> Self {
+        let path = format!("/stream?chunks={chunks}&ms={}", every.as_millis());
+        Self::of(ClientKind::Streaming { body_bytes: chunks * pattern::STREAM_CHUNK_BYTES }, path)
     }
-    let differs = answer.body.iter().zip(sent).position(|(got, sent)| got != sent)?;
-    Some(format!("the byte at {differs} came back changed"))
+
+    /// POST `pieces` chunks of `piece_bytes` bytes to `path`, with a wait of `every` before each. All of it has to fit
+    /// into the plan's timeout.
+    #[must_use]
+    pub fn upload(path: impl Into<String>, pieces: usize, piece_bytes: usize, every: Duration) -> Self {
+        Self::of(ClientKind::Upload { pieces, piece_bytes, every }, path)
+    }
+
+    /// GET `path` over HTTP/2, `streams` at once on one connection.
+    #[must_use]
+    pub fn http2(path: impl Into<String>, streams: usize) -> Self {
+        Self::of(ClientKind::Http2 { streams }, path)
+    }
+
+    /// Sends a numbered message to the WebSocket at `path` every 20 ms and expects each echoed.
+    #[must_use]
+    pub fn web_socket(path: impl Into<String>) -> Self {
+        Self::of(ClientKind::WebSocket, path).pausing(MESSAGE_PAUSE)
+    }
+
+    /// Follows the numbered events of `/events?ms=20`, as [`Backend`](crate::Backend) sends them.
+    #[must_use]
+    pub fn event_stream() -> Self {
+        Self::event_stream_at(format!("/events?ms={}", EVENT_PAUSE.as_millis()))
+    }
+
+    /// Follows the events of another application, whose ids must be numbers that grow by one.
+    #[must_use]
+    pub fn event_stream_at(path: impl Into<String>) -> Self {
+        Self::of(ClientKind::EventStream, path)
+    }
+
+    /// Sends a numbered message on a call of `/echo.Echo/Stream` every 20 ms and expects each echoed.
+    #[must_use]
+    pub fn grpc_stream() -> Self {
+        Self::of(ClientKind::GrpcStream, "/echo.Echo/Stream").pausing(MESSAGE_PAUSE)
+    }
+
+    /// Waits this long between an answer and the next request, or between two messages.
+    #[must_use]
+    pub fn pausing(mut self, pause: Duration) -> Self {
+        self.pause = pause;
+        self
+    }
+
+    /// Sends one header more with each request.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    fn of(kind: ClientKind, path: impl Into<String>) -> Self {
+        let key_header = "idempotency-key".to_owned();
+        Self { kind, path: path.into(), pause: Duration::ZERO, headers: Vec::new(), key_header }
+    }
 }

@@ -1,65 +1,45 @@
 //! One TCP connection of a client: opened, looked at before reuse, used for one request at a time.
 
-use std::io::{self, ErrorKind, Read};
-use std::net::SocketAddr;
+use std::io;
 use std::pin::pin;
 
 use bytes::BytesMut;
-use socket2::SockRef;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use crate::answer::{self, Answer};
+use crate::answer::{self, Answer, Head};
 use crate::failure::{Failure, FailureClass};
+use crate::plan::Plan;
+use crate::request::Request;
+use crate::stream::{Idle, Stream};
+use crate::tls::Protocol;
 
 /// A connection and what has arrived on it.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     buffer: BytesMut,
     /// Bytes of the present answer so far; a timeout asks for it.
     pub(crate) seen: u64,
 }
 
-/// What a look at an idle connection found.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Idle {
-    /// Nothing has arrived: it can be used.
-    Quiet,
-    /// The server closed it while it was idle, which is its right (RFC 9112 section 9.5).
-    Closed,
-    /// The server sent something that nobody asked for.
-    Spoke(Vec<u8>),
-}
-
 impl Connection {
-    pub(crate) async fn open(target: SocketAddr) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(target).await.map_err(|error| connect_failed(target, &error))?;
-        stream.set_nodelay(true).map_err(|error| connect_failed(target, &error))?;
+    pub(crate) async fn open(plan: &Plan) -> Result<Self, Failure> {
+        let stream = Stream::open(plan, Protocol::Http1).await?;
         Ok(Self { stream, buffer: BytesMut::new(), seen: 0 })
     }
 
-    /// Asks the kernel, without waiting, whether the server has closed the connection or sent something.
-    ///
-    /// This goes past tokio on purpose: its readiness is as old as the runtime's last poll, and a FIN that
-    /// has arrived since would make an orderly close look like a failed request. What is read is lost to the
-    /// connection, which must not be used again unless it is quiet.
-    pub(crate) fn look(&self) -> Idle {
-        let mut unasked = [0; 64];
-        match (&*SockRef::from(&self.stream)).read(&mut unasked) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Idle::Quiet,
-            Ok(count) if count > 0 => Idle::Spoke(unasked[..count].to_vec()),
-            Ok(_) | Err(_) => Idle::Closed,
-        }
+    /// See [`Stream::look`].
+    pub(crate) async fn look(&mut self) -> Idle {
+        self.stream.look().await
     }
 
     /// Writes a request and reads its answer, both at the same time: a server may answer before it has read
     /// everything, and one that echoes may not read on before we read.
-    pub(crate) async fn exchange(&mut self, wire: &[u8], keep_body: usize) -> Result<Answer, Failure> {
+    pub(crate) async fn exchange(&mut self, request: &Request, keep_body: usize) -> Result<Answer, Failure> {
         self.seen = 0;
-        let (mut reader, mut writer) = self.stream.split();
+        let (mut reader, mut writer) = tokio::io::split(&mut self.stream);
         let result = {
-            let mut write = pin!(writer.write_all(wire));
+            let mut write = pin!(send(&mut writer, request));
             let mut read = pin!(answer::read(&mut reader, &mut self.buffer, &mut self.seen, keep_body));
             tokio::select! {
                 biased;
@@ -77,6 +57,36 @@ impl Connection {
         answer.keep_alive &= result.whole_request && result.write_error.is_none();
         Ok(answer)
     }
+
+    /// Writes the head of a request without a body and reads the head of its answer; the body is for [`Self::into_parts`].
+    pub(crate) async fn ask(&mut self, head: &[u8]) -> Result<Head, Failure> {
+        self.seen = 0;
+        // A server may answer and close before it has read everything: the answer decides.
+        let written = match self.stream.write_all(head).await {
+            Ok(()) => self.stream.flush().await,
+            Err(error) => Err(error),
+        };
+        let head = answer::read_head(&mut self.stream, &mut self.buffer, &mut self.seen).await;
+        head.map_err(|failure| blame_reset(failure, written.err().as_ref()))
+    }
+
+    /// The stream, what has arrived on it and was not taken yet, and how many bytes of the answer have arrived.
+    pub(crate) fn into_parts(self) -> (Stream, BytesMut, u64) {
+        (self.stream, self.buffer, self.seen)
+    }
+}
+
+/// Writes all of a request, with its pauses.
+async fn send(writer: &mut (impl AsyncWrite + Unpin), request: &Request) -> io::Result<()> {
+    let mut from = 0;
+    for &cut in &request.cuts {
+        writer.write_all(&request.wire[from..cut]).await?;
+        writer.flush().await?;
+        tokio::time::sleep(request.every).await;
+        from = cut;
+    }
+    writer.write_all(&request.wire[from..]).await?;
+    writer.flush().await
 }
 
 /// How the two halves of an exchange ended.
@@ -97,24 +107,16 @@ fn blame_reset(failure: Failure, write_error: Option<&io::Error>) -> Failure {
     }
 }
 
-fn connect_failed(target: SocketAddr, error: &io::Error) -> Failure {
-    let class = match error.kind() {
-        ErrorKind::ConnectionRefused => FailureClass::Refused,
-        _ => FailureClass::ConnectFailed,
-    };
-    Failure::new(class, format!("connect to {target}: {error}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
     use tokio::net::TcpListener;
 
-    async fn look_until_not_quiet(connection: &Connection) -> Idle {
+    async fn look_until_not_quiet(connection: &mut Connection) -> Idle {
         tokio::time::timeout(Duration::from_secs(5), async {
             loop {
-                match connection.look() {
+                match connection.look().await {
                     Idle::Quiet => tokio::task::yield_now().await,
                     found => return found,
                 }
@@ -127,17 +129,17 @@ mod tests {
     #[tokio::test]
     async fn a_look_tells_a_quiet_connection_from_one_that_was_closed_or_spoken_on() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let target = listener.local_addr().unwrap();
+        let plan = Plan::new(listener.local_addr().unwrap());
 
-        let connection = Connection::open(target).await.unwrap();
+        let mut connection = Connection::open(&plan).await.unwrap();
         let (mut server, _) = listener.accept().await.unwrap();
-        assert_eq!(connection.look(), Idle::Quiet);
+        assert_eq!(connection.look().await, Idle::Quiet);
         server.write_all(b"psst").await.unwrap();
-        assert_eq!(look_until_not_quiet(&connection).await, Idle::Spoke(b"psst".to_vec()));
+        assert_eq!(look_until_not_quiet(&mut connection).await, Idle::Spoke(b"psst".to_vec()));
 
-        let connection = Connection::open(target).await.unwrap();
+        let mut connection = Connection::open(&plan).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
         drop(server);
-        assert_eq!(look_until_not_quiet(&connection).await, Idle::Closed);
+        assert_eq!(look_until_not_quiet(&mut connection).await, Idle::Closed);
     }
 }

@@ -8,10 +8,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::client;
-use crate::expectation::Expectation;
+use crate::expectation::{Expectation, Judgement};
+use crate::life;
+use crate::over::Over;
 use crate::plan::Plan;
-use crate::report::Report;
+use crate::report::{ClientCount, Report};
 use crate::tally::{Ended, Tally};
 
 /// How often [`Load::wait_for`] looks.
@@ -22,7 +23,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub struct Load {
     shared: Arc<Shared>,
-    stop: watch::Sender<bool>,
     clients: JoinSet<()>,
 }
 
@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     ends: Option<Instant>,
     claimed: AtomicU64,
+    /// Told to all clients when no further request is to begin.
+    stop: watch::Sender<bool>,
     tally: Mutex<Tally>,
 }
 
@@ -57,20 +59,22 @@ impl Load {
     pub fn start(plan: Plan) -> Self {
         let started = Instant::now();
         let clients_planned = plan.clients.clone();
+        let (stop, told) = watch::channel(false);
         let shared = Arc::new(Shared {
             expectation: Expectation::default(),
             started,
             ends: plan.max_time.map(|time| started + time),
             claimed: AtomicU64::new(0),
+            stop,
             tally: Mutex::new(Tally::new(plan.answered_by_header.clone(), plan.counted_headers.clone())),
             plan,
         });
-        let (stop, stopped) = watch::channel(false);
+        let over = Over::new(told, shared.ends);
         let mut clients = JoinSet::new();
         for client in clients_planned {
-            clients.spawn(client::run(client, Arc::clone(&shared), stopped.clone()));
+            clients.spawn(life::run(client, Arc::clone(&shared), over.clone()));
         }
-        Self { shared, stop, clients }
+        Self { shared, clients }
     }
 
     /// Answers of every environment are right from now on: call it before a switch is asked for.
@@ -117,15 +121,16 @@ impl Load {
     /// Starts no further request, waits for those in flight (at most the plan's timeout), and gives the last
     /// report.
     pub async fn stop(self) -> Report {
-        self.stop.send_replace(true);
+        self.shared.stop.send_replace(true);
         self.finish().await
     }
 
     /// Waits until the plan's own bounds end the load. Without `max_requests` and `max_time` it would not
-    /// end, so it then behaves as [`Load::stop`] does.
+    /// end, so it then behaves as [`Load::stop`] does. `max_requests` alone does not end a session that its server
+    /// keeps, unless another client finds the bound reached.
     pub async fn finish(mut self) -> Report {
         if self.shared.ends.is_none() && self.shared.plan.max_requests.is_none() {
-            self.stop.send_replace(true);
+            self.shared.stop.send_replace(true);
         }
         while self.clients.join_next().await.is_some() {}
         self.shared.report()
@@ -135,20 +140,39 @@ impl Load {
 impl Shared {
     /// Takes one request from what the bounds allow; its serial number, or nothing if the load is over.
     pub(crate) fn claim_request(&self) -> Option<u64> {
-        if self.ends.is_some_and(|ends| Instant::now() >= ends) {
-            return None;
-        }
         let serial = self.claimed.fetch_add(1, Ordering::Relaxed);
-        self.plan.max_requests.is_none_or(|most| serial < most).then_some(serial)
-    }
-
-    /// The earlier of `time` and the load's end.
-    pub(crate) fn not_after(&self, time: Instant) -> Instant {
-        self.ends.map_or(time, |ends| ends.min(time))
+        let in_time = self.ends.is_none_or(|ends| Instant::now() < ends);
+        if in_time && self.plan.max_requests.is_none_or(|most| serial < most) {
+            return Some(serial);
+        }
+        // Sessions claim nothing more by themselves and have to be told.
+        self.stop.send_replace(true);
+        None
     }
 
     pub(crate) fn count(&self, ended: Ended) {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).count(ended);
+    }
+
+    /// Changes what is counted of one kind of client.
+    pub(crate) fn note(&self, client: &'static str, change: impl FnOnce(&mut ClientCount)) {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).note(client, change);
+    }
+
+    /// A server has asked a client to leave.
+    pub(crate) fn asked_to_leave(&self, client: &'static str) {
+        let at = self.started.elapsed();
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).asked_to_leave(client, at);
+    }
+
+    /// A session stands; its opening was answered with these headers.
+    pub(crate) fn session_opened(
+        &self,
+        client: &'static str,
+        headers: &[(String, String)],
+        judgement: &Judgement,
+    ) {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).session_opened(client, headers, judgement);
     }
 
     fn report(&self) -> Report {

@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::client::Client;
+use crate::tls::Tls;
+
 /// The header by which an application says which environment it runs in, unless the plan names another.
 const DEFAULT_ENVIRONMENT_HEADER: &str = "x-environment";
 /// The headers whose values are counted, unless the plan names others.
@@ -19,6 +22,8 @@ pub struct Plan {
     pub host: Option<String>,
     /// Further headers of every request, for instance a cookie; sent as they are.
     pub headers: Vec<(String, String)>,
+    /// With this all clients speak TLS; `None` for cleartext, where HTTP/2 is spoken by prior knowledge.
+    pub tls: Option<Tls>,
     /// One task each, all at the same time.
     pub clients: Vec<Client>,
     /// The answer's header that names the answering environment; compared with
@@ -26,9 +31,11 @@ pub struct Plan {
     pub answered_by_header: String,
     /// Further headers of the answer whose values are counted, for instance `x-version`.
     pub counted_headers: Vec<String>,
-    /// How long one request may take, from before its connect to the last byte of its answer.
+    /// How long one request may take, from before its connect to the last byte of its answer; in a session, the
+    /// opening, each message and the leaving.
     pub timeout: Duration,
-    /// Stop by itself after this many requests, all clients together; `None` for no bound.
+    /// Stop by itself after this many requests, all clients together; `None` for no bound. A session counts as one
+    /// and leaves once another client has found the bound reached.
     pub max_requests: Option<u64>,
     /// Start no further request after this time; `None` for no bound.
     pub max_time: Option<Duration>,
@@ -42,6 +49,7 @@ impl Plan {
             target,
             host: None,
             headers: Vec::new(),
+            tls: None,
             clients: Vec::new(),
             answered_by_header: DEFAULT_ENVIRONMENT_HEADER.to_owned(),
             counted_headers: vec![DEFAULT_COUNTED_HEADER.to_owned()],
@@ -66,6 +74,24 @@ impl Plan {
             .with(1, Client::keep_alive("/").pausing(Duration::from_millis(20)))
     }
 
+    /// A few of every kind that [`Backend`](crate::Backend) knows: those of [`Plan::mixed`], paused so that no kind
+    /// starves another, and 2 each of keyed posts, downloads and uploads of half a second, HTTP/2 with 4 streams,
+    /// WebSockets, event streams and gRPC calls.
+    #[must_use]
+    pub fn every_kind(target: SocketAddr) -> Self {
+        let piece = Duration::from_millis(50);
+        let often = Duration::from_millis(5);
+        Self::mixed(target)
+            .with(2, Client::post_keyed("/", 1_000, "Idempotency-Key"))
+            .with(2, Client::http2("/", 4))
+            .pausing(often)
+            .with(2, Client::streaming(10, piece))
+            .with(2, Client::upload("/", 10, 1_000, piece))
+            .with(2, Client::web_socket("/ws"))
+            .with(2, Client::event_stream())
+            .with(2, Client::grpc_stream())
+    }
+
     /// Adds `count` clients of one kind.
     #[must_use]
     pub fn with(mut self, count: usize, client: Client) -> Self {
@@ -82,105 +108,22 @@ impl Plan {
         self
     }
 
+    /// Speaks TLS.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Sets the `Host` header.
     #[must_use]
     pub fn host(mut self, host: impl Into<String>) -> Self {
         self.host = Some(host.into());
         self
     }
-}
 
-/// One client: it sends a request, reads the whole answer, pauses, and begins again.
-#[derive(Debug, Clone)]
-pub struct Client {
-    /// How it uses its connections and what it sends.
-    pub kind: ClientKind,
-    /// The request target with its query, for instance `/search?q=x`; sent as it is.
-    pub path: String,
-    /// The wait between an answer and the next request; zero for as fast as it goes.
-    pub pause: Duration,
-}
-
-/// The ways of using HTTP that fail differently when a server or a proxy goes away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientKind {
-    /// GET after GET on one connection.
-    KeepAlive,
-    /// Each GET on a connection of its own, with `Connection: close`.
-    Fresh,
-    /// POST after POST on one connection; every byte is accounted for.
-    ///
-    /// The answer must state the length it received in `x-received-bytes`, or echo the body; with `x-echo:
-    /// body` it says that it does both.
-    Post {
-        /// Length of the body in bytes.
-        body_bytes: usize,
-        /// Sends the body with `Transfer-Encoding: chunked` in place of a `Content-Length`.
-        chunked: bool,
-    },
-    /// A keep-alive GET of something that takes its time, so that a switch finds requests in flight.
-    Slow,
-}
-
-impl ClientKind {
-    /// The name under which the report counts this kind.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::KeepAlive => "keep_alive",
-            Self::Fresh => "fresh",
-            Self::Post { chunked: false, .. } => "post",
-            Self::Post { chunked: true, .. } => "post_chunked",
-            Self::Slow => "slow",
-        }
-    }
-}
-
-impl Client {
-    /// GET `path` again and again on one connection.
-    #[must_use]
-    pub fn keep_alive(path: impl Into<String>) -> Self {
-        Self::of(ClientKind::KeepAlive, path)
-    }
-
-    /// GET `path`, each time on a new connection.
-    #[must_use]
-    pub fn fresh(path: impl Into<String>) -> Self {
-        Self::of(ClientKind::Fresh, path)
-    }
-
-    /// POST `body_bytes` bytes to `path`, with a `Content-Length`.
-    #[must_use]
-    pub fn post(path: impl Into<String>, body_bytes: usize) -> Self {
-        Self::of(ClientKind::Post { body_bytes, chunked: false }, path)
-    }
-
-    /// POST `body_bytes` bytes to `path`, in chunks.
-    #[must_use]
-    pub fn post_chunked(path: impl Into<String>, body_bytes: usize) -> Self {
-        Self::of(ClientKind::Post { body_bytes, chunked: true }, path)
-    }
-
-    /// GET `/slow?ms=N`, which [`Backend`](crate::Backend) answers after that time.
-    #[must_use]
-    pub fn slow(answer_after: Duration) -> Self {
-        Self::slow_at(format!("/slow?ms={}", answer_after.as_millis()))
-    }
-
-    /// GET a path of another application that is known to answer slowly.
-    #[must_use]
-    pub fn slow_at(path: impl Into<String>) -> Self {
-        Self::of(ClientKind::Slow, path)
-    }
-
-    /// Waits this long between an answer and the next request.
-    #[must_use]
-    pub fn pausing(mut self, pause: Duration) -> Self {
-        self.pause = pause;
-        self
-    }
-
-    fn of(kind: ClientKind, path: impl Into<String>) -> Self {
-        Self { kind, path: path.into(), pause: Duration::ZERO }
+    /// What stands in the `Host` header.
+    pub(crate) fn authority(&self) -> String {
+        self.host.clone().unwrap_or_else(|| self.target.to_string())
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::answer::Answer;
+use crate::answer::{self, Answer};
 use crate::expectation::Judgement;
 use crate::failure::{Failure, FailureClass};
 use crate::latency::Histogram;
-use crate::report::{ClientCount, Example, FailureCount, Latency, Report};
+use crate::report::{Asked, ClientCount, Example, FailureCount, Latency, Report};
 
 /// Examples kept for each class of failure.
 const EXAMPLES: usize = 5;
@@ -15,6 +15,8 @@ const EXAMPLES: usize = 5;
 /// bounded.
 const MAX_VALUES: usize = 64;
 const OTHER_VALUES: &str = "others";
+/// Askings to leave that are kept one by one; far more than a test can have sessions.
+const MAX_WAVES: usize = 10_000;
 const NO_ENVIRONMENT: &str = "none";
 
 /// The running counts of one load.
@@ -31,6 +33,7 @@ pub(crate) struct Tally {
     latency: Histogram,
     connections_opened: u64,
     idle_closes: u64,
+    waves: Vec<Asked>,
 }
 
 /// One request that has ended.
@@ -62,6 +65,7 @@ impl Tally {
             latency: Histogram::default(),
             connections_opened: 0,
             idle_closes: 0,
+            waves: Vec::new(),
         }
     }
 
@@ -71,14 +75,7 @@ impl Tally {
         self.idle_closes += u64::from(ended.met_idle_close);
         if let Some((answer, judgement)) = &ended.answer {
             self.latency.record(u64::try_from(ended.took.as_micros()).unwrap_or(u64::MAX));
-            self.judged += u64::from(*judgement != Judgement::NotJudged);
-            let environment = answer.header(&self.environment_header).unwrap_or(NO_ENVIRONMENT);
-            add_one(&mut self.by_environment, environment);
-            for name in &self.counted_headers {
-                if let (Some(value), Some(values)) = (answer.header(name), self.by_header.get_mut(name)) {
-                    add_one(values, value);
-                }
-            }
+            self.count_origin(&answer.headers, judgement);
         }
         let by_client = self.by_client.entry(ended.client).or_default();
         by_client.requests += 1;
@@ -88,6 +85,43 @@ impl Tally {
             failures.count += 1;
             if failures.examples.len() < EXAMPLES {
                 failures.examples.push(Example { at_ms: millis(ended.at), client: ended.client, text });
+            }
+        }
+    }
+
+    pub(crate) fn session_opened(
+        &mut self,
+        client: &'static str,
+        headers: &[(String, String)],
+        judgement: &Judgement,
+    ) {
+        self.count_origin(headers, judgement);
+        let environment = answer::header(headers, &self.environment_header).unwrap_or(NO_ENVIRONMENT);
+        let by_client = self.by_client.entry(client).or_default();
+        by_client.open += 1;
+        add_one(&mut by_client.sessions, environment);
+    }
+
+    pub(crate) fn asked_to_leave(&mut self, client: &'static str, at: Duration) {
+        self.by_client.entry(client).or_default().asked_to_leave += 1;
+        if self.waves.len() < MAX_WAVES {
+            self.waves.push(Asked { at_ms: millis(at), client });
+        }
+    }
+
+    pub(crate) fn note(&mut self, client: &'static str, change: impl FnOnce(&mut ClientCount)) {
+        change(self.by_client.entry(client).or_default());
+    }
+
+    /// Who has answered, by the head of the answer.
+    fn count_origin(&mut self, headers: &[(String, String)], judgement: &Judgement) {
+        self.judged += u64::from(*judgement != Judgement::NotJudged);
+        let environment = answer::header(headers, &self.environment_header).unwrap_or(NO_ENVIRONMENT);
+        add_one(&mut self.by_environment, environment);
+        for name in &self.counted_headers {
+            if let (Some(value), Some(values)) = (answer::header(headers, name), self.by_header.get_mut(name))
+            {
+                add_one(values, value);
             }
         }
     }
@@ -110,6 +144,7 @@ impl Tally {
             },
             connections_opened: self.connections_opened,
             idle_closes: self.idle_closes,
+            waves: self.waves.clone(),
         }
     }
 }

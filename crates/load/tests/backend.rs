@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the lint's exception for tests does not reach their helpers")]
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cutover_load::{Backend, Client, FailureClass, Load, Plan};
 
@@ -40,6 +40,21 @@ async fn mixed_load_on_a_one_threaded_runtime_is_clean() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mixed_load_on_a_runtime_with_threads_is_clean() {
     mixed_load_is_clean().await;
+}
+
+#[tokio::test]
+async fn the_last_request_began_when_its_head_was_read_and_not_when_it_was_answered() {
+    let backend = Backend::start(anywhere(), "blue", "v1").unwrap();
+    assert_eq!(backend.last_request_at(), None);
+    for client in [Client::slow(Duration::from_millis(200)), Client::http2("/slow?ms=200", 1)] {
+        let mut plan = Plan::new(backend.address()).with(1, client);
+        plan.max_requests = Some(1);
+        let before = Instant::now();
+        let report = Load::start(plan).finish().await;
+        assert!(report.is_clean(), "{report}");
+        let began = backend.last_request_at().unwrap();
+        assert!(began >= before && began.elapsed() >= Duration::from_millis(150), "{:?}", began.elapsed());
+    }
 }
 
 #[tokio::test]

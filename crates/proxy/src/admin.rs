@@ -1,7 +1,9 @@
 //! The admin socket: who may open it may change the table.
 //!
 //! `PUT /v1/table`, `GET /v1/table`, `GET /v1/stats`, `PATCH /v1/services/NAME/weights`, `PATCH /v1/services` (weights
-//! of several), `PUT /v1/services` (whole routes of several), `DELETE /v1/services/NAME[?epoch=N]`, `POST /v1/listen` (ends a hold of the
+//! of several), `PUT /v1/services` (whole routes of several), `DELETE /v1/services/NAME[?epoch=N]`, `GET /v1/services/{name}/shift`
+//! (what became of the last change of its weights), `POST /v1/drain`
+//! (asks those that last to leave instances), `POST /v1/listen` (ends a hold of the
 //! listeners), `POST` and `DELETE /v1/challenges` (what authorities look for), `POST /v1/certificates` (looks at their files
 //! now), `POST /v1/tickets` (a new key for them), `POST /v1/shutdown`.
 //! A change is answered with its receipts when no new request can go to a target of weight 0.
@@ -14,6 +16,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post};
 use axum::{Json, Router};
+use cutover_core::drain::Departure;
+use cutover_core::receipt::ShiftReport;
 use cutover_core::routing::{Change, Refused, ServicePatch, ServiceRoute, TableDocument};
 use cutover_core::{Epoch, ServiceName, Weights};
 use serde::{Deserialize, Serialize};
@@ -37,6 +41,8 @@ pub(crate) fn router(plane: Arc<Plane>, shutdown: mpsc::Sender<()>) -> Router {
         .route("/v1/services", patch(patch_services).put(put_services))
         .route("/v1/services/{name}", axum::routing::delete(remove_service))
         .route("/v1/services/{name}/weights", patch(patch_weights))
+        .route("/v1/services/{name}/shift", get(shift))
+        .route("/v1/drain", post(drain))
         .route("/v1/listen", post(listen))
         .route("/v1/challenges", post(show_challenges).delete(withdraw_challenges))
         .route("/v1/certificates", post(look_at_certificates))
@@ -165,6 +171,31 @@ fn changed(admin: &Administration, change: Change) -> Result<Response, Refusal> 
 #[derive(Serialize)]
 struct Listening {
     listening: bool,
+}
+
+/// What became of the last change of a service's weights.
+async fn shift(
+    State(admin): State<Administration>,
+    Path(name): Path<String>,
+) -> Result<Json<ShiftReport>, Refusal> {
+    let name = service_name(name)?;
+    let report = admin.plane.shift_report(&name);
+    report.map(Json).ok_or_else(|| Refused::UnknownService(name).into())
+}
+
+/// Those that last are asked to leave instances that get no more requests; the same word again gives no more time.
+async fn drain(
+    State(admin): State<Administration>,
+    wanted: Wanted<Departure>,
+) -> Result<StatusCode, Refusal> {
+    let Json(wanted) = wanted?;
+    admin.plane.drain(&wanted).map_err(|instance| {
+        Refusal(
+            StatusCode::CONFLICT,
+            format!("instance `{instance}` has traffic, so nobody is asked to leave it"),
+        )
+    })?;
+    Ok(StatusCode::ACCEPTED)
 }
 
 /// Answered when clients are accepted, by this word or by a former one.

@@ -11,6 +11,8 @@ pub(crate) trait AnswerSink: BodySink {
     fn interim(&mut self, head: &AnswerHead<'_>);
     /// The connection shall end with this answer; only before its head does the client learn of it.
     fn end_with_this(&mut self);
+    /// The client shall take another connection for what it asks next, if this one carries several requests at once.
+    fn renew(&mut self) {}
     /// Whether a head was taken.
     fn has_begun(&self) -> bool;
     /// Ends an answer in its middle so that the client notices.

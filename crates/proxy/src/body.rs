@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 
+use crate::leaving::Leave;
 use crate::watchdog::{Alarm, ticks_in};
 
 /// A piece of a body.
@@ -91,9 +92,11 @@ pub(crate) enum Broken {
     /// Nothing was taken for too long, or the client takes too slowly.
     SinkIdle,
     TooLarge,
+    /// It was asked to end, and ended between two pieces; everything before was sent.
+    Asked,
 }
 
-/// Moves a body from its source to its sink, to its end; tells `moved` of each piece.
+/// Moves a body from its source to its sink, to its end, or until it has to leave; tells `moved` of each piece.
 ///
 /// What waits in the sink is sent before anything is waited for: whoever streams is never held up here. It is sent, too,
 /// before a source's fault is told: an answer that was counted has to be seen.
@@ -103,8 +106,9 @@ pub(crate) async fn relay<S: BodySource, K: BodySink>(
     alarm: &Alarm,
     pace: &Pace,
     moved: impl FnMut(usize),
+    leave: &mut Leave<'_>,
 ) -> Result<(), Broken> {
-    match move_all(source, sink, alarm, pace, moved).await {
+    match move_all(source, sink, alarm, pace, moved, leave).await {
         Err(Broken::Sink) if !sink.has_sent() => Err(Broken::Unsent),
         Err(broken @ (Broken::Source(_) | Broken::SourceIdle)) => {
             if pace.client == Client::Takes && sink.waits() {
@@ -123,12 +127,14 @@ async fn move_all<S: BodySource, K: BodySink>(
     alarm: &Alarm,
     pace: &Pace,
     mut moved: impl FnMut(usize),
+    leave: &mut Leave<'_>,
 ) -> Result<(), Broken> {
     let mut total = 0u64;
     let mut client = Slowness::default();
     let idle = |_| if pace.client == Client::Sends { Broken::SourceIdle } else { Broken::SinkIdle };
     let trailers = loop {
-        let piece = match once(source.piece()).await {
+        let ready = if leave.is_due() { None } else { once(source.piece()).await };
+        let piece = match ready {
             Some(piece) => piece,
             None => {
                 if sink.waits() {
@@ -141,12 +147,17 @@ async fn move_all<S: BodySource, K: BodySink>(
                 let mut coming = pin!(source.piece());
                 let piece = alarm.within(
                     pace.source_idle,
-                    poll_fn(|cx| match coming.as_mut().poll(cx) {
-                        Poll::Ready(piece) => Poll::Ready(Some(piece)),
-                        Poll::Pending => sink.poll_gone(cx).map(|()| None),
+                    poll_fn(|cx| {
+                        if leave.poll_due(cx).is_ready() {
+                            return Poll::Ready(Err(Broken::Asked));
+                        }
+                        match coming.as_mut().poll(cx) {
+                            Poll::Ready(piece) => Poll::Ready(Ok(piece)),
+                            Poll::Pending => sink.poll_gone(cx).map(|()| Err(Broken::Sink)),
+                        }
                     }),
                 );
-                let piece = piece.await.map_err(|_| Broken::SourceIdle)?.ok_or(Broken::Sink)?;
+                let piece = piece.await.map_err(|_| Broken::SourceIdle)??;
                 client.end(alarm);
                 piece
             }
@@ -158,6 +169,7 @@ async fn move_all<S: BodySource, K: BodySink>(
         };
         let length = piece.len();
         moved(length);
+        leave.note(piece.bytes());
         total += length as u64;
         if pace.most != 0 && total > pace.most {
             return Err(Broken::TooLarge);

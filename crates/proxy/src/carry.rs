@@ -1,6 +1,7 @@
 //! A request over one connection to an instance, and its answer back: both bodies at once, whatever is spoken on either
 //! side.
 
+mod goodbye;
 mod head;
 mod sending;
 mod tunnel;
@@ -8,20 +9,25 @@ mod tunnel;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use cutover_core::routing::Limits;
+use cutover_core::routing::{Lasting, Limits};
 use cutover_core::statistics::Failure;
 
 use crate::answering::AnswerSink;
 use crate::body::{BodySink, BodySource, Broken, Client, Pace, SourceError, relay};
+use crate::carry::goodbye::say_goodbye;
 use crate::carry::head::{Stop, Wait, await_head};
 use crate::carry::sending::{End, Sending};
 use crate::carry::tunnel::tunnel;
 use crate::exchange::Exchange;
 use crate::head::request::Accept;
-use crate::head::{AnswerFacts, AnswerHead, Prepared, Refusal};
+use crate::head::{AnswerFacts, AnswerHead, Framing, Prepared, Refusal};
+use crate::leaving::Leave;
+use crate::leaving::boundary::Boundary;
+use crate::leaving::stayers::{Stay, Stayers};
 use crate::watchdog::Alarm;
 
 /// Where an instance's answer comes from.
@@ -74,10 +80,8 @@ pub(crate) struct Fault {
     pub(crate) failure: Failure,
     /// What the client is told if it is the client's own fault.
     pub(crate) refusal: Option<Refusal>,
-    /// Not one byte of the request can have been taken by the instance, nor is any of it lost here.
+    /// The instance has not begun with it: it says so, or not one byte of it can have got there.
     pub(crate) unsent: bool,
-    /// Nothing of a body was taken from the client.
-    pub(crate) untouched: bool,
 }
 
 /// What both alarms and limits of a request are.
@@ -92,6 +96,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) sharing: u64,
     /// What the answer tells browsers to remember about TLS.
     pub(crate) hsts: Option<&'a str>,
+    /// Where those stand that last.
+    pub(crate) stayers: &'a Rc<Stayers>,
 }
 
 /// Carries a request whose head was handed to `up` already.
@@ -116,16 +122,15 @@ where
             source.tunnel();
             up.tunnel();
             down.tunnel();
-            tunnel(terms, source, sink, up, down).await;
+            tunnel(request.upgrade, terms, source, sink, up, down).await;
             Carried::Whole { again: false, promised: None }
         }
         Ok(Ended { facts, sent }) => {
             Carried::Whole { again: sent && facts.keep_alive, promised: facts.promised }
         }
         Err(Why { failure, refusal, refused }) => {
-            let untouched = taken.get() == 0;
-            let unsent = untouched && (refused || !up.has_sent());
-            Carried::Failed(Fault { failure, refusal, unsent, untouched })
+            let unsent = refused || !up.has_sent();
+            Carried::Failed(Fault { failure, refusal, unsent })
         }
     }
 }
@@ -173,6 +178,7 @@ where
         _ => (timeouts.idle, timeouts.first_byte),
     };
     let is_grpc = request.accept == Accept::Grpc;
+    let call = is_grpc.then(|| terms.stay(Lasting::Grpc));
     let mut pace = Pace::of(terms, idle, Client::Sends);
     if is_grpc {
         pace.rate = 0;
@@ -192,13 +198,18 @@ where
                 Err(_) => Err(Broken::Unsent),
             };
         }
-        relay(source, up, terms.sending, &pace, |length| taken.set(taken.get() + length)).await
+        let moved = |length| taken.set(taken.get() + length);
+        relay(source, up, terms.sending, &pace, moved, &mut Leave::never()).await
     });
     let mut sending = Sending::new(sending);
     let owes_continue = Cell::new(request.expects_continue);
     let wait = Wait { terms, first_byte, owes_continue, taken, interim: Cell::new(0) };
-    let facts = await_head(&wait, &mut sending, sink, down).await;
-    let facts = facts.map_err(|stop| match stop {
+    let facts = await_head(&wait, &mut sending, sink, down, call.as_ref()).await;
+    let mut facts = facts.map_err(|stop| match stop {
+        Stop::Left => {
+            let refusal = Some(Refusal::with(503, "the instance that has the call is being replaced"));
+            Why { failure: Failure::ClientGone, refusal, refused: false }
+        }
         Stop::Client(broken) => {
             Why { failure: Failure::ClientGone, refusal: refusal_for(&broken), refused: false }
         }
@@ -218,30 +229,63 @@ where
         pace.rate = 0;
     }
     let wants_no_more = !facts.keep_alive || (wait.owes_continue.get() && taken.get() == 0);
-    let mut receiving = pin!(relay(down, sink, terms.receiving, &pace, |_| ()));
-    let mut received = false;
-    poll_fn(|cx| {
-        if let Poll::Ready(End::Client(_)) = sending.poll(cx) {
-            return Poll::Ready(Err(Failure::ClientGone));
-        }
-        if !received && let Poll::Ready(outcome) = receiving.as_mut().poll(cx) {
-            received = true;
-            if let Err(broken) = outcome {
-                let failure = match broken {
-                    Broken::Sink | Broken::Unsent | Broken::SinkIdle => Failure::ClientGone,
-                    Broken::Source(_) | Broken::SourceIdle | Broken::TooLarge => Failure::Truncated,
-                };
-                return Poll::Ready(Err(failure));
+    let stay = call.or_else(|| facts.is_stream.then(|| terms.stay(Lasting::EventStream)));
+    let boundary = match facts.framing {
+        // What has said how long it is cannot end earlier.
+        Framing::Length(_) | Framing::Empty => Boundary::Nowhere,
+        Framing::Chunked | Framing::UntilClose if is_grpc => Boundary::messages(),
+        Framing::Chunked | Framing::UntilClose if facts.is_events && !facts.is_encoded => Boundary::events(),
+        Framing::Chunked | Framing::UntilClose => Boundary::Nowhere,
+    };
+    let mut leave = stay.as_ref().map_or_else(Leave::never, |stay| Leave::at(stay, boundary));
+    let left = {
+        let mut receiving = pin!(relay(down, sink, terms.receiving, &pace, |_| (), &mut leave));
+        let mut received = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(End::Client(_)) = sending.poll(cx) {
+                return Poll::Ready(Err(Failure::ClientGone));
             }
+            if !received && let Poll::Ready(outcome) = receiving.as_mut().poll(cx) {
+                received = true;
+                match outcome {
+                    Ok(()) => {}
+                    Err(Broken::Asked) => return Poll::Ready(Ok(true)),
+                    Err(Broken::Sink | Broken::Unsent | Broken::SinkIdle) => {
+                        return Poll::Ready(Err(Failure::ClientGone));
+                    }
+                    Err(Broken::Source(_) | Broken::SourceIdle | Broken::TooLarge) => {
+                        return Poll::Ready(Err(Failure::Truncated));
+                    }
+                }
+            }
+            // An answer before the end of its request: what is left of it is taken if the instance still wants it.
+            if received && (sending.has_ended() || wants_no_more) {
+                return Poll::Ready(Ok(false));
+            }
+            // Its time is over, also for a client that takes nothing, or still owes what nobody waits for.
+            if stay.as_ref().is_some_and(|stay| stay.is_cut(cx)) {
+                return Poll::Ready(if received { Ok(false) } else { Err(Failure::ClientGone) });
+            }
+            Poll::Pending
+        })
+        .await?
+    };
+    if left {
+        // In the middle of a message, whoever reads it has to notice.
+        if !leave.is_clean() || !say_goodbye(terms, is_grpc, sink).await {
+            return Err(Failure::ClientGone.into());
         }
-        // An answer before the end of its request: what is left of it is taken if the instance still wants it.
-        if received && (sending.has_ended() || wants_no_more) {
-            return Poll::Ready(Ok(()));
-        }
-        Poll::Pending
-    })
-    .await?;
+        facts.keep_alive = false;
+        return Ok(Ended { facts, sent: false });
+    }
     Ok(Ended { facts, sent: sending.is_whole() })
+}
+
+impl Terms<'_> {
+    /// A place among those that last.
+    fn stay(&self, kind: Lasting) -> Stay {
+        self.stayers.stay(self.exchange.lease().target().instance(), kind)
+    }
 }
 
 /// What a client is told about its own body.
@@ -251,7 +295,7 @@ fn refusal_for(broken: &Broken) -> Option<Refusal> {
         Broken::SourceIdle => Some(Refusal::with(408, "the request did not arrive in time")),
         Broken::TooLarge => Some(Refusal::with(413, "the body is too large")),
         Broken::Source(SourceError::Closed) => Some(Refusal::bad("the body ended before its end")),
-        Broken::Sink | Broken::Unsent | Broken::SinkIdle => None,
+        Broken::Sink | Broken::Unsent | Broken::SinkIdle | Broken::Asked => None,
     }
 }
 

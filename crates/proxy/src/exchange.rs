@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use cutover_core::routing::{Lease, Timeouts, Upstream};
 use cutover_core::statistics::{Counters, Failure};
 
+use crate::clock;
+
 /// A client that gives up sooner tells nothing of an instance.
 const BLAMED_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -16,13 +18,15 @@ pub(crate) struct Exchange {
     began: Instant,
     /// When the client gives up, if it has said so.
     deadline: Option<Duration>,
+    /// Whether it comes from one of us who wants to know which release answers.
+    asks_who: bool,
     /// Whether it is known how the request went, so that it was counted.
     counted: Cell<bool>,
 }
 
 impl Exchange {
-    pub(crate) fn new(lease: Lease, began: Instant, deadline: Option<Duration>) -> Self {
-        Self { lease, began, deadline, counted: Cell::new(false) }
+    pub(crate) fn new(lease: Lease, began: Instant, deadline: Option<Duration>, asks_who: bool) -> Self {
+        Self { lease, began, deadline, asks_who, counted: Cell::new(false) }
     }
 
     pub(crate) fn lease(&self) -> &Lease {
@@ -37,8 +41,13 @@ impl Exchange {
         self.lease.target().counters()
     }
 
-    /// The tag of the release, if a token led to it.
+    /// The tag of the release, if a token led to it or asks for it.
     pub(crate) fn preview(&self) -> Option<&str> {
+        if self.asks_who {
+            let tag = self.lease.service().desired().tags[self.lease.environment()].as_str();
+            // Whatever it is, it must be able to stand in a field.
+            return Some(tag).filter(|tag| tag.bytes().all(|byte| byte.is_ascii_graphic()));
+        }
         self.lease.target().preview()
     }
 
@@ -55,6 +64,10 @@ impl Exchange {
     pub(crate) fn answered(&self, status: u16) {
         self.counted.set(true);
         self.counters().answered(status, self.began.elapsed());
+        let (service, environment) = (self.lease.service(), self.lease.environment());
+        if service.awaits_answer(environment) && self.preview().is_none() {
+            service.note_answer(environment, clock::now_us());
+        }
     }
 
     /// Counts a failure: of the request where there was no answer yet, else of its answer.
@@ -66,10 +79,20 @@ impl Exchange {
         }
     }
 
-    /// Counts that the request is sent once more, as another exchange.
-    pub(crate) fn retried(&self) {
+    /// Counts that the request waits for another exchange.
+    pub(crate) fn given_back(&self) {
         self.counted.set(true);
         self.counters().retried();
+    }
+
+    /// Counts that the request is sent once more, as another exchange: there, or in the other environment.
+    pub(crate) fn sent_on(&self, next: &Lease) {
+        self.counted.set(true);
+        if next.environment() == self.lease.environment() {
+            self.counters().retried();
+        } else {
+            self.counters().replayed();
+        }
     }
 }
 

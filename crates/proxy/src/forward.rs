@@ -1,29 +1,25 @@
-//! One request: pick, claim, send, and again elsewhere if not one byte of it was lost.
+//! One request: pick, claim, send, and once more where that is safe.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use cutover_core::routing::{
-    InstanceState, Lease, NoTarget, Private, Protocol, RequestRoute, TableCell, claim,
-};
-use cutover_core::statistics::Failure;
+use cutover_core::routing::{InstanceState, Lease, NoTarget, Pause, Private, RequestRoute, TableCell, claim};
 use httparse::Header;
 
 use crate::answering::AnswerSink;
-use crate::carry::{Carried, Fault, RequestSource, Terms, carry};
+use crate::attempt::Tried;
+use crate::carry::{Carried, RequestSource};
 use crate::exchange::Exchange;
-use crate::head::request::Upgrade;
+use crate::head::request::Accept;
 use crate::head::{Framing, Peer, Prepared, Refusal};
-use crate::own_answer;
+use crate::holding::{Nowhere, time_left};
+use crate::own_answer::{self, Words};
 use crate::private::{self, Admission, Granted};
-use crate::upstream::{
-    Beginning, Declined, H1Connection, H2Connection, Key, Reuse, connect, mark, speaks_h2,
-};
+use crate::retry::{Again, Tries, Try};
+use crate::rewind::Rewind;
+use crate::upstream::Reuse;
 use crate::watchdog::Alarm;
 use crate::worker::Worker;
-
-/// Instances that one request is offered to at most, and connections tried on one of them.
-const ATTEMPTS: usize = 5;
 
 /// The deadlines of a client's request and of its answer.
 pub(crate) struct Alarms<'a> {
@@ -40,15 +36,6 @@ struct Way<'a> {
     private: Option<Private<'a>>,
     /// It stands for users of this host, whatever they have to speak and to show.
     exempt: bool,
-}
-
-/// What one try came to.
-struct Tried {
-    carried: Carried,
-    /// The connection had carried a request before: its end may have crossed this one.
-    reused: bool,
-    /// Others send their requests on it too.
-    shared: bool,
 }
 
 impl Worker {
@@ -82,7 +69,7 @@ impl Worker {
                     return Box::pin(entered).await;
                 }
                 Admission::Refused(refusal) => {
-                    let Refusal { status, reason } = refusal;
+                    let Refusal { status, reason, .. } = refusal;
                     tracing::debug!(client = %peer.address, status, reason, "refused");
                     if request.framing != Framing::Empty {
                         sink.end_with_this();
@@ -123,7 +110,8 @@ impl Worker {
         }
         let cookie = request.takes_cookie_away(refusal.status).then(private::cookie_taken_away);
         let cookie = cookie.as_ref().map(|cookie| Header { name: "Set-Cookie", value: cookie.as_bytes() });
-        own_answer::give(sink, request, refusal, cookie.as_slice(), service, &self.pages, alarm).await;
+        let words = Words::Ours { pages: &self.pages, service };
+        own_answer::give(sink, request, refusal, cookie.as_slice(), words, alarm).await;
     }
 
     async fn offer<S: RequestSource, K: AnswerSink>(
@@ -136,23 +124,18 @@ impl Worker {
         alarms: &Alarms<'_>,
     ) {
         let Way { private, exempt } = way;
-        let began = Instant::now();
-        let mut avoid = Vec::new();
         // No await from a claim to its send.
-        let mut lease = match self.claim(request, private, &avoid) {
-            Ok(lease) => lease,
-            Err(nowhere) => {
-                if request.framing != Framing::Empty {
-                    sink.end_with_this();
-                }
-                let table = self.cell.load();
-                let entry = table.find(request.host(), request.path());
-                let service = entry.map(|entry| entry.desired().name.clone());
-                drop(table);
-                let service = service.as_ref().map(cutover_core::ServiceName::as_str);
-                return self.refuse(request, nowhere.into(), service, sink, alarms.receiving).await;
-            }
+        let claimed = match self.claim(request, private, exempt, &[]) {
+            // Boxed, so that requests that need not wait have no room for it.
+            Err(NoTarget::Held) => Box::pin(self.wait_for_the_end(request, private, sink)).await,
+            claimed => claimed.map_err(Nowhere::Turned),
         };
+        let mut lease = match claimed {
+            Ok(lease) => lease,
+            Err(Nowhere::Turned(nowhere)) => return self.turn_away(request, nowhere, sink, alarms).await,
+            Err(Nowhere::Gone) => return,
+        };
+        let began = Instant::now();
         if self.is_picky(peer, lease.service())
             && !exempt
             && private.is_none()
@@ -163,14 +146,18 @@ impl Worker {
             let taken = self.take_detour(request, detour, service.as_str(), sink, alarms.receiving);
             return Box::pin(taken).await;
         }
-        // A body is gone once it was taken.
-        let repeatable = request.is_idempotent && request.framing == Framing::Empty;
-        let mut reuse = if repeatable { Reuse::Any } else { Reuse::Fresh };
-        let mut excused = false;
-        for attempt in 1..=ATTEMPTS {
-            let exchange = Exchange::new(lease, began, request.deadline);
+        // What is sent on a connection that may just be ending has to be had again.
+        let mut reuse = if request.is_idempotent && request.framing == Framing::Empty {
+            Reuse::Any
+        } else {
+            Reuse::Fresh
+        };
+        let mut source = Rewind::new(source, &self.buffers, lease.service().desired().replay.body_bytes);
+        let (mut avoid, mut tries) = (Vec::new(), Tries::default());
+        loop {
+            let exchange = Exchange::new(lease, began, request.deadline, exempt);
             let Tried { carried, reused, shared } =
-                self.attempt(request, peer, &exchange, reuse, source, sink, alarms).await;
+                self.attempt(request, peer, &exchange, reuse, &mut source, sink, alarms).await;
             let fault = match carried {
                 Carried::Whole { .. } => return,
                 Carried::Failed(fault) => fault,
@@ -179,21 +166,30 @@ impl Worker {
                 exchange.failed(fault.failure);
                 return sink.cut();
             }
-            if matches!(fault.failure, Failure::Connect | Failure::ConnectTimeout) {
-                avoid.push(Arc::clone(exchange.lease().target().instance()));
-            }
-            // The end of a connection that was idle crossed a request that may be sent twice.
-            // So may what others did on one that is shared; once, or a request that ends its instance would end several.
-            let excusable = reused || shared && !std::mem::replace(&mut excused, true);
-            let crossed = excusable && fault.failure == Failure::Reset && repeatable;
             // What waited in the pool with the one that failed may have ended with it.
             reuse = Reuse::None;
-            let again =
-                attempt < ATTEMPTS && fault.refusal.is_none() && (fault.unsent || crossed && fault.untouched);
-            match again.then(|| self.claim(request, private, &avoid)) {
+            let repeatable = request.is_idempotent || has_key(request, exchange.lease());
+            let again = tries.after(&fault, Try { reused, shared, repeatable });
+            let again = again.filter(|_| source.begin_again());
+            if again == Some(Again::Elsewhere) {
+                avoid.push(Arc::clone(exchange.lease().target().instance()));
+            }
+            match again.map(|_| self.claim(request, private, exempt, &avoid)) {
                 Some(Ok(next)) => {
-                    exchange.retried();
+                    exchange.sent_on(&next);
                     lease = next;
+                }
+                // It was lost amid the beginning of a hold.
+                Some(Err(NoTarget::Held)) => {
+                    exchange.given_back();
+                    drop(exchange);
+                    match Box::pin(self.wait_for_the_end(request, private, sink)).await {
+                        Ok(next) => lease = next,
+                        Err(Nowhere::Turned(nowhere)) => {
+                            return self.turn_away(request, nowhere, sink, alarms).await;
+                        }
+                        Err(Nowhere::Gone) => return,
+                    }
                 }
                 _ => {
                     exchange.failed(fault.failure);
@@ -209,148 +205,60 @@ impl Worker {
         }
     }
 
-    fn claim(
+    /// Tells a client that its request goes nowhere, and counts it.
+    async fn turn_away<K: AnswerSink>(
+        &self,
+        request: &Prepared,
+        nowhere: NoTarget,
+        sink: &mut K,
+        alarms: &Alarms<'_>,
+    ) {
+        if request.framing != Framing::Empty {
+            sink.end_with_this();
+        }
+        let entry = {
+            let table = self.cell.load();
+            table.find(request.host(), request.path()).map(Arc::clone)
+        };
+        let mut refusal = Refusal::from(nowhere);
+        if let Some(entry) = &entry {
+            if matches!(nowhere, NoTarget::NoInstance | NoTarget::Held) && request.ticket.is_none() {
+                entry.observed().note_turned_away();
+            }
+            match (&nowhere, &entry.desired().pause) {
+                (NoTarget::Held, Some(Pause::Hold(hold))) => {
+                    let left = time_left(hold).as_secs().saturating_add(1);
+                    refusal.retry_after = u32::try_from(left).unwrap_or(u32::MAX);
+                }
+                (NoTarget::Maintenance, Some(Pause::Maintenance(said))) => {
+                    refusal.retry_after = said.retry_after;
+                    if let (Some(page), Accept::Html) = (&said.page, request.accept) {
+                        let page = Words::Page(page);
+                        return own_answer::give(sink, request, refusal, &[], page, alarms.receiving).await;
+                    }
+                }
+                _ => {}
+            }
+        }
+        let service = entry.as_ref().map(|entry| entry.desired().name.as_str());
+        self.refuse(request, refusal, service, sink, alarms.receiving).await;
+    }
+
+    pub(crate) fn claim(
         &self,
         request: &Prepared,
         private: Option<Private<'_>>,
+        passes: bool,
         avoid: &[Arc<InstanceState>],
     ) -> Result<Lease, NoTarget> {
-        claim(&self.cell, RequestRoute { host: request.host(), path: request.path(), avoid, private })
+        let (host, path) = (request.host(), request.path());
+        claim(&self.cell, RequestRoute { host, path, avoid, private, passes })
     }
+}
 
-    /// Tries one instance on one connection.
-    #[allow(clippy::too_many_arguments, reason = "the two sides of an exchange, and what it is about")]
-    async fn attempt<S: RequestSource, K: AnswerSink>(
-        &self,
-        request: &Prepared,
-        peer: &Peer,
-        exchange: &Exchange,
-        reuse: Reuse,
-        source: &mut S,
-        sink: &mut K,
-        alarms: &Alarms<'_>,
-    ) -> Tried {
-        let instance = exchange.lease().target().instance();
-        let upstream = exchange.upstream();
-        let introduce = upstream.proxy_protocol.map(|version| (version, Some((peer.address, peer.local))));
-        let secured = upstream.tls.as_deref().map_or(0, mark);
-        let key = Key { address: instance.address(), client: introduce.map(|_| peer.address), secured };
-        let limit = exchange.timeouts().connect;
-        let unreached = |failure| Tried {
-            carried: Carried::Failed(Fault { failure, refusal: None, unsent: true, untouched: true }),
-            reused: false,
-            shared: false,
-        };
-        let beginning = Beginning {
-            address: key.address,
-            introduce,
-            secure: upstream.tls.as_ref().map(|tls| (tls, &self.tls.upstreams)),
-            protocol: upstream.protocol,
-        };
-        let is_h2 = match (upstream.protocol, instance.speaks_h2()) {
-            (Protocol::H1, _) | (Protocol::Auto, Some(false)) => false,
-            (Protocol::H2c | Protocol::H2, _) | (Protocol::Auto, Some(true)) => true,
-            (Protocol::Auto, None) => match speaks_h2(beginning, alarms.receiving, limit).await {
-                Ok(speaks) => {
-                    instance.note_speaks_h2(speaks);
-                    speaks
-                }
-                Err(failure) => return unreached(failure),
-            },
-        };
-        let terms = Terms {
-            exchange,
-            limits: &self.clients.limits,
-            sending: alarms.sending,
-            receiving: alarms.receiving,
-            sharing: alarms.sharing,
-            hsts: if peer.secure() { exchange.lease().service().hsts() } else { None },
-        };
-        let protocol = if is_h2 { Protocol::H2 } else { Protocol::H1 };
-        let beginning = Beginning { protocol, ..beginning };
-        if is_h2 {
-            return match self.h2_connection(key, beginning, alarms.receiving, limit).await {
-                Ok((connection, reused)) => {
-                    let carried = self.over_h2(connection, key, request, &terms, source, sink).await;
-                    Tried { carried, reused, shared: true }
-                }
-                Err(failure) => unreached(failure),
-            };
-        }
-        let (stream, carried_before) = match self.pool.take(key, reuse) {
-            Some(taken) => taken,
-            None => match connect(beginning, alarms.receiving, limit).await {
-                Ok(stream) => (stream, 0),
-                Err(failure) => return unreached(failure),
-            },
-        };
-        let mut connection = H1Connection::new(stream, &self.buffers);
-        let (mut up, mut down) = connection.begin(request, &self.buffers);
-        let carried = carry(request, &terms, source, sink, &mut up, &mut down).await;
-        drop((up, down));
-        if let Carried::Whole { again: true, promised } = carried
-            && let Some(stream) = connection.into_idle()
-        {
-            self.pool.give_back(key, stream, carried_before + 1, promised);
-        }
-        Tried { carried, reused: carried_before > 0, shared: false }
-    }
-
-    async fn over_h2<S: RequestSource, K: AnswerSink>(
-        &self,
-        mut connection: H2Connection,
-        key: Key,
-        request: &Prepared,
-        terms: &Terms<'_>,
-        source: &mut S,
-        sink: &mut K,
-    ) -> Carried {
-        let declined =
-            |failure, refusal| Carried::Failed(Fault { failure, refusal, unsent: true, untouched: true });
-        let (mut up, mut down) = match connection.begin(request, &key.address.to_string()) {
-            Ok(begun) => begun,
-            // Nothing is wrong with the instance.
-            Err(Declined::Spent) => return declined(Failure::Reset, None),
-            Err(Declined::NoUpgrade) => {
-                let reason = match request.upgrade {
-                    Some(Upgrade::WebSocket) => "the instance takes no WebSockets over HTTP/2",
-                    _ => "the instance speaks HTTP/2, which has no upgrades",
-                };
-                return declined(Failure::ClientGone, Some(Refusal::with(501, reason)));
-            }
-            Err(Declined::Untranslatable) => {
-                let refusal = Refusal::bad("the request cannot be said in HTTP/2, which the instance speaks");
-                return declined(Failure::ClientGone, Some(refusal));
-            }
-        };
-        let carried = Box::pin(carry(request, terms, source, sink, &mut up, &mut down)).await;
-        if let Carried::Failed(Fault { failure, unsent, .. }) = &carried
-            && (*unsent || *failure == Failure::FirstByteTimeout)
-        {
-            // It was told to go, or does not answer: others need not try it.
-            connection.spend();
-        }
-        carried
-    }
-
-    /// A connection with room for one more request, and whether it has carried one before.
-    async fn h2_connection(
-        &self,
-        key: Key,
-        beginning: Beginning<'_>,
-        alarm: &Alarm,
-        limit: Duration,
-    ) -> Result<(H2Connection, bool), Failure> {
-        if let Some(connection) = self.h2_pool.take(key) {
-            return Ok((connection, true));
-        }
-        let gate = self.h2_pool.gate(key);
-        let Ok(_held) = alarm.within(limit, gate.lock()).await else { return Err(Failure::ConnectTimeout) };
-        // Somebody else may have opened one meanwhile.
-        if let Some(connection) = self.h2_pool.take(key) {
-            return Ok((connection, true));
-        }
-        let stream = connect(beginning, alarm, limit).await?;
-        Ok((self.h2_pool.open(key, stream, alarm, limit).await?, false))
-    }
+/// Whether a request carries the key by which the application knows it when it comes again. Looked for only when it has
+/// failed.
+fn has_key(request: &Prepared, lease: &Lease) -> bool {
+    let Some(key) = lease.service().desired().replay.idempotency_key.as_deref() else { return false };
+    request.has_field(key)
 }

@@ -28,15 +28,17 @@ pub(crate) use request::Prepared;
 pub(crate) struct Refusal {
     pub(crate) status: u16,
     pub(crate) reason: &'static str,
+    /// Seconds after which it is worth another try, where the status says that it is.
+    pub(crate) retry_after: u32,
 }
 
 impl Refusal {
     pub(crate) const fn bad(reason: &'static str) -> Self {
-        Self { status: 400, reason }
+        Self::with(400, reason)
     }
 
     pub(crate) const fn with(status: u16, reason: &'static str) -> Self {
-        Self { status, reason }
+        Self { status, reason, retry_after: 1 }
     }
 }
 

@@ -24,6 +24,8 @@ impl From<NoTarget> for Refusal {
             NoTarget::NoService => Self::with(404, "no service for this host and path"),
             NoTarget::NoInstance => Self::with(503, "no instance to send the request to"),
             NoTarget::OnlyPreviews => Self::with(403, "there is nothing here without the link of a preview"),
+            NoTarget::Held => Self::with(503, "as many requests wait as may wait; try again soon"),
+            NoTarget::Maintenance => Self::with(503, "the service is being worked on; try again later"),
             NoTarget::NoPreview => Self::with(403, "this preview has ended"),
         }
     }
@@ -67,18 +69,25 @@ pub(crate) async fn give_text<K: AnswerSink>(sink: &mut K, request: &Prepared, t
     send(sink, request, (200, "OK"), &fields, text.as_bytes(), alarm).await;
 }
 
-/// Answers a request in the proxy's own words, to the last byte, with these fields besides. `service` is whose pages may
-/// stand in.
+/// In whose words an answer is given.
+#[derive(Clone, Copy)]
+pub(crate) enum Words<'a> {
+    /// In ours, unless there is a page for it; with whose pages may stand in besides those of the host.
+    Ours { pages: &'a Pages, service: Option<&'a str> },
+    /// By this page.
+    Page(&'a str),
+}
+
+/// Answers a request in the proxy's own words, to the last byte, with these fields besides.
 pub(crate) async fn give<K: AnswerSink>(
     sink: &mut K,
     request: &Prepared,
     refusal: Refusal,
     more: &[Header<'_>],
-    service: Option<&str>,
-    pages: &Pages,
+    words: Words<'_>,
     alarm: &Alarm,
 ) {
-    let Refusal { status, reason } = refusal;
+    let Refusal { status, reason, retry_after } = refusal;
     let id = request.id();
     let name = http::StatusCode::from_u16(status)
         .ok()
@@ -92,9 +101,14 @@ pub(crate) async fn give<K: AnswerSink>(
                 Accept::Json => ("application/json", "json"),
                 Accept::Text | Accept::Grpc => ("text/plain; charset=utf-8", "txt"),
             };
-            let words = Words { status, name, reason, id };
-            let page = pages.find(service, status, ending);
-            (kind, page.map_or_else(|| words.built_in(accept), |page| words.filled_into(&page)).into_bytes())
+            let said = Said { status, name, reason, id };
+            let text = match words {
+                Words::Page(page) => said.filled_into(page),
+                Words::Ours { pages, service } => pages
+                    .find(service, status, ending)
+                    .map_or_else(|| said.built_in(accept), |page| said.filled_into(&page)),
+            };
+            (kind, text.into_bytes())
         }
     };
     let length = body.len().to_string();
@@ -107,8 +121,9 @@ pub(crate) async fn give<K: AnswerSink>(
         fields.push(Header { name: "X-Request-Id", value: id.as_bytes() });
     }
     fields.extend_from_slice(more);
+    let retry_after = retry_after.to_string();
     if status == 503 {
-        fields.push(Header { name: "Retry-After", value: b"1" });
+        fields.push(Header { name: "Retry-After", value: retry_after.as_bytes() });
     }
     let (shown, name) = if request.accept == Accept::Grpc { (200, "OK") } else { (status, name) };
     if request.accept == Accept::Grpc {
@@ -155,7 +170,7 @@ async fn send<K: AnswerSink>(
 }
 
 /// What an answer says.
-struct Words<'a> {
+struct Said<'a> {
     status: u16,
     name: &'a str,
     reason: &'a str,
@@ -163,7 +178,7 @@ struct Words<'a> {
     id: &'a str,
 }
 
-impl Words<'_> {
+impl Said<'_> {
     fn built_in(&self, accept: Accept) -> String {
         let Self { status, name, reason, id } = self;
         match accept {

@@ -1,18 +1,25 @@
 //! The table's one writer: what the admin socket, the seed and the probes share.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use cutover_core::Timestamp;
-use cutover_core::receipt::Receipt;
+use cutover_core::drain::Departure;
+use cutover_core::receipt::{Receipt, ShiftReport};
 use cutover_core::routing::table::ServiceEntry;
 use cutover_core::routing::{Change, Clients, Listen, Publication, Refused, TableCell, TableDocument};
 use cutover_core::statistics::{InstanceReport, ServiceReport, Statistics};
+use cutover_core::{Environment, InstanceId, ServiceName, Timestamp};
 use tokio::sync::{Notify, watch};
 
 use crate::cell::Cell;
+use crate::clock;
+use crate::leaving::drains::Drains;
 use crate::saved::{Candidate, SavedTable};
 use crate::tls::Tls;
+
+/// What tables may hold: see [`Statistics::table_format`].
+const TABLE_FORMAT: u32 = 1;
 
 /// The data plane as its administrators see it.
 pub(crate) struct Plane {
@@ -25,7 +32,9 @@ pub(crate) struct Plane {
     /// The fingerprint of the key of previews.
     preview_key: Option<String>,
     /// Told after each change, for whoever follows the table.
-    pub(crate) changed: Notify,
+    pub(crate) changed: Arc<Notify>,
+    /// Instances that those who last have to leave.
+    pub(crate) drains: Arc<Drains>,
     /// Somebody said that clients may come.
     clients_may_come: Notify,
     /// Whether they are accepted.
@@ -58,7 +67,8 @@ impl Plane {
             clients,
             tls: Arc::new(tls),
             preview_key,
-            changed: Notify::new(),
+            changed: Arc::default(),
+            drains: Arc::default(),
             clients_may_come: Notify::new(),
             listening: watch::Sender::new(false),
         });
@@ -114,7 +124,6 @@ impl Plane {
     /// A disk that refuses does not refuse the change (I9): the answer is the same, and a restart would begin
     /// from the generation before.
     pub(crate) fn change(&self, change: Change) -> Result<Vec<Receipt>, Refused> {
-        let began = Instant::now();
         // Before anybody waits for the lock: files are read for it.
         if let Change::Put(routes) | Change::Replace(routes) = &change {
             self.tls.take_up(routes);
@@ -126,11 +135,51 @@ impl Plane {
         {
             tracing::error!(%error, "the table could not be saved; a restart would begin from an older one");
         }
-        let elapsed_us = || u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let receipts = writer.publication.commit(prepared, now(), elapsed_us);
+        let receipts = writer.publication.commit(prepared, now(), clock::now_us);
         drop(writer);
+        self.end_drains_of_what_has_traffic();
         self.changed.notify_waiters();
         Ok(receipts)
+    }
+
+    /// Has those who last leave instances that get no more requests. What has traffic is never drained: nothing is begun
+    /// then, and it is said whose it is.
+    pub(crate) fn drain(&self, wanted: &Departure) -> Result<(), InstanceId> {
+        let with_traffic = self.with_traffic(&wanted.instances);
+        if let Some(instance) = with_traffic.into_iter().next() {
+            return Err(instance);
+        }
+        let writer = self.writer();
+        let instances = writer.publication.instances();
+        let instances: Vec<_> =
+            instances.filter(|instance| wanted.instances.contains(instance.id())).map(Arc::clone).collect();
+        drop(writer);
+        let addresses = instances.iter().map(|instance| instance.address()).collect();
+        let lasting = instances.iter().map(|instance| instance.lasting().total()).sum();
+        self.drains.begin(wanted, addresses, lasting);
+        Ok(())
+    }
+
+    fn end_drains_of_what_has_traffic(&self) {
+        let drained: Vec<InstanceId> = self.drains.instances().into_iter().collect();
+        if drained.is_empty() {
+            return;
+        }
+        let with_traffic = self.with_traffic(&drained);
+        let writer = self.writer();
+        let known: HashSet<&InstanceId> = writer.publication.instances().map(|known| known.id()).collect();
+        self.drains.retain(|instance| known.contains(instance) && !with_traffic.contains(instance));
+    }
+
+    /// Those of some instances that get requests of users.
+    fn with_traffic(&self, of: &[InstanceId]) -> HashSet<InstanceId> {
+        let table = self.cell.load();
+        let weighty = table.services().iter().flat_map(|entry| {
+            let with_weight = |environment: &Environment| entry.desired().weights.of(*environment) > 0;
+            let environments = Environment::ALL.into_iter().filter(with_weight);
+            environments.flat_map(|environment| entry.desired().instances(environment))
+        });
+        weighty.map(|instance| &instance.id).filter(|id| of.contains(id)).cloned().collect()
     }
 
     /// The table in force, epochs included.
@@ -149,6 +198,8 @@ impl Plane {
             epoch: entry.epoch(),
             weights: entry.desired().weights,
             tags: writer.publication.counters().report(&entry.desired().name),
+            shift: Some(entry.shift_report()),
+            waiting: entry.desired().pause.is_some().then(|| entry.observed().waiting()),
         };
         let mut instances: Vec<InstanceReport> = writer
             .publication
@@ -157,6 +208,8 @@ impl Plane {
                 id: instance.id().clone(),
                 address: instance.address(),
                 in_flight: instance.in_flight(),
+                lasting: instance.lasting().by_kind(),
+                draining: self.drains.report(instance.id()),
                 in_rotation: instance.is_in_rotation(),
                 healthy: instance.health(),
             })
@@ -168,10 +221,16 @@ impl Plane {
             pid: std::process::id(),
             listening: *self.listening.borrow(),
             preview_key: self.preview_key.clone(),
+            table_format: TABLE_FORMAT,
             tls: self.tls.has_something_to_tell().then(|| self.tls.report()),
             services: table.services().iter().map(report).collect(),
             instances,
         }
+    }
+
+    /// What became of the last change of a service's weights.
+    pub(crate) fn shift_report(&self, name: &ServiceName) -> Option<ShiftReport> {
+        self.cell.load().service(name).map(|entry| entry.shift_report())
     }
 
     /// Requests in flight on all instances.

@@ -16,7 +16,7 @@ use httparse::Header;
 use crate::answering::AnswerSink;
 use crate::head::ticket::{Came, NAME, Ticket, place_without};
 use crate::head::{Framing, Peer, Prepared, Refusal};
-use crate::own_answer;
+use crate::own_answer::{self, Words};
 use crate::watchdog::Alarm;
 use crate::worker::Worker;
 
@@ -124,7 +124,15 @@ impl Worker {
             Header { name: "Referrer-Policy", value: b"no-referrer" },
         ];
         let words = Refusal::with(303, "the preview begins");
-        own_answer::give(sink, request, words, &fields, None, &self.pages, alarm).await;
+        own_answer::give(
+            sink,
+            request,
+            words,
+            &fields,
+            Words::Ours { pages: &self.pages, service: None },
+            alarm,
+        )
+        .await;
     }
 }
 

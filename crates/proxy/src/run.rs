@@ -25,7 +25,7 @@ use crate::settings::ProxySettings;
 use crate::tls::Tls;
 use crate::tls::tickets::Tickets;
 use crate::worker::{self, Outfit, Phase};
-use crate::{admin, handed, live, probe, tls};
+use crate::{admin, handed, holding, live, probe, tls, trails};
 
 /// Why a data plane did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +123,8 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
     let administration = tokio::spawn(administer(socket, settings.admin.clone(), Arc::clone(&plane), end));
     let probes = tokio::spawn(probe::follow(Arc::clone(&plane)));
     let watching = tokio::spawn(tls::watch(Arc::clone(&plane), watch));
+    let holds = tokio::spawn(holding::end_in_time(Arc::clone(&plane)));
+    let trails = tokio::spawn(trails::follow(Arc::clone(&plane)));
     let telling = settings.live.as_deref().map(|directory| tell_what_is_live(&plane, directory));
     tracing::info!(listen = ?addresses, workers = settings.workers, admin = %settings.admin.display(), "routing");
 
@@ -153,6 +155,8 @@ pub async fn run(settings: ProxySettings, shutdown: impl Future<Output = ()>) ->
     while workers.join_next().await.is_some() {}
     probes.abort();
     watching.abort();
+    holds.abort();
+    trails.abort();
     administration.abort();
     drop(telling);
     let _ = fs::remove_file(&settings.admin);
@@ -204,6 +208,8 @@ fn start_workers(
         let outfit = Outfit {
             listeners: listeners.into_iter().zip(doors.iter().cloned()).collect(),
             cell: plane.cell.clone(),
+            changed: Arc::clone(&plane.changed),
+            drains: Arc::clone(&plane.drains),
             clients: plane.clients().clone(),
             tls: Arc::clone(&plane.tls),
             ids: RequestIds::new(random().map_err(ProxyError::Start)?),

@@ -13,12 +13,15 @@ use cutover_core::preview::PreviewKey;
 use cutover_core::routing::Clients;
 use tokio::net::TcpStream;
 use tokio::runtime::LocalOptions;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 
 use crate::arrival::{Door, arrive};
 use crate::buffers::Buffers;
 use crate::cell::Cell;
+use crate::clock;
+use crate::leaving::drains::Drains;
+use crate::leaving::stayers::Stayers;
 use crate::pages::Pages;
 use crate::request_ids::RequestIds;
 use crate::tls::Tls;
@@ -42,9 +45,15 @@ pub(crate) enum Phase {
 /// What all connections of a worker share.
 pub(crate) struct Worker {
     pub(crate) cell: Cell,
+    /// Told of each change of the table, and of each end of a hold.
+    pub(crate) changed: Arc<Notify>,
     pub(crate) clients: Clients,
     pub(crate) pool: Pool,
     pub(crate) h2_pool: H2Pool,
+    /// Those that last.
+    pub(crate) stayers: Rc<Stayers>,
+    /// Which instances they have to leave.
+    pub(crate) drains: Arc<Drains>,
     pub(crate) buffers: Rc<Buffers>,
     pub(crate) watchdog: Rc<Watchdog>,
     pub(crate) ids: RequestIds,
@@ -69,6 +78,8 @@ pub(crate) struct Worker {
 pub(crate) struct Outfit {
     pub(crate) listeners: Vec<(TcpListener, Door)>,
     pub(crate) cell: Cell,
+    pub(crate) changed: Arc<Notify>,
+    pub(crate) drains: Arc<Drains>,
     pub(crate) clients: Clients,
     pub(crate) tls: Arc<Tls>,
     pub(crate) ids: RequestIds,
@@ -82,23 +93,28 @@ pub(crate) fn start(
     phase: watch::Receiver<Phase>,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let name = format!("worker-{number}");
+    // Each draws by itself; nothing of worth depends on it.
+    let seed = clock::now_us() ^ (number as u64 + 1) << 48;
     std::thread::Builder::new().name(name).spawn(move || {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-        runtime.block_on(work(outfit, phase))
+        runtime.block_on(work(outfit, seed, phase))
     })
 }
 
-async fn work(outfit: Outfit, mut phase: watch::Receiver<Phase>) -> io::Result<()> {
-    let Outfit { listeners, cell, clients, tls, ids, preview_key } = outfit;
+async fn work(outfit: Outfit, seed: u64, mut phase: watch::Receiver<Phase>) -> io::Result<()> {
+    let Outfit { listeners, cell, changed, drains, clients, tls, ids, preview_key } = outfit;
     let worker = Rc::new(Worker {
         cell,
+        changed,
         pages: Pages::new(clients.pages.clone()),
         speaks_tls: tls.is_spoken(),
         tls,
         clients,
         pool: Pool::default(),
         h2_pool: H2Pool::default(),
+        stayers: Rc::default(),
+        drains,
         buffers: Rc::default(),
         watchdog: Rc::default(),
         ids,
@@ -116,6 +132,7 @@ async fn work(outfit: Outfit, mut phase: watch::Receiver<Phase>) -> io::Result<(
         acceptors.push(spawn_local(accept(listener, door, Rc::clone(&worker))));
     }
     spawn_local(tidy(Rc::clone(&worker)));
+    spawn_local(Rc::clone(&worker).ask_those_who_last(seed));
     // The sender's end counts as the end of the process.
     let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
     worker.closing.set(true);

@@ -62,6 +62,8 @@ impl Host {
                 health: HealthPolicy::default(),
                 health_deadline: Duration::from_secs(10),
                 upstream: Upstream::default(),
+                replay: cutover_core::routing::Replay::default(),
+                drain: cutover_core::drain::Drain::default(),
                 timeouts: Timeouts::default(),
                 tls: cutover_core::tls::Tls::default(),
                 gates: cutover_core::gates::Gates::default(),

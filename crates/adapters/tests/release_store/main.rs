@@ -92,6 +92,8 @@ impl Fixture {
                 health: HealthPolicy::default(),
                 health_deadline: Duration::from_secs(10),
                 upstream: Upstream::default(),
+                replay: cutover_core::routing::Replay::default(),
+                drain: cutover_core::drain::Drain::default(),
                 timeouts: Timeouts::default(),
                 tls: cutover_core::tls::Tls::default(),
                 gates: cutover_core::gates::Gates::default(),
@@ -109,6 +111,7 @@ impl Fixture {
                 standby: Duration::ZERO,
                 auto_rollback: true,
                 hold: None,
+                hold_requests: None,
             },
         };
         Self { directory, store, artifact, spec }

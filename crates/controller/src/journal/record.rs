@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use cutover_core::routing::Pause;
 use cutover_core::service::{
     Answer, Deployment, DeploymentKind, Event, Health, PendingEffect, ServiceState, Status, StopScope,
     Transition,
@@ -130,6 +131,10 @@ fn account(event: &Event, before: &ServiceState, after: &ServiceState, closed: &
         Event::AbortRequested { deployment: Some(named), .. } => {
             closed.iter().chain(&after.deployment).find(|one| one.id == *named)
         }
+        Event::ShiftTraced { deployment, ended, .. } => {
+            let open = after.deployment.iter().chain(&after.trailing);
+            open.chain(ended.as_deref()).find(|one| one.id == *deployment)
+        }
         // What ended with it, rather than what began because of that.
         _ => {
             let was = before.deployment.as_ref();
@@ -150,10 +155,12 @@ fn account(event: &Event, before: &ServiceState, after: &ServiceState, closed: &
         | Event::RollbackToRequested { actor, .. }
         | Event::ContractRequested { actor, .. }
         | Event::ResolveRequested { actor, .. }
+        | Event::PauseRequested { actor, .. }
         | Event::UnfreezeRequested { actor } => actor.as_str(),
         Event::FreezeRequested { freeze } => freeze.by.as_str(),
         Event::CommandStarted { run } | Event::CommandEnded { run } => run.actor.as_str(),
         Event::Answered { .. }
+        | Event::ShiftTraced { .. }
         | Event::HealthChanged { .. }
         | Event::WorkersChanged { .. }
         | Event::TimePassed
@@ -200,6 +207,16 @@ fn sentence(event: &Event, about: Option<&Deployment>, closed: &[Deployment]) ->
         Event::ContractRequested { .. } => "contraction of the schema was asked for".to_owned(),
         Event::PromoteRequested { .. } => "promote was asked for".to_owned(),
         Event::ResolveRequested { way, .. } => format!("`{}` was chosen as the way out", way.label()),
+        Event::PauseRequested { pause: Some(Pause::Hold(hold)), .. } => {
+            format!("requests wait until {}", hold.until)
+        }
+        Event::PauseRequested { pause: Some(Pause::Maintenance(_)), .. } => {
+            "maintenance has begun".to_owned()
+        }
+        Event::PauseRequested { pause: None, .. } => "requests go their way again".to_owned(),
+        Event::ShiftTraced { trace, .. } => {
+            format!("it is known what became of the shift to epoch {}", trace.report.epoch)
+        }
         Event::CommandStarted { run } => {
             format!("`{}` was run with `{}` of {}", run.words(), run.version, run.environment)
         }

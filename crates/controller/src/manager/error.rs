@@ -39,6 +39,12 @@ pub enum RequestError {
         /// Now.
         now: Timestamp,
     },
+    /// The router does not know it yet; it is told as soon as it can be.
+    #[error("it is recorded, and the proxy does not do so yet")]
+    NotInForce {
+        /// The service.
+        service: ServiceName,
+    },
     /// There is no service at all.
     #[error("there is no service to freeze")]
     NothingToFreeze,

@@ -116,6 +116,8 @@ pub(crate) fn spec(service: &ServiceName, version: &str, bake: u64, auto_rollbac
             },
             health_deadline: Duration::from_secs(30),
             upstream: Upstream::default(),
+            replay: cutover_core::routing::Replay::default(),
+            drain: cutover_core::drain::Drain::default(),
             timeouts: Timeouts::default(),
             tls: cutover_core::tls::Tls::default(),
             gates: gates(version),
@@ -130,6 +132,7 @@ pub(crate) fn spec(service: &ServiceName, version: &str, bake: u64, auto_rollbac
             standby: Duration::from_secs(120),
             auto_rollback,
             hold: None,
+            hold_requests: None,
         },
     }
 }

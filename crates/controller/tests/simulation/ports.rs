@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cutover_controller::ports::{
-    Applied, DeploymentExecutor, EvidenceSource, Exit, GateRun, GateRunner, HealthValidator, KeepReleases,
-    Mandate, Migrator, PortError, PrepareError, Provision, ReleaseStore, Routed, RouterError, Running,
-    StartWorkers, TrafficRouter,
+    Applied, DeploymentExecutor, EvidenceSource, Exit, GateRun, GateRunner, HealthValidator, Held,
+    KeepReleases, Mandate, Migrator, NoProbe, PortError, PrepareError, Provision, ReleaseStore, Routed,
+    RouterError, Running, StartWorkers, TrafficRouter,
 };
 use cutover_controller::{Clock, Ports};
 use cutover_core::gates::Finding;
@@ -57,6 +57,7 @@ impl Outside {
         Ports {
             executor: Arc::new(self.clone()),
             router: Arc::new(self.clone()),
+            prober: Arc::new(NoProbe),
             health: Arc::new(self.clone()),
             releases: Arc::new(self.clone()),
             clock: self.clock.clone(),
@@ -294,9 +295,11 @@ impl TrafficRouter for Outside {
         self.ask(Port::Apply, error, forget).await
     }
 
-    async fn in_flight(&self, _: &[InstanceId]) -> Result<u64, RouterError> {
+    async fn held(&self, _: &[InstanceId]) -> Result<Held, RouterError> {
         let error = || RouterError::Unreachable("the router is broken by the simulation".to_owned());
-        let held = |world: &mut World, _| Ok(u64::from(world.random.in_thousand(300)));
+        let held = |world: &mut World, _| {
+            Ok(Held { requests: u64::from(world.random.in_thousand(300)), lasting: 0 })
+        };
         self.ask(Port::InFlight, error, held).await
     }
 }

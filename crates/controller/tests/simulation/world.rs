@@ -412,6 +412,7 @@ impl World {
             boot_id: format!("boot-{}", self.router.boot),
             published_at: Timestamp::from_millis(now),
             fenced_after_us: 300,
+            lasting: PerEnvironment::default(),
             in_flight: PerEnvironment { blue: 1, green: 1 },
         };
         let table = Table { route: route.clone(), receipt: receipt.clone() };

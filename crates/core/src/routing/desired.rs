@@ -11,6 +11,8 @@ use crate::health::HealthPolicy;
 use crate::names::{InstanceId, ServiceName};
 use crate::routing::https::Https;
 use crate::routing::listen::{Clients, Listen};
+use crate::routing::pause::Pause;
+use crate::routing::replay::Replay;
 use crate::routing::upstream::{self, Upstream};
 
 /// A whole table: listeners and services. `[listen]` and `[[service]]` in TOML, the same keys in JSON.
@@ -77,6 +79,12 @@ pub struct ServiceRoute {
     /// Whether nobody gets here without a token: nothing of it has earned its hosts yet, which may be another's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unlisted: bool,
+    /// What is sent once more.
+    #[serde(default, skip_serializing_if = "Replay::is_default")]
+    pub replay: Replay,
+    /// Why nothing is sent at present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
 }
 
 /// A release that is reached with a token alone, because it has not earned its place in an environment yet.

@@ -36,6 +36,12 @@ impl Fence {
         self.0.fetch_sub(1, Ordering::Release);
     }
 
+    /// Claims that are held.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.0.load(Ordering::Acquire) & !RAISED
+    }
+
     /// Whether claims are refused.
     #[must_use]
     pub fn is_raised(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::names::InstanceId;
+use crate::routing::lasting::LastingCounts;
 use crate::sync::{AtomicU64, Ordering};
 
 /// The observed state of one instance. It never makes an epoch: tables come and go, this stays.
@@ -16,6 +17,8 @@ pub struct InstanceState {
     in_rotation: AtomicU64,
     /// Non-zero once a probe has passed: an instance that nobody asked yet is in rotation and still unproved.
     probed_well: AtomicU64,
+    /// Of those that it holds, those that last.
+    lasting: LastingCounts,
     /// What was found out about the protocol it speaks: 0 nothing, 1 HTTP/1.1, 2 HTTP/2.
     spoken: AtomicU64,
 }
@@ -30,6 +33,7 @@ impl InstanceState {
             in_flight: AtomicU64::new(0),
             in_rotation: AtomicU64::new(1),
             probed_well: AtomicU64::new(0),
+            lasting: LastingCounts::default(),
             spoken: AtomicU64::new(0),
         }
     }
@@ -50,6 +54,12 @@ impl InstanceState {
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// Of the requests that it holds, those that last as long as their ends like.
+    #[must_use]
+    pub fn lasting(&self) -> &LastingCounts {
+        &self.lasting
     }
 
     /// Whether new requests should go to it.

@@ -33,6 +33,8 @@ pub struct RequestRoute<'a> {
     pub avoid: &'a [Arc<InstanceState>],
     /// The release that it is for, if it has a token.
     pub private: Option<Private<'a>>,
+    /// Whether a pause lets it pass: it comes from one of us, who asks as users do.
+    pub passes: bool,
 }
 
 /// What the token of a request says.
@@ -56,6 +58,12 @@ pub enum NoTarget {
     /// The host is that of a preview, and the request has no token.
     #[error("this host has nothing but previews, and none was asked for")]
     OnlyPreviews,
+    /// Requests of the service wait for the end of a hold.
+    #[error("requests wait for the end of a hold")]
+    Held,
+    /// Requests of the service are sent away.
+    #[error("the service is being worked on")]
+    Maintenance,
     /// The service has no release of that tag any more.
     #[error("this preview has ended")]
     NoPreview,
@@ -79,6 +87,12 @@ impl Lease {
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// Whether it goes to an environment without weight, because the other one failed the request.
+    #[must_use]
+    pub fn is_replay(&self) -> bool {
+        self.service.desired.weights.of(self.target.environment) == 0
     }
 
     /// The environment it was given.
@@ -113,6 +127,12 @@ pub fn claim<C: TableCell>(cell: &C, request: RequestRoute<'_>) -> Result<Lease,
                 let listed = table.listed(request.host, request.path).ok_or(NoTarget::NoService)?;
                 if listed.only_previews {
                     return Err(NoTarget::OnlyPreviews);
+                }
+                // Looked at in the table that the claim is for: after the answer to a pause none passes any more.
+                if !request.passes
+                    && let Some(paused) = listed.service.paused(request.path)
+                {
+                    return Err(paused);
                 }
                 (&listed.service, listed.service.pick(request.avoid).ok_or(NoTarget::NoInstance)?)
             }

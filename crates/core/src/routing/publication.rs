@@ -14,6 +14,7 @@ use crate::routing::instance::InstanceState;
 use crate::routing::lease::TableCell;
 use crate::routing::removed::Removed;
 use crate::routing::table::{Counted, PrivateTargets, RouteTable, ServiceEntry, Target};
+use crate::routing::trail::Trail;
 use crate::statistics::Registry;
 use crate::timestamp::Timestamp;
 
@@ -238,7 +239,8 @@ impl<C: TableCell> Publication<C> {
         check_claims(services.iter().map(|entry| &entry.desired), fresh.iter().map(|(_, route)| route))?;
         // Only what is not refused leaves a trace among instances and counters.
         for (epoch, route) in fresh {
-            services.push(Arc::new(self.build(route, epoch)));
+            let before = present.service(&route.name);
+            services.push(Arc::new(self.build(route, epoch, before.map(Arc::as_ref))));
         }
         // Names keep their order, whatever was changed last.
         services.sort_by(|a, b| a.desired.name.cmp(&b.desired.name));
@@ -283,14 +285,22 @@ impl<C: TableCell> Publication<C> {
         }
     }
 
-    fn build(&mut self, route: ServiceRoute, epoch: Epoch) -> ServiceEntry {
+    fn build(&mut self, route: ServiceRoute, epoch: Epoch, before: Option<&ServiceEntry>) -> ServiceEntry {
+        let counters = PerEnvironment::from_fn(|environment| {
+            self.counters.counters(&route.name, environment, &route.tags[environment])
+        });
         let targets = PerEnvironment::from_fn(|environment| {
-            let counters = self.counters.counters(&route.name, environment, &route.tags[environment]);
-            let counted = || Counted::Public(Arc::clone(&counters));
+            let counted = || Counted::Public(Arc::clone(&counters[environment]));
             self.targets(environment, route.instances(environment), counted)
         });
         let private = self.private_targets(&route);
-        ServiceEntry::new(route, epoch, targets, private)
+        let observed = before.map(|before| Arc::clone(&before.observed)).unwrap_or_default();
+        let unmoved = before.filter(|before| before.desired.weights == route.weights);
+        let trail = unmoved.map_or_else(
+            || Arc::new(Trail::new(epoch, counters, Arc::clone(&observed))),
+            |before| Arc::clone(&before.trail),
+        );
+        ServiceEntry::new(route, epoch, targets, private, trail, observed)
     }
 
     /// What tokens lead to: the preview, and each environment by its tag.
@@ -334,14 +344,9 @@ impl<C: TableCell> Publication<C> {
 
     /// Puts a prepared change in force and answers its receipts, in the order of the change.
     ///
-    /// When it returns, no request whose head is read later goes to a target of weight 0. `elapsed_us` is asked
-    /// for the microseconds since the call began.
-    pub fn commit(
-        &mut self,
-        prepared: Prepared,
-        now: Timestamp,
-        elapsed_us: impl Fn() -> u64,
-    ) -> Vec<Receipt> {
+    /// When it returns, no request whose head is read later goes to a target of weight 0. `clock_us` is asked for
+    /// the microseconds of the data plane's own clock.
+    pub fn commit(&mut self, prepared: Prepared, now: Timestamp, clock_us: impl Fn() -> u64) -> Vec<Receipt> {
         let before = self.cell.load();
         let Prepared { services, answers, removed, changed } = prepared;
         if !changed {
@@ -356,16 +361,31 @@ impl<C: TableCell> Publication<C> {
             })
             .collect();
         self.cell.store(RouteTable::new(generation, services.clone()));
-        let stored = elapsed_us();
-        let mut left: HashMap<ServiceName, PerEnvironment<u64>> = HashMap::new();
+        let stored = clock_us();
+        let mut left: HashMap<ServiceName, [PerEnvironment<u64>; 2]> = HashMap::new();
         let next: HashSet<_> = services.iter().map(Arc::as_ptr).collect();
         let replaced = || before.services().iter().filter(|entry| !next.contains(&Arc::as_ptr(entry)));
+        let mut fenced: HashMap<ServiceName, PerEnvironment<Vec<Arc<Target>>>> = HashMap::new();
         for entry in replaced() {
-            left.insert(entry.desired.name.clone(), raise_fences(entry));
+            let held = raise_fences(entry);
+            let in_flight =
+                PerEnvironment::from_fn(|environment| held[environment].iter().map(|(_, held)| held).sum());
+            left.insert(entry.desired.name.clone(), [in_flight, lasting(entry)]);
+            let targets = |environment: Environment| {
+                held[environment].iter().map(|(target, _)| Arc::clone(target)).collect::<Vec<_>>()
+            };
+            fenced.insert(entry.desired.name.clone(), PerEnvironment::from_fn(targets));
         }
-        let fenced_after_us = elapsed_us().saturating_sub(stored);
+        let fenced_after_us = clock_us().saturating_sub(stored);
+        for entry in services.iter().filter(|entry| new.contains(&entry.desired.name)) {
+            let held = fenced.remove(&entry.desired.name).unwrap_or_default();
+            entry.trail.note_fenced(held.clone());
+            entry.note_older(held);
+            entry.trail.note_stored(stored);
+        }
         let mut receipts = HashMap::new();
         for entry in services.iter().filter(|entry| new.contains(&entry.desired.name)) {
+            let [in_flight, lasting] = left.remove(&entry.desired.name).unwrap_or_default();
             let receipt = Receipt {
                 service: entry.desired.name.clone(),
                 epoch: entry.epoch,
@@ -374,7 +394,8 @@ impl<C: TableCell> Publication<C> {
                 boot_id: self.boot_id.clone(),
                 published_at: now,
                 fenced_after_us,
-                in_flight: left.remove(&entry.desired.name).unwrap_or_default(),
+                in_flight,
+                lasting,
             };
             entry.remember(receipt.clone());
             receipts.insert(receipt.service.clone(), receipt);
@@ -517,12 +538,23 @@ fn check_preview(preview: &PreviewRoute, route: &ServiceRoute) -> Result<(), Ref
     }
 }
 
-/// Fences every target of a replaced entry; answers what users still hold on it.
-fn raise_fences(entry: &ServiceEntry) -> PerEnvironment<u64> {
+/// Fences every target of a replaced entry; answers which hold something, with those of entries before it, and how much.
+///
+/// What the fence itself answers is exact; looked at later it may count a claim that is about to be refused.
+fn raise_fences(entry: &ServiceEntry) -> PerEnvironment<Vec<(Arc<Target>, u64)>> {
     for target in entry.private_targets() {
         target.fence.raise();
     }
     PerEnvironment::from_fn(|environment| {
-        entry.targets[environment].iter().map(|target| target.fence.raise()).sum()
+        let fenced =
+            entry.targets[environment].iter().map(|target| (Arc::clone(target), target.fence.raise()));
+        fenced.chain(entry.older(environment)).filter(|(_, held)| *held > 0).collect()
+    })
+}
+
+/// Those that last, of all epochs: they are counted with their instances.
+fn lasting(entry: &ServiceEntry) -> PerEnvironment<u64> {
+    PerEnvironment::from_fn(|environment| {
+        entry.targets[environment].iter().map(|target| target.instance.lasting().total()).sum()
     })
 }

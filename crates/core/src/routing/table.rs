@@ -7,14 +7,23 @@ use std::sync::{Arc, OnceLock};
 use crate::environment::{Environment, PerEnvironment};
 use crate::epoch::Epoch;
 use crate::names::ServiceName;
-use crate::receipt::Receipt;
+use crate::receipt::{Receipt, ShiftReport};
 use crate::routing::desired::ServiceRoute;
 use crate::routing::fence::Fence;
 use crate::routing::https::Hsts;
 use crate::routing::instance::InstanceState;
 use crate::routing::lease::{NoTarget, Private};
+use crate::routing::pause::Pause;
+use crate::routing::trail::{ServiceObserved, Trail};
 use crate::statistics::{Counters, PrivateCounters};
 use crate::sync::{AtomicUsize, Ordering};
+
+/// Requests go on.
+const OPEN: usize = 0;
+/// They wait.
+const HELD: usize = 1;
+/// They are sent away.
+const MAINTENANCE: usize = 2;
 
 /// All services of one generation, found by host and path.
 #[derive(Debug, Default)]
@@ -47,6 +56,12 @@ pub struct ServiceEntry {
     receipt: OnceLock<Receipt>,
     /// `Strict-Transport-Security`, as it is written.
     hsts: Option<String>,
+    /// Lowered when a hold's time is over; a new table says anew what is.
+    paused: AtomicUsize,
+    pub(crate) observed: Arc<ServiceObserved>,
+    pub(crate) trail: Arc<Trail>,
+    /// Targets of entries before it that still held something when it was published.
+    older: OnceLock<PerEnvironment<Vec<Arc<Target>>>>,
     split: AtomicUsize,
     turns: PerEnvironment<AtomicUsize>,
 }
@@ -127,8 +142,15 @@ impl ServiceEntry {
         epoch: Epoch,
         targets: PerEnvironment<Vec<Arc<Target>>>,
         private: Vec<PrivateTargets>,
+        trail: Arc<Trail>,
+        observed: Arc<ServiceObserved>,
     ) -> Self {
         let hsts = desired.https.hsts.as_ref().map(Hsts::value);
+        let paused = match desired.pause {
+            None => OPEN,
+            Some(Pause::Hold(_)) => HELD,
+            Some(Pause::Maintenance(_)) => MAINTENANCE,
+        };
         Self {
             desired,
             epoch,
@@ -136,6 +158,10 @@ impl ServiceEntry {
             private,
             receipt: OnceLock::new(),
             hsts,
+            paused: AtomicUsize::new(paused),
+            observed,
+            trail,
+            older: OnceLock::new(),
             split: AtomicUsize::new(0),
             turns: PerEnvironment::from_fn(|_| AtomicUsize::new(0)),
         }
@@ -165,6 +191,58 @@ impl ServiceEntry {
         self.desired.canonical_host.is_some() || self.desired.https.clients.is_some()
     }
 
+    /// Why a request for this path is not sent on; those that ask for the service's health are.
+    pub(crate) fn paused(&self, path: &str) -> Option<NoTarget> {
+        let why = match self.paused.load(Ordering::Acquire) {
+            OPEN => return None,
+            HELD => NoTarget::Held,
+            _ => NoTarget::Maintenance,
+        };
+        let health = self.desired.health.as_ref().map(|health| health.path.as_str());
+        // A path that is the health path's but for its query is asked for by those who look after it.
+        let is_health = health.is_some_and(|health| health.split('?').next() == Some(path));
+        (!is_health).then_some(why)
+    }
+
+    /// Whether requests wait.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.paused.load(Ordering::Acquire) == HELD
+    }
+
+    /// The time of its hold is over: whoever waits may look again.
+    pub fn end_hold(&self) {
+        let _ = self.paused.compare_exchange(HELD, OPEN, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// What is observed about the service.
+    #[must_use]
+    pub fn observed(&self) -> &Arc<ServiceObserved> {
+        &self.observed
+    }
+
+    /// Whether the first answer of an environment since the shift is still to come.
+    #[must_use]
+    pub fn awaits_answer(&self, environment: Environment) -> bool {
+        self.trail.awaits_answer(environment)
+    }
+
+    /// Notes an answer of an environment, by the data plane's clock.
+    pub fn note_answer(&self, environment: Environment, now_us: u64) {
+        self.trail.note_answer(environment, now_us);
+    }
+
+    /// Looks whether the last request has ended that was in flight at the shift; `true` if there is none to wait for.
+    pub fn look_at_trail(&self, now_us: u64) -> bool {
+        self.trail.look(now_us)
+    }
+
+    /// What became of its last shift.
+    #[must_use]
+    pub fn shift_report(&self) -> ShiftReport {
+        self.trail.report()
+    }
+
     /// Its epoch.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
@@ -175,6 +253,18 @@ impl ServiceEntry {
     #[must_use]
     pub fn receipt(&self) -> Option<&Receipt> {
         self.receipt.get()
+    }
+
+    /// Targets of entries before it that hold something, with how much: what is in flight whatever was published since it
+    /// began.
+    pub(crate) fn older(&self, environment: Environment) -> impl Iterator<Item = (Arc<Target>, u64)> {
+        let older = self.older.get().map(|older| older[environment].as_slice()).unwrap_or_default();
+        older.iter().map(|target| (Arc::clone(target), target.fence.held()))
+    }
+
+    pub(crate) fn note_older(&self, held: PerEnvironment<Vec<Arc<Target>>>) {
+        // An entry is new in exactly one publication.
+        let _ = self.older.set(held);
     }
 
     pub(crate) fn remember(&self, receipt: Receipt) {
@@ -235,10 +325,31 @@ impl ServiceEntry {
     }
 
     /// The next target in turn of the next environment by weight: one in rotation if there is one, else any,
-    /// for an unhealthy instance is better than none.
+    /// for an unhealthy instance is better than none. A request that all of them have failed goes on to the other
+    /// environment, if that may take it.
     pub(crate) fn pick(&self, avoid: &[Arc<InstanceState>]) -> Option<&Arc<Target>> {
-        let environment = self.next_environment();
-        next(&self.targets[environment], &self.turns[environment], avoid)
+        let failed = avoid.last().and_then(|failed| self.environment_of(failed));
+        let environment = failed.unwrap_or_else(|| self.next_environment());
+        let of = |environment| next(&self.targets[environment], &self.turns[environment], avoid);
+        let other = || Some(environment.other()).filter(|other| !avoid.is_empty() && self.takes_over(*other));
+        of(environment).or_else(|| other().and_then(of))
+    }
+
+    /// The environment with weight that an instance belongs to: what it failed stays there if it can.
+    fn environment_of(&self, instance: &Arc<InstanceState>) -> Option<Environment> {
+        let has = |environment: &Environment| {
+            self.desired.weights.of(*environment) > 0
+                && self.targets[*environment].iter().any(|target| Arc::ptr_eq(&target.instance, instance))
+        };
+        Environment::ALL.into_iter().find(has)
+    }
+
+    /// Whether an environment takes what the other one failed: the live one always does, the idle one where it is said
+    /// to; a share of the traffic is no more than that share.
+    fn takes_over(&self, environment: Environment) -> bool {
+        let is_live = self.desired.live() == environment;
+        is_live && !self.desired.replay.within_release
+            || self.desired.replay.to == Some(environment) && self.desired.weights.of(environment) == 0
     }
 
     /// The next target in turn of the release that a token is for.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::environment::Environment;
 use crate::gates::{Finding, Gate};
 use crate::names::{DeploymentId, InstanceId, ReleaseId, Version};
-use crate::receipt::Receipt;
+use crate::receipt::{Receipt, Trace};
 use crate::release::{Origin, Release, RolloutPolicy};
 use crate::service::state::{Instance, Slot};
 use crate::timestamp::Timestamp;
@@ -58,6 +58,9 @@ pub struct Deployment {
     pub steps: Vec<StepReport>,
     /// The receipts of its shifts, in order.
     pub receipts: Vec<Receipt>,
+    /// What was found out about those shifts, by their epochs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traces: Vec<Trace>,
     /// For a restart or a scale: what is still to be done, the present round first.
     #[serde(default)]
     pub rounds: Vec<Round>,
@@ -232,7 +235,7 @@ impl Status {
 /// Where in its line a deployment is.
 ///
 /// The line is `Preparing → Expanding → Vacating → Provisioning → Provisioned → AwaitingHealth → Admitting → Validating →
-/// AwaitingPromotion → Shifting → Baking`; a stage whose gates a release does not have is left out. Steps of weight have
+/// AwaitingPromotion → Shifting → Baking`, with `Quieting` before the last gate or the shift; a stage whose gates a release does not have is left out. Steps of weight have
 /// their place within `Shifting`, evidence within `Baking`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -255,6 +258,8 @@ pub enum Stage {
     Validating,
     /// Every gate has passed but one: a person has to promote it.
     AwaitingPromotion,
+    /// New requests wait, and those that are under way end.
+    Quieting,
     /// The shift to it was asked for.
     Shifting,
     /// It is live and watched.

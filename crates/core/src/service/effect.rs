@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::drain::Drain;
 use crate::environment::Environment;
 use crate::epoch::Epoch;
 use crate::gates::{Finding, Gate, GateContext};
@@ -90,6 +91,12 @@ pub enum Effect {
         environment: Environment,
         /// Who is waited for.
         instances: Vec<InstanceId>,
+        /// How long, and how those that last are asked to leave.
+        #[serde(default, skip_serializing_if = "Drain::is_default")]
+        policy: Drain,
+        /// Whether they keep their traffic, which waits elsewhere: only plain requests are waited for then.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        stays: bool,
     },
     /// Stop these instances; those that are gone count as stopped.
     Retire {

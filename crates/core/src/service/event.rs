@@ -5,8 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::environment::{Environment, PerEnvironment, Weights};
 use crate::epoch::Epoch;
 use crate::names::{DeploymentId, InstanceId, ReleaseId};
+use crate::receipt::Trace;
 use crate::release::{Release, RolloutPolicy};
+use crate::routing::Pause;
 use crate::service::command::CommandRun;
+use crate::service::deployment::Deployment;
 use crate::service::effect::{Answer, EffectId};
 use crate::service::freeze::{Circumstances, Freeze};
 use crate::service::resolve::Way;
@@ -145,6 +148,23 @@ pub enum Event {
         actor: String,
         /// For which release: another one that has become live is not meant.
         release: ReleaseId,
+    },
+    /// Somebody wants requests to wait or to be sent away, or that to end.
+    PauseRequested {
+        /// Who.
+        actor: String,
+        /// How; absent to end it.
+        pause: Option<Pause>,
+    },
+    /// More is known about a shift.
+    ShiftTraced {
+        /// Whose shift it was.
+        deployment: DeploymentId,
+        /// What is known.
+        trace: Box<Trace>,
+        /// That deployment, if it has ended.
+        #[serde(default)]
+        ended: Option<Box<Deployment>>,
     },
     /// Somebody runs a command with a release.
     CommandStarted {

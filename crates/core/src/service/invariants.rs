@@ -44,8 +44,22 @@ impl ServiceState {
         self.check_deployment()?;
         self.check_pending()?;
         self.check_workers()?;
+        self.check_pause()?;
         self.check_gone()?;
         self.check_progress()
+    }
+
+    /// A hold of a deployment is that of the open one, and ends with its shift or its end.
+    fn check_pause(&self) -> Checked {
+        let Some(id) = self.pause.as_ref().and_then(|paused| paused.deployment.as_ref()) else {
+            return Ok(());
+        };
+        let is_its = self.deployment.as_ref().is_some_and(|open| {
+            let is_before =
+                open.stage == Stage::Quieting || open.stage.is_proving() || open.stage == Stage::Shifting;
+            open.id == *id && open.undo.is_none() && is_before
+        });
+        hold("form", is_its, || format!("requests wait for {id}, which is not about to be switched"))
     }
 
     /// Checks what must be true of a step that began here.
@@ -103,6 +117,10 @@ impl ServiceState {
         let healthy = match event {
             Event::Answered { answer: Answer::Healthy { .. }, .. } => true,
             Event::Answered { answer: Answer::Judged { finding }, .. } => finding.verdict == Verdict::Pass,
+            // What was asked before stands; requests had to end first.
+            Event::Answered { answer: Answer::Drained { left: 0 }, .. } => {
+                self.deployment.as_ref().is_some_and(|open| open.stage == Stage::Quieting)
+            }
             _ => false,
         };
         let held = after.deployment.as_ref().is_some_and(|d| d.is_held() && d.environment == environment);
@@ -293,6 +311,9 @@ impl ServiceState {
                     asked(|effect| matches!(effect, Effect::AwaitHealthy { .. }))
                 }
                 Stage::AwaitingPromotion => deployment.hold_until.is_some(),
+                Stage::Quieting => {
+                    asked(|effect| matches!(effect, Effect::Shift { .. } | Effect::Drain { .. }))
+                }
                 Stage::Shifting | Stage::ShiftingBack => {
                     asked(|effect| matches!(effect, Effect::Shift { .. }))
                 }

@@ -10,6 +10,7 @@ use crate::epoch::Epoch;
 use crate::gates::Finding;
 use crate::names::{DeploymentId, InstanceId, ReleaseId, ServiceName, Version};
 use crate::release::Release;
+use crate::routing::Pause;
 use crate::service::command::CommandRun;
 use crate::service::deployment::Deployment;
 use crate::service::effect::{Effect, PendingEffect};
@@ -78,6 +79,9 @@ pub struct ServiceState {
     /// The last time the schema was made unfit for older releases.
     #[serde(default)]
     pub contraction: Option<Contraction>,
+    /// Why its requests do not go to its instances, on a person's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Paused>,
     /// Commands that people run with a release of the service, and those that ended last, oldest first.
     #[serde(default)]
     pub commands: Vec<CommandRun>,
@@ -172,6 +176,20 @@ pub struct Stopped {
     pub at: Timestamp,
 }
 
+/// A pause, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paused {
+    /// Who asked for it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// What it is.
+    pub pause: Pause,
+    /// The deployment that it is part of, if it ends with the shift of one.
+    #[serde(default)]
+    pub deployment: Option<DeploymentId>,
+}
+
 /// A service that a person takes away for good. What was recorded of it stays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removal {
@@ -251,6 +269,7 @@ impl ServiceState {
             recovery: None,
             freeze: None,
             commands: Vec::new(),
+            pause: None,
             trailing: Vec::new(),
             to_trail: Vec::new(),
             contraction: None,

@@ -3,7 +3,7 @@
 //! The line forward is in `line`, its wait for a person in `hold`, the way back in `undo`, the emptying of a slot in
 //! `clearing`, its filling again after a loss in `restore`, the exchange of instances within the live slot in `rounds`
 //! and `leaving`, what runs beside live in `workers`, what waits its turn in `queue`, the share of the idle slot in
-//! `traffic`, every publication in `route`. `request`, `stop`, `remove`, `freeze`, `command`, `resolve`, `answer`,
+//! `traffic`, requests that wait in `pause`, every publication in `route`, what is learned of it afterwards in `traced`. `request`, `stop`, `remove`, `freeze`, `command`, `resolve`, `answer`,
 //! `health`, `time` and `recover` hold one kind of event each, `by_hand` what `recover` finds moved, and `refusal` why
 //! something is not granted. All of them work on a [`Draft`]. The same function serves the live run and the replay,
 //! so it may depend on nothing but its arguments.
@@ -26,6 +26,7 @@ mod health;
 mod hold;
 mod leaving;
 mod line;
+mod pause;
 mod queue;
 mod recover;
 mod refusal;
@@ -37,12 +38,13 @@ mod rounds;
 mod route;
 mod stop;
 mod time;
+mod traced;
 mod traffic;
 mod trailing;
 mod undo;
 mod workers;
 
-pub use health::Watched;
+pub use health::{Parting, Watched};
 pub use refusal::{Asked, Held, Refusal};
 
 use crate::service::deployment::{Deployment, DeploymentKind};
@@ -121,6 +123,8 @@ pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Trans
         }
         Event::ResolveRequested { actor, way } => draft.resolve_requested(actor, *way)?,
         Event::ContractRequested { actor, release } => draft.contract_requested(actor, release)?,
+        Event::PauseRequested { actor, pause } => draft.pause_requested(actor, pause.as_ref())?,
+        Event::ShiftTraced { deployment, trace, ended } => draft.traced(deployment, trace, ended.as_deref()),
         Event::CommandStarted { run } => draft.command_started(run),
         Event::CommandEnded { run } => draft.command_ended(run),
         Event::Answered { effect, answer } => draft.answered(effect, answer),
@@ -159,6 +163,7 @@ impl Event {
                 | Self::RollbackToRequested { .. }
                 | Self::AbortRequested { .. }
                 | Self::ResolveRequested { .. }
+                | Self::PauseRequested { pause: None, .. }
         )
     }
 }

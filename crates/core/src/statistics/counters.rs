@@ -79,6 +79,8 @@ pub struct Counters {
     failures: [AtomicU64; Failure::ALL.len()],
     /// Sent again to another instance or on a fresh connection.
     retries: AtomicU64,
+    /// Sent on to the other environment, because this one failed them before their answer began.
+    replays: AtomicU64,
     /// From the request's head to the answer's head.
     first_byte: AtomicHistogram,
 }
@@ -108,6 +110,24 @@ impl Counters {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a request that goes on to the other environment.
+    pub fn replayed(&self) {
+        self.replays.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What a shift is judged by, as it is now.
+    #[must_use]
+    pub fn marks(&self) -> Marks {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Marks {
+            requests: load(&self.requests),
+            errors: load(&self.statuses[4]),
+            retries: load(&self.retries),
+            replays: load(&self.replays),
+            failures: std::array::from_fn(|index| load(&self.failures[index])),
+        }
+    }
+
     /// The counts as they are now.
     #[must_use]
     pub fn snapshot(&self) -> Counts {
@@ -121,7 +141,32 @@ impl Counters {
                 .filter(|(_, count)| *count > 0)
                 .collect(),
             retries: load(&self.retries),
+            replays: load(&self.replays),
             first_byte_us: self.first_byte.snapshot(),
+        }
+    }
+}
+
+/// Some of the counts, at one moment or between two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Marks {
+    pub(crate) requests: u64,
+    pub(crate) errors: u64,
+    pub(crate) retries: u64,
+    pub(crate) replays: u64,
+    pub(crate) failures: [u64; Failure::ALL.len()],
+}
+
+impl Marks {
+    /// What was counted since.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            requests: self.requests - earlier.requests,
+            errors: self.errors - earlier.errors,
+            retries: self.retries - earlier.retries,
+            replays: self.replays - earlier.replays,
+            failures: std::array::from_fn(|index| self.failures[index] - earlier.failures[index]),
         }
     }
 }

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::environment::{Environment, Weights};
 use crate::epoch::Epoch;
 use crate::names::{InstanceId, ServiceName};
+use crate::receipt::ShiftReport;
+use crate::routing::Lasting;
 use crate::statistics::counters::Failure;
 use crate::statistics::histogram::Histogram;
 use crate::timestamp::Timestamp;
@@ -28,6 +30,9 @@ pub struct Statistics {
     /// The fingerprint of the key by which it believes tokens of previews, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview_key: Option<String>,
+    /// What a table may hold: 0 from before it said so, 1 with replays, pauses and drains.
+    #[serde(default)]
+    pub table_format: u32,
     /// TLS towards clients; absent where none is spoken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsReport>,
@@ -53,6 +58,12 @@ pub struct ServiceReport {
     pub weights: Weights,
     /// Counts per environment and tag, the most lately routed last.
     pub tags: Vec<TagReport>,
+    /// What became of its last shift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shift: Option<ShiftReport>,
+    /// Requests that wait for the end of a hold; absent where nothing is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<u64>,
 }
 
 /// Counts of one environment and tag.
@@ -78,6 +89,10 @@ pub struct Counts {
     pub failures: BTreeMap<Failure, u64>,
     /// Requests that were sent once more, elsewhere or on a fresh connection.
     pub retries: u64,
+    /// Requests that went on to the other environment, because this one failed them before their answer began. Neither
+    /// these nor the retries are among the requests and failures.
+    #[serde(default)]
+    pub replays: u64,
     /// Microseconds from the request's head to the answer's head.
     pub first_byte_us: Histogram,
 }
@@ -91,11 +106,26 @@ pub struct InstanceReport {
     pub address: SocketAddr,
     /// Requests it holds.
     pub in_flight: u64,
+    /// Of those, the ones that last as long as their ends like, by kind.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lasting: BTreeMap<Lasting, u64>,
+    /// How its drain goes on, if those that last are asked to leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<DrainReport>,
     /// Whether new requests go to it.
     pub in_rotation: bool,
     /// What its probes say; `None` while they say nothing, or where nobody asks.
     #[serde(default)]
     pub healthy: Option<bool>,
+}
+
+/// Those that last are being asked to leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainReport {
+    /// When whoever is left is cut off.
+    pub until: Timestamp,
+    /// So many were asked, on all instances of the same drain.
+    pub asked: u64,
 }
 
 /// What TLS towards clients has seen.

@@ -54,6 +54,8 @@ pub(crate) fn release(version: &str) -> Release {
             health: HealthPolicy::default(),
             health_deadline: Duration::from_secs(300),
             upstream: Upstream::default(),
+            replay: cutover_core::routing::Replay::default(),
+            drain: cutover_core::drain::Drain::default(),
             timeouts: Timeouts::default(),
             gates: gates(version),
             workers: workers(version),
@@ -123,6 +125,7 @@ pub(crate) fn rollout() -> RolloutPolicy {
         standby: Duration::from_secs(3600),
         auto_rollback: true,
         hold: None,
+        hold_requests: None,
     }
 }
 
@@ -250,6 +253,7 @@ impl Outside {
         self.route = Some(route.clone());
         Answer::Shifted {
             receipt: Receipt {
+                lasting: PerEnvironment::default(),
                 service: route.name.clone(),
                 epoch: route.epoch.unwrap(),
                 weights: route.weights,

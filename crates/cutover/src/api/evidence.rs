@@ -1,6 +1,6 @@
 //! What went through each release in the last seconds, from the data plane's cumulative counts.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use cutover_controller::ports::EvidenceSource;
 use cutover_core::statistics::{Counts, Failure, Statistics};
 use cutover_core::{Environment, ReleaseId, ServiceName};
 
-use crate::api::views::{ServiceView, TrafficView};
+use crate::api::views::{DrainingView, InstanceView, ServiceView, TrafficView, moment};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Samples that are kept: the window is one less, in seconds.
@@ -48,12 +48,19 @@ impl Window {
         let (Some((first_at, first)), Some((last_at, last))) = (samples.front(), samples.back()) else {
             return;
         };
+        if let Some(pause) = &mut view.pause {
+            let service = last.services.iter().find(|report| report.name == view.service);
+            pause.waiting = service.and_then(|service| service.waiting);
+        }
         for color in Environment::ALL {
             let environment = &mut view.environments[color];
             for instance in &mut environment.instances {
                 let seen = last.instances.iter().find(|seen| seen.id == instance.id);
                 instance.in_rotation = seen.map(|seen| seen.in_rotation);
                 instance.in_flight = seen.map(|seen| seen.in_flight);
+            }
+            if environment.weight == 0 {
+                environment.draining = draining(last, &environment.instances);
             }
             let Some(release) = &environment.release else { continue };
             let Some(late) = counts(last, &view.service, color, release) else { continue };
@@ -76,6 +83,26 @@ fn counts<'a>(
         tag.environment == environment && tag.tag == release.as_str()
     };
     service.tags.iter().find(of).map(|tag| &tag.counts)
+}
+
+/// What is left on instances that get no more requests; nothing if nothing is.
+fn draining(seen: &Statistics, instances: &[InstanceView]) -> Option<DrainingView> {
+    let of = seen.instances.iter().filter(|seen| instances.iter().any(|instance| instance.id == seen.id));
+    let mut draining = DrainingView { requests: 0, connections: BTreeMap::new(), asked: 0, until: None };
+    for instance in of {
+        let lasting: u64 = instance.lasting.values().sum();
+        draining.requests += instance.in_flight.saturating_sub(lasting);
+        for (kind, count) in &instance.lasting {
+            *draining.connections.entry(*kind).or_default() += count;
+        }
+        if let Some(report) = &instance.draining {
+            // It counts for all instances of the same drain.
+            draining.asked = draining.asked.max(report.asked);
+            draining.until = Some(moment(report.until));
+        }
+    }
+    let is_empty = draining.requests == 0 && draining.connections.is_empty();
+    (!is_empty).then_some(draining)
 }
 
 fn traffic(early: &Counts, late: &Counts, span: Duration) -> TrafficView {

@@ -305,6 +305,11 @@ fn of_traffic(seen: &Statistics, families: &mut Families) -> fmt::Result {
         "Requests that were sent once more, elsewhere or on a fresh connection",
         tags().map(|(labels, counts)| (labels, counts.retries)),
     )?;
+    families.counters(
+        "cutover_replays",
+        "Requests that went on to the other environment, because this one failed them before their answer began",
+        tags().map(|(labels, counts)| (labels, counts.replays)),
+    )?;
     let mut latencies = families.0.encode_descriptor(
         "cutover_first_byte",
         "From a request's head to its answer's head; the sum is made of the buckets, at most an eighth too high",
@@ -333,6 +338,17 @@ fn of_instances(seen: &Statistics, families: &mut Families) -> fmt::Result {
         "Requests and connections that it holds",
         None,
         samples(|report| report.in_flight as f64),
+    )?;
+    let lasting = seen.instances.iter().flat_map(|report| {
+        report.lasting.iter().map(|(kind, count)| {
+            (vec![("instance", report.id.as_str()), ("kind", kind.label())], *count as f64)
+        })
+    });
+    families.gauges(
+        "cutover_instance_lasting",
+        "Of those, the ones that last as long as their ends like",
+        None,
+        lasting,
     )?;
     families.gauges(
         "cutover_instance_in_rotation",

@@ -67,6 +67,10 @@ impl From<RequestError> for Problem {
             RequestError::FreezeIsOver { .. } => {
                 (StatusCode::UNPROCESSABLE_ENTITY, Some("`--until` names a moment that is still to come".to_owned()))
             }
+            RequestError::NotInForce { .. } => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Some("`cutover status` tells how it goes on".to_owned()),
+            ),
             RequestError::NothingToFreeze => {
                 (StatusCode::CONFLICT, Some("a service is there from its first deployment on".to_owned()))
             }

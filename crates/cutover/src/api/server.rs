@@ -32,7 +32,7 @@ use crate::api::views::{
     PromoteRequest, ResolveRequest, RollbackRequest, ServiceView, ServicesView, WaysView, moment,
 };
 use crate::api::{
-    VERSION, artifacts, certificates, exec, follow, gates, logs, metrics, moves, plan, preview,
+    VERSION, artifacts, certificates, exec, follow, gates, logs, metrics, moves, pause, plan, preview,
 };
 
 /// Seconds by which the host's clock has to be elsewhere before people are told.
@@ -145,6 +145,7 @@ pub(crate) async fn serve(
         .merge(preview::routes())
         .merge(certificates::routes())
         .merge(metrics::routes())
+        .merge(pause::routes())
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .layer(axum::middleware::from_fn(peer::hear))
         .with_state(served);

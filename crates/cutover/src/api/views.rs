@@ -2,8 +2,9 @@
 
 use cutover_controller::{Snapshot, Submitted};
 use cutover_core::gates::Finding;
-use cutover_core::receipt::Receipt;
+use cutover_core::receipt::{Receipt, Trace};
 use cutover_core::release::{DeploymentSpec, Origin};
+use cutover_core::routing::Lasting;
 use cutover_core::service::{
     Deployment, DeploymentKind, Effect, Health, Recovery, ServiceState, Slot, Status, StepReport, Way,
     WayOut, WhenOpen,
@@ -13,6 +14,7 @@ use cutover_core::{
     WorkerName,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -21,6 +23,7 @@ use crate::api::calendar::{FreezeView, NotifyTroubleView};
 use crate::api::certificates::CertificateView;
 use crate::api::exec::CommandView;
 use crate::api::gates::ContractionView;
+use crate::api::pause::PauseView;
 
 /// The last millisecond that RFC 3339 can write.
 const LAST_OF_9999: Duration = Duration::from_millis(253_402_300_799_999);
@@ -167,6 +170,9 @@ pub(crate) struct ServiceView {
     /// The freeze that holds.
     #[serde(default)]
     pub(crate) freeze: Option<FreezeView>,
+    /// Why requests do not go their way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pause: Option<PauseView>,
     /// Receivers of notifications that cannot be told at present.
     #[serde(default)]
     pub(crate) notify_trouble: Vec<NotifyTroubleView>,
@@ -232,6 +238,22 @@ pub(crate) struct EnvironmentView {
     pub(crate) trouble: Option<String>,
     pub(crate) rolled_back: bool,
     pub(crate) traffic: Option<TrafficView>,
+    /// What is left there after all traffic has moved away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) draining: Option<DrainingView>,
+}
+
+/// What is left on an environment that gets no more requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DrainingView {
+    /// Requests that end by themselves.
+    pub(crate) requests: u64,
+    /// Those that last, by kind.
+    pub(crate) connections: BTreeMap<Lasting, u64>,
+    /// How many of those were asked to leave.
+    pub(crate) asked: u64,
+    /// When whoever is left is cut off; absent if nobody is asked.
+    pub(crate) until: Option<String>,
 }
 
 /// The workers of one slot.
@@ -317,7 +339,7 @@ pub(crate) struct DeploymentView {
     pub(crate) undoes: Option<DeploymentId>,
     pub(crate) undone_by: Option<DeploymentId>,
     pub(crate) steps: Vec<StepView>,
-    pub(crate) receipts: Vec<Receipt>,
+    pub(crate) receipts: Vec<ReceiptView>,
     /// The reason for which it was let through a freeze or begun outside of its windows, if it was.
     #[serde(default)]
     pub(crate) overrode: Option<String>,
@@ -382,7 +404,7 @@ impl DeploymentView {
             undoes: deployment.undoes.clone(),
             undone_by: None,
             steps: deployment.steps.iter().map(StepView::new).collect(),
-            receipts: deployment.receipts.clone(),
+            receipts: ReceiptView::all(deployment),
             overrode: deployment.overrode.clone(),
             origin: deployment.origin.as_deref().cloned(),
         }
@@ -450,6 +472,7 @@ impl ServiceView {
             commands: state.commands.iter().filter(|run| run.ended.is_none()).map(CommandView::new).collect(),
             journal_trouble: snapshot.journal_trouble.clone(),
             freeze: state.frozen(now).map(FreezeView::new),
+            pause: state.pause.as_ref().map(PauseView::from),
             notify_trouble: Vec::new(),
         }
     }
@@ -538,6 +561,7 @@ impl EnvironmentView {
             workers: WorkersView::new(state, color),
             rolled_back: slot.rolled_back,
             traffic: None,
+            draining: None,
         }
     }
 }
@@ -552,5 +576,25 @@ mod tests {
         for late in [253_402_300_800_000, u64::MAX] {
             assert_eq!(moment(Timestamp::from_millis(late)), "9999-12-31T23:59:59.999Z");
         }
+    }
+}
+
+/// The proof of a shift, with what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReceiptView {
+    #[serde(flatten)]
+    pub(crate) receipt: Receipt,
+    /// What was found out about it since; absent while nothing is known, and of an exchange of instances.
+    #[serde(default)]
+    pub(crate) trace: Option<Trace>,
+}
+
+impl ReceiptView {
+    fn all(deployment: &Deployment) -> Vec<Self> {
+        let of = |receipt: &Receipt| {
+            let trace = deployment.traces.iter().find(|trace| trace.report.epoch == receipt.epoch);
+            Self { receipt: receipt.clone(), trace: trace.cloned() }
+        };
+        deployment.receipts.iter().map(of).collect()
     }
 }

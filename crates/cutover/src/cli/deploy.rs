@@ -47,6 +47,10 @@ pub(crate) struct Deploy {
     /// Once it has passed its gates, wait this long for `cutover promote` before traffic is switched
     #[arg(long, value_name = "DURATION", value_parser = hold)]
     hold_before_switch: Option<Duration>,
+    /// Switch while new requests wait, this long at most: for a change that bears no two releases at once. Requests that are
+    /// under way end first; the hook `before_shift` runs while nothing does
+    #[arg(long, value_name = "DURATION", value_parser = hold_time, num_args = 0..=1, default_missing_value = "30s")]
+    hold: Option<Duration>,
     /// Deploy in spite of a freeze or outside of `[windows]`; the reason is recorded
     #[arg(long, value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     override_freeze: Option<String>,
@@ -85,6 +89,16 @@ impl Wait {
 }
 
 /// How long a person has to make up their mind.
+/// How long requests wait at most for the shift.
+fn hold_time(text: &str) -> Result<Duration, String> {
+    if text.starts_with(|first: char| !first.is_ascii_digit()) {
+        return Err(
+            "a time such as `30s` comes first, or nothing: `cutover deploy VERSION --hold`".to_owned()
+        );
+    }
+    crate::cli::hold::time(text)
+}
+
 fn hold(text: &str) -> Result<Duration, String> {
     let hold = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     let week = Duration::from_secs(7 * 24 * 60 * 60);
@@ -104,6 +118,7 @@ impl Deploy {
             printer.talk(&format!("warning: {warning}"));
         }
         resolved.spec.rollout.hold = self.hold_before_switch.or(resolved.spec.rollout.hold);
+        resolved.spec.rollout.hold_requests = self.hold;
         let service = resolved.spec.service.clone();
         let when_open = match (self.queue, self.supersede, self.end_bake) {
             (true, ..) => WhenOpen::Queue,

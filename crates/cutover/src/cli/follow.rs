@@ -185,7 +185,7 @@ impl Following<'_> {
 /// How the traffic is shared out now.
 fn shared(view: &DeploymentView) -> String {
     let idle = view.environment;
-    match view.receipts.last().map_or(0, |receipt| receipt.weights.of(idle)) {
+    match view.receipts.last().map_or(0, |receipt| receipt.receipt.weights.of(idle)) {
         0 => format!("everything goes to {}", idle.other()),
         percent => format!("{percent} % of new requests go to {} on {idle}", view.version),
     }

@@ -12,7 +12,7 @@ use crate::cli::place::{self, Place};
 use crate::cli::printer::Printer;
 
 use until::Until;
-pub(crate) use until::here;
+pub(crate) use until::{here, to_the_second};
 
 /// Refuse deployments until a moment; rollback and abort go on to work
 #[derive(Args)]

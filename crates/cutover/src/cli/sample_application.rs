@@ -6,8 +6,9 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::routing::get;
+use axum::routing::{any, get};
 use clap::Args;
+use cutover_load::Backend;
 use serde::Deserialize;
 
 use crate::cli::exit::{Exit, Failure};
@@ -25,6 +26,12 @@ pub(crate) struct SampleApplication {
     /// Answer every health check with 503
     #[arg(long)]
     never_healthy: bool,
+    /// Speak everything that clients speak: WebSockets, event streams, gRPC, HTTP/2, long bodies
+    #[arg(long)]
+    every_kind: bool,
+    /// End at once, without an answer, when this path is asked for
+    #[arg(long, value_name = "PATH")]
+    dies_at: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -35,6 +42,9 @@ struct Slow {
 impl SampleApplication {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         let failed = |error: std::io::Error| Failure::new(Exit::Refused, format!("cannot serve: {error}"));
+        if self.every_kind {
+            return self.serve_every_kind().await.map_err(failed);
+        }
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", self.port)).await.map_err(failed)?;
         let ended = ended_by_signal().map_err(failed)?;
         let health = if self.never_healthy { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
@@ -59,7 +69,23 @@ impl SampleApplication {
                     (slow, "slow\n")
                 }),
             );
+        let router = match self.dies_at {
+            // In the middle of a request, as a program does that has a bug.
+            Some(path) => router.route(&path, any(async || -> StatusCode { std::process::exit(3) })),
+            None => router,
+        };
         axum::serve(listener, router).with_graceful_shutdown(ended).await.map_err(failed)?;
+        Ok(Exit::Done)
+    }
+
+    /// The application that load is sent to elsewhere: strict about all that it is sent.
+    async fn serve_every_kind(self) -> std::io::Result<Exit> {
+        let ended = ended_by_signal()?;
+        let backend = Backend::start(([127, 0, 0, 1], self.port).into(), &self.environment, &self.version)?;
+        if self.never_healthy {
+            backend.set_status(503);
+        }
+        ended.await;
         Ok(Exit::Done)
     }
 

@@ -4,7 +4,6 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use cutover_core::Environment;
 use cutover_core::gates::Finding;
 use cutover_core::release::Origin;
 use cutover_core::service::Outcome;
@@ -15,6 +14,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::{self, Place};
 use crate::cli::printer::Printer;
 use crate::cli::progress::step_line;
+use crate::cli::receipt;
 use crate::cli::{findings, foreign};
 
 /// One deployment with its steps, reasons and receipts
@@ -136,17 +136,7 @@ fn text(view: &DeploymentView) -> String {
         }
     }
     for receipt in &view.receipts {
-        let _ = writeln!(
-            text,
-            "  receipt: epoch {}, blue {} %, green {} %, in force {} µs after its publication, in flight before: \
-             {} on blue, {} on green",
-            receipt.epoch,
-            receipt.weights.of(Environment::Blue),
-            receipt.weights.of(Environment::Green),
-            receipt.fenced_after_us,
-            receipt.in_flight.blue,
-            receipt.in_flight.green,
-        );
+        text.push_str(&receipt::lines(receipt));
     }
     if !view.last_lines.is_empty() {
         let _ = writeln!(text, "  the last lines it wrote:");

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use cutover_core::gates::Verdict;
+use cutover_core::routing::Lasting;
 use cutover_core::service::Status as DeploymentStatus;
 use cutover_core::{Environment, ServiceName, Version, WorkerName};
 use hyper::StatusCode;
@@ -17,12 +18,13 @@ use crate::api::calendar::NotifyTroubleView;
 use crate::api::client::Client;
 use crate::api::gates::ContractionView;
 use crate::api::views::{
-    DeploymentView, EnvironmentView, RecoveryView, ServiceView, ServicesView, WorkersView,
+    DeploymentView, DrainingView, EnvironmentView, RecoveryView, ServiceView, ServicesView, WorkersView,
 };
 use crate::cli::certificates;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::foreign;
 use crate::cli::freeze::here;
+use crate::cli::hold;
 use crate::cli::place::{self, Controller, Place};
 use crate::cli::printer::Printer;
 use crate::cli::several;
@@ -204,6 +206,9 @@ pub(crate) fn service_text(view: &ServiceView) -> String {
             foreign::line(&freeze.reason)
         );
     }
+    if let Some(pause) = &view.pause {
+        let _ = writeln!(text, "  {}", hold::line(pause));
+    }
     for certificate in &view.certificates {
         let _ = writeln!(text, "  tls     {}", certificates::line(certificate));
     }
@@ -298,6 +303,9 @@ fn status_text(status: DeploymentStatus, bake_until: Option<&str>) -> String {
     format!(" ({words}{left})")
 }
 
+/// More seconds than any configured time for connections to end.
+const NO_LIMIT: f64 = 31.0 * 24.0 * 60.0 * 60.0;
+
 fn rollback_text(view: &ServiceView) -> String {
     let rollback = &view.rollback;
     let before_cutover =
@@ -308,6 +316,11 @@ fn rollback_text(view: &ServiceView) -> String {
     match (&rollback.to, rollback.ready) {
         (Some(to), true) if rollback.warm => {
             format!("rollback ready: {to} warm on {}", view.live.other())
+        }
+        // Until its connections have ended, whenever that is.
+        (Some(to), true) if rollback.seconds > NO_LIMIT => {
+            let on = view.live.other();
+            format!("rollback possible: {to} cold on {on}, once what is left there has ended")
         }
         (Some(to), true) => {
             format!(
@@ -346,10 +359,45 @@ fn environment_text(view: &EnvironmentView) -> String {
     for line in view.last_lines.iter().rev().take(LAST_LINES).rev() {
         let _ = write!(text, "\n          | {}", foreign::line(line));
     }
+    if let Some(draining) = &view.draining {
+        let _ = write!(text, "\n          {}", draining_text(draining));
+    }
     if let Some(workers) = &view.workers {
         text.push_str(&workers_text(workers));
     }
     text.trim_end().to_owned()
+}
+
+/// What is left of those who were with it, and until when they may stay.
+fn draining_text(view: &DrainingView) -> String {
+    let DrainingView { requests, connections, asked, until } = view;
+    let mut parts = Vec::new();
+    if *requests > 0 {
+        parts.push(format!("{requests} request{}", if *requests == 1 { "" } else { "s" }));
+    }
+    parts.extend(connections.iter().map(|(kind, count)| {
+        let word = match (kind, count) {
+            (Lasting::WebSocket, 1) => "WebSocket",
+            (Lasting::WebSocket, _) => "WebSockets",
+            (Lasting::EventStream, 1) => "event stream",
+            (Lasting::EventStream, _) => "event streams",
+            (Lasting::Grpc, 1) => "gRPC call",
+            (Lasting::Grpc, _) => "gRPC calls",
+            (Lasting::Tunnel, 1) => "other upgrade",
+            (Lasting::Tunnel, _) => "other upgrades",
+        };
+        format!("{count} {word}")
+    }));
+    let left = parts.join(", ");
+    match until {
+        None => format!("still has {left}; nobody is asked to leave"),
+        Some(_) if connections.is_empty() => format!("still has {left}"),
+        Some(until) => {
+            let end = humantime::parse_rfc3339(until).unwrap_or(SystemTime::UNIX_EPOCH);
+            let rest = end.duration_since(SystemTime::now()).unwrap_or_default();
+            format!("still has {left}; {asked} were asked to leave, the rest is cut off in {}", seconds(rest))
+        }
+    }
 }
 
 /// A line for each worker and what its copies do, then what is wrong with them.
@@ -383,7 +431,7 @@ fn age(moment: &str) -> String {
 }
 
 /// The two largest units: `3m 4s`, `2h 5m`, `9days 1h`.
-fn seconds(duration: Duration) -> String {
+pub(crate) fn seconds(duration: Duration) -> String {
     let text = humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }

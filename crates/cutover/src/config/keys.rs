@@ -76,6 +76,16 @@ pub(super) const FILE: &[Key] = &[
         "what instances speak, \"h1\", \"h2c\", \"h2\" or \"auto\", or a table such as { protocol = \"h2c\", proxy_protocol = \"v2\" }",
     ),
     key("timeouts", Kind::Table(TIMEOUTS), "a table `[timeouts]` with lines such as `first_byte = \"60s\"`"),
+    key(
+        "drain",
+        Kind::TextOrTable(DRAIN),
+        "\"until-empty\", or a table such as { requests = \"30s\", connections = \"10m\", rate = \"50/s\" }",
+    ),
+    key(
+        "replay",
+        Kind::Table(REPLAY),
+        "a table `[replay]` with a line such as `idempotency_key = \"Idempotency-Key\"`",
+    ),
     key("exclude", Kind::Texts, "a list of patterns as in .gitignore, such as [\"uploads/\", \"*.log\"]"),
     key(
         "command",
@@ -142,6 +152,18 @@ const TIMEOUTS: &[Key] = &[
     key("first_byte", Kind::Duration, "a duration, such as \"60s\""),
     key("idle", Kind::Duration, "a duration, such as \"60s\""),
     key("stream", Kind::Duration, "a duration, such as \"1h\""),
+];
+
+const DRAIN: &[Key] = &[
+    key("requests", Kind::Duration, "a duration, such as \"30s\""),
+    key("connections", Kind::Text, "a duration, such as \"10m\", or \"until-empty\""),
+    key("rate", Kind::Text, "how many are asked in a second, such as \"50/s\""),
+];
+
+const REPLAY: &[Key] = &[
+    key("body_bytes", Kind::Whole, "a whole number of bytes, such as 65536"),
+    key("idempotency_key", Kind::Text, "the name of a field of requests, such as \"Idempotency-Key\""),
+    key("within_release", Kind::Flag, "true or false"),
 ];
 
 const VARIABLE: Key = key("", Kind::Text, "text, such as \"info\"");

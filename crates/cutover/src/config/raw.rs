@@ -33,6 +33,8 @@ pub(super) struct RawFile {
     pub(super) artifact: Option<Spanned<RawArtifactOrPath>>,
     pub(super) upstream: Option<Spanned<RawUpstreamOrProtocol>>,
     pub(super) timeouts: RawTimeouts,
+    pub(super) drain: Option<Spanned<RawDrainOrWord>>,
+    pub(super) replay: RawReplay,
     pub(super) exclude: Option<Spanned<Vec<Text>>>,
     pub(super) command: Option<Spanned<RawCommand>>,
     pub(super) env: BTreeMap<Text, Text>,
@@ -144,6 +146,32 @@ pub(super) struct RawTimeouts {
     pub(super) first_byte: Option<Text>,
     pub(super) idle: Option<Text>,
     pub(super) stream: Option<Text>,
+}
+
+/// How those leave who are with the old environment, by one word or with more to say.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RawDrainOrWord {
+    Word(String),
+    More(RawDrain),
+}
+
+/// `drain = { … }`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawDrain {
+    pub(super) requests: Option<String>,
+    pub(super) connections: Option<String>,
+    pub(super) rate: Option<String>,
+}
+
+/// `[replay]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawReplay {
+    pub(super) body_bytes: Option<Spanned<i64>>,
+    pub(super) idempotency_key: Option<Text>,
+    pub(super) within_release: Option<bool>,
 }
 
 /// `[rollout]`

@@ -11,8 +11,8 @@ use super::deploy::AcrossHosts;
 use super::error::ConfigError;
 use super::source::Source;
 use super::{
-    Loaded, artifact, command, deploy, exclude, gates, health, notify, origin, program, rollout, route, run,
-    secrets, tls, upstream, variables, version, windows, worker,
+    Loaded, artifact, command, deploy, exclude, gates, health, notify, origin, passage, program, rollout,
+    route, run, secrets, tls, upstream, variables, version, windows, worker,
 };
 
 /// What the command line says in place of the file.
@@ -64,6 +64,8 @@ pub(super) fn resolve_with(
     let run = run::resolve(source, &raw.run, &artifact)?;
     let (health, health_deadline) = health::resolve(source, &raw.health)?;
     let timeouts = upstream::timeouts(source, &raw.timeouts)?;
+    let drain = passage::drain(source, raw.drain.as_ref())?;
+    let replay = passage::replay(source, &raw.replay)?;
     let rollout = rollout::resolve(source, &raw.rollout)?;
     let env = variables::resolve(source, &raw.env)?;
     let base = if overrides.elsewhere { None } else { Some(directory.as_path()) };
@@ -118,6 +120,8 @@ pub(super) fn resolve_with(
         upstream,
         tls,
         timeouts,
+        drain,
+        replay,
         workers,
         gates,
     };
@@ -205,6 +209,8 @@ mod tests {
                 health_deadline: Duration::from_secs(300),
                 upstream: Upstream::default(),
                 tls: Tls::default(),
+                replay: cutover_core::routing::Replay::default(),
+                drain: cutover_core::drain::Drain::default(),
                 timeouts: Timeouts::default(),
                 gates: Gates::default(),
                 workers: BTreeMap::new(),
@@ -215,6 +221,7 @@ mod tests {
                 standby: Duration::from_secs(3600),
                 auto_rollback: true,
                 hold: None,
+                hold_requests: None,
             },
             windows: None,
             notify: None,
@@ -286,6 +293,7 @@ mod tests {
             standby: Duration::from_secs(7200),
             auto_rollback: false,
             hold: None,
+            hold_requests: None,
         };
         assert_eq!(spec.rollout, rollout);
     }

@@ -23,6 +23,7 @@ pub(super) fn resolve(source: &Source, raw: &RawRollout) -> Result<RolloutPolicy
         standby: duration("standby", raw.standby.as_ref(), STANDBY, 365 * DAY)?,
         auto_rollback: raw.auto_rollback.unwrap_or(true),
         hold: approval(source, raw)?,
+        hold_requests: None,
     })
 }
 

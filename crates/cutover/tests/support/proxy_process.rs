@@ -57,7 +57,7 @@ impl Proxy {
         }
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("admin.sock")
     }
 

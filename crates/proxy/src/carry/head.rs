@@ -11,6 +11,7 @@ use crate::body::Broken;
 use crate::carry::sending::{End, Sending};
 use crate::carry::{AnswerSource, NoAnswer, Terms};
 use crate::head::{AnswerFacts, AnswerHead};
+use crate::leaving::stayers::{Asked, Stay};
 
 /// Bytes of all heads before an answer: there is no window that holds them back, and whoever sends them without an end
 /// never answers. Two a minute, without a field, may come for a day.
@@ -25,6 +26,8 @@ pub(super) enum Stop {
     Late,
     /// The client took it back, or gave up.
     Gone,
+    /// The instance has to go, and has not answered.
+    Left,
 }
 
 /// What is waited for, and how far it is.
@@ -46,6 +49,7 @@ pub(super) async fn await_head<F, K, A>(
     sending: &mut Sending<Pin<&mut F>>,
     sink: &mut K,
     down: &mut A,
+    call: Option<&Stay>,
 ) -> Result<AnswerFacts, Stop>
 where
     F: Future<Output = Result<(), Broken>>,
@@ -53,7 +57,7 @@ where
     A: AnswerSource,
 {
     loop {
-        let facts = await_one_head(wait, sending, sink, down).await?;
+        let facts = await_one_head(wait, sending, sink, down, call).await?;
         if !facts.is_interim() {
             return Ok(facts);
         }
@@ -75,6 +79,7 @@ async fn await_one_head<F, K, A>(
     sending: &mut Sending<Pin<&mut F>>,
     sink: &mut K,
     down: &mut A,
+    call: Option<&Stay>,
 ) -> Result<AnswerFacts, Stop>
 where
     F: Future<Output = Result<(), Broken>>,
@@ -124,6 +129,12 @@ where
         }
         if (is_sent.get() || is_owed()) && terms.receiving.poll_due(cx).is_ready() {
             return Poll::Ready(Err(Stop::Late));
+        }
+        if let Some(call) = call {
+            call.register(cx);
+            if call.asked() == Asked::Cut {
+                return Poll::Ready(Err(Stop::Left));
+            }
         }
         sink.borrow_mut().poll_gone(cx).map(|()| Err(Stop::Gone))
     })

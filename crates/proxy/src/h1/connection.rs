@@ -167,7 +167,7 @@ impl ClientConnection {
         let id = self.worker.ids.write(&mut head);
         let mut request = Prepared::unread(Version::Http11, head, id);
         request.accept = accept_in(self.inbox.unread());
-        let Refusal { status, reason } = refusal;
+        let Refusal { status, reason, .. } = refusal;
         tracing::debug!(client = %self.peer.address, status, reason, "refused");
         let (_, write) = self.stream.split();
         let mut sink = ClientAnswer::new(write, &self.worker, &request, &self.looking);

@@ -32,6 +32,10 @@ pub(crate) struct AnswerFacts {
     pub(crate) promised: Option<u64>,
     /// Whether silence is ordinary in it.
     pub(crate) is_stream: bool,
+    /// Whether its body is in some coding, so that nobody here can read it.
+    pub(crate) is_encoded: bool,
+    /// Whether it is a stream of events (`text/event-stream`).
+    pub(crate) is_events: bool,
     /// Whether its fields say a length.
     pub(crate) has_length: bool,
     nominates: bool,
@@ -60,6 +64,8 @@ pub(crate) fn look(status: u16, fields: Fields<'_>, minor: u8, asked: Asked) -> 
         keep_alive: minor == 1,
         promised: None,
         is_stream: false,
+        is_encoded: false,
+        is_events: false,
         has_length: false,
         nominates: false,
     };
@@ -81,10 +87,11 @@ pub(crate) fn look(status: u16, fields: Fields<'_>, minor: u8, asked: Asked) -> 
         Name::KeepAlive => facts.promised = promised(value),
         Name::ContentType => {
             let stream = b"text/event-stream";
-            facts.is_stream |=
-                value.get(..stream.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(stream))
-                    || value.starts_with(b"application/grpc");
+            facts.is_events |=
+                value.get(..stream.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(stream));
+            facts.is_stream |= facts.is_events || value.starts_with(b"application/grpc");
         }
+        Name::ContentEncoding => facts.is_encoded |= !value.eq_ignore_ascii_case(b"identity"),
         _ => {}
     });
     facts.has_length = said.length().is_some();

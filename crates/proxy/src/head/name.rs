@@ -19,6 +19,7 @@ pub(crate) enum Name {
     Trailer,
     Accept,
     ContentType,
+    ContentEncoding,
     RequestId,
     GrpcTimeout,
     /// `X-Forwarded-For`, which grows at every hop.
@@ -73,7 +74,7 @@ impl Name {
             16 => &[
                 (b"x-forwarded-host", Self::ForwardedHost),
                 (b"proxy-connection", Self::Hop),
-                (b"content-encoding", Self::Kept),
+                (b"content-encoding", Self::ContentEncoding),
             ],
             17 => &[
                 (b"transfer-encoding", Self::TransferEncoding),

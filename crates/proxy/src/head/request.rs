@@ -130,6 +130,15 @@ impl Prepared {
         self.text(&self.id)
     }
 
+    /// Whether it has a field of this name, given in lower case.
+    pub(crate) fn has_field(&self, name: &str) -> bool {
+        let mut fields = [httparse::EMPTY_HEADER; 128];
+        let mut parsed = httparse::Request::new(&mut fields);
+        // It was made here, so it can be read.
+        let _ = parsed.parse(&self.head);
+        parsed.headers.iter().any(|field| field.name.eq_ignore_ascii_case(name) && !field.value.is_empty())
+    }
+
     fn text(&self, range: &Range<usize>) -> &str {
         // Checked when it was read: these are ASCII.
         std::str::from_utf8(&self.head[range.clone()]).unwrap_or_default()
@@ -241,6 +250,7 @@ fn write(
             | Name::Kept
             | Name::Accept
             | Name::ContentType
+            | Name::ContentEncoding
             | Name::Trailer
             | Name::GrpcTimeout
             | Name::TransportSecurity => true,

@@ -1,6 +1,7 @@
 //! An answer on its way to a client over HTTP/2.
 
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use http::{Response, StatusCode};
 use crate::answering::AnswerSink;
 use crate::body::{BodySink, Piece};
 use crate::head::{AnswerHead, Framing};
+use crate::http2::connection::Going;
 use crate::http2::stream::FrameSink;
 
 /// The answer to one request.
@@ -19,11 +21,13 @@ pub(crate) struct StreamAnswer {
     respond: SendResponse<Bytes>,
     frames: Option<FrameSink>,
     has_begun: bool,
+    /// What is said to the connection.
+    going: Rc<Going>,
 }
 
 impl StreamAnswer {
-    pub(crate) fn new(respond: SendResponse<Bytes>) -> Self {
-        Self { respond, frames: None, has_begun: false }
+    pub(crate) fn new(respond: SendResponse<Bytes>, going: Rc<Going>) -> Self {
+        Self { respond, frames: None, has_begun: false, going }
     }
 
     fn frames(&mut self) -> io::Result<&mut FrameSink> {
@@ -61,6 +65,10 @@ impl AnswerSink for StreamAnswer {
 
     // Streams end by themselves, and the connection goes on.
     fn end_with_this(&mut self) {}
+
+    fn renew(&mut self) {
+        self.going.want();
+    }
 
     fn has_begun(&self) -> bool {
         self.has_begun

@@ -1,9 +1,9 @@
 //! A client's connection: many requests at once, each a task of its own.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::ext::Protocol;
@@ -58,6 +58,7 @@ pub(crate) async fn serve(
     let peer = Rc::new(peer);
     let mut streaming = Streaming { worker: Rc::clone(&worker), counted: false };
     let open = Rc::new(Cell::new(0usize));
+    let going = Rc::new(Going::default());
     let mut is_idle = false;
     let mut is_going = false;
     loop {
@@ -71,7 +72,7 @@ pub(crate) async fn serve(
             if let Poll::Ready(accepted) = accepted {
                 return Poll::Ready(accepted);
             }
-            if !is_going && closing.as_mut().poll(cx).is_ready() {
+            if !is_going && (going.poll_wanted(cx).is_ready() || closing.as_mut().poll(cx).is_ready()) {
                 return Poll::Ready(Step::Go);
             }
             if open.get() > 0 {
@@ -90,8 +91,12 @@ pub(crate) async fn serve(
         .await;
         match step {
             Step::Request(request, respond) => {
-                let stream =
-                    StreamTask { worker: Rc::clone(&worker), peer: Rc::clone(&peer), open: Open::new(&open) };
+                let stream = StreamTask {
+                    worker: Rc::clone(&worker),
+                    peer: Rc::clone(&peer),
+                    open: Open::new(&open),
+                    going: Rc::clone(&going),
+                };
                 spawn_local(stream.serve(*request, respond));
             }
             Step::Go => {
@@ -138,11 +143,39 @@ enum Step {
     End,
 }
 
-fn poll_accept(connection: &mut Connection<Metered, Bytes>, cx: &mut std::task::Context<'_>) -> Poll<Step> {
+fn poll_accept(connection: &mut Connection<Metered, Bytes>, cx: &mut Context<'_>) -> Poll<Step> {
     connection.poll_accept(cx).map(|accepted| match accepted {
         Some(Ok((request, respond))) => Step::Request(Box::new(request), respond),
         Some(Err(_)) | None => Step::End,
     })
+}
+
+/// Whether the client shall take another connection for what it asks next.
+#[derive(Debug, Default)]
+pub(crate) struct Going {
+    wanted: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Going {
+    /// It shall.
+    pub(crate) fn want(&self) {
+        self.wanted.set(true);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    fn poll_wanted(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.wanted.get() {
+            return Poll::Ready(());
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
 }
 
 /// Counts a connection as one that has something to send.
@@ -186,6 +219,7 @@ struct StreamTask {
     worker: Rc<Worker>,
     peer: Rc<Peer>,
     open: Open,
+    going: Rc<Going>,
 }
 
 impl StreamTask {
@@ -194,7 +228,7 @@ impl StreamTask {
         let (sending, receiving) = (worker.watchdog.alarm(), worker.watchdog.alarm());
         let sharing = self.open.0.get() as u64;
         let alarms = Alarms { sending: &sending, receiving: &receiving, sharing };
-        let mut sink = StreamAnswer::new(respond);
+        let mut sink = StreamAnswer::new(respond, Rc::clone(&self.going));
         let (head, body) = request.into_parts();
         match self.prepare(&head, body.is_end_stream()) {
             Ok(request) => {
@@ -203,7 +237,7 @@ impl StreamTask {
                 worker.buffers.give_back(request.head);
             }
             Err(refusal) => {
-                let Refusal { status, reason } = refusal;
+                let Refusal { status, reason, .. } = refusal;
                 tracing::debug!(client = %peer.address, status, reason, "refused");
                 let mut head = worker.buffers.small();
                 let id = worker.ids.write(&mut head);

@@ -6,7 +6,7 @@ use httparse::Header;
 use crate::answering::AnswerSink;
 use crate::head::ticket::Came;
 use crate::head::{Framing, Peer, Prepared, Refusal};
-use crate::own_answer;
+use crate::own_answer::{self, Words};
 use crate::tls::challenges::PLACE;
 use crate::watchdog::Alarm;
 use crate::worker::Worker;
@@ -106,7 +106,15 @@ impl Worker {
             Detour::To(place) => {
                 let fields = [Header { name: "Location", value: place.as_bytes() }];
                 let words = Refusal::with(308, "this is at another address");
-                own_answer::give(sink, request, words, &fields, None, &self.pages, alarm).await;
+                own_answer::give(
+                    sink,
+                    request,
+                    words,
+                    &fields,
+                    Words::Ours { pages: &self.pages, service: None },
+                    alarm,
+                )
+                .await;
             }
         }
     }

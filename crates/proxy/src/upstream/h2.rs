@@ -1,9 +1,10 @@
 //! A request over HTTP/2: one of many on a connection that knows how many it may carry and when it has to go.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -82,6 +83,13 @@ impl H2Pool {
         let connection = connections.get(&key)?.iter().find(free)?;
         connection.shared.used.set(Instant::now());
         Some(connection.clone())
+    }
+
+    /// Has connections to these addresses carry nothing more than they do.
+    pub(crate) fn spend(&self, addresses: &HashSet<SocketAddr>) {
+        let connections = self.connections.borrow();
+        let theirs = connections.iter().filter(|(key, _)| addresses.contains(&key.address));
+        theirs.flat_map(|(_, list)| list).for_each(|connection| connection.shared.spent.set(true));
     }
 
     /// What is held while a connection is opened.

@@ -1,7 +1,7 @@
 //! Idle HTTP/1.1 connections of one worker.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -109,6 +109,11 @@ impl Pool {
             }
         }
         None
+    }
+
+    /// Closes what is idle to these addresses.
+    pub(crate) fn close_to(&self, addresses: &HashSet<SocketAddr>) {
+        self.idle.borrow_mut().retain(|key, _| !addresses.contains(&key.address));
     }
 
     /// Closes what was idle for too long, or was closed by the instance; called about once a second.

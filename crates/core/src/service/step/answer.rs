@@ -48,8 +48,8 @@ impl Draft {
                 self.shifted(pending.purpose, route, receipt);
             }
             (Effect::Drain { .. }, Answer::Drained { left }) => {
-                let held = if *left == 0 { String::new() } else { format!("{left} still held") };
-                self.drained(pending.purpose, Outcome::Passed, &held);
+                let held = if *left == 0 { String::new() } else { format!("{left} still under way") };
+                self.drained(pending.purpose, Outcome::Passed, *left, &held);
             }
             (Effect::Retire { environment, .. }, Answer::Retired)
                 if pending.purpose == Purpose::Clearing(*environment) =>
@@ -94,8 +94,11 @@ impl Draft {
         }
     }
 
-    fn drained(&mut self, purpose: Purpose, outcome: Outcome, detail: &str) {
+    fn drained(&mut self, purpose: Purpose, outcome: Outcome, left: u64, detail: &str) {
         match purpose {
+            Purpose::Deployment if self.deployment_at(Stage::Quieting).is_some() => {
+                self.quieted(outcome, left, detail);
+            }
             // Only told: traffic has moved, and the old environment stays warm whatever it still holds.
             Purpose::Deployment => self.end_step("drain", outcome, detail),
             // A clearing waits for no one for ever.
@@ -123,6 +126,7 @@ impl Draft {
             match open.map(|open| (open.stage, open.kind)) {
                 Some((Stage::Shifting, DeploymentKind::Traffic)) => self.weights_are_set(receipt),
                 Some((Stage::Admitting, _)) => self.admitted(),
+                Some((Stage::Quieting, _)) => self.held_requests(),
                 Some((Stage::Shifting, _)) => self.cut_over(receipt),
                 Some((Stage::ShiftingBack, _)) => self.shifted_back(receipt),
                 _ => {}
@@ -138,7 +142,7 @@ impl Draft {
     fn failed(&mut self, pending: &PendingEffect, reason: &str) {
         match (&pending.effect, pending.purpose) {
             (Effect::Shift { .. }, purpose) => self.shift_failed(purpose, reason),
-            (Effect::Drain { .. }, purpose) => self.drained(purpose, Outcome::Failed, reason),
+            (Effect::Drain { .. }, purpose) => self.drained(purpose, Outcome::Failed, 0, reason),
             (Effect::Provision { environment, .. }, Purpose::Upkeep) => {
                 self.not_restored(*environment, reason);
             }

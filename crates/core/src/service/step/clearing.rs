@@ -40,7 +40,17 @@ impl Draft {
             self.clear(environment);
         } else if !self.is_awaited(environment) {
             self.go_on_clearing(environment);
+        } else if self.slot(environment).clearing == Some(Clearing::Draining) {
+            // It was in no hurry.
+            self.forget(|pending| pending.purpose == Purpose::Clearing(environment));
+            self.go_on_clearing(environment);
         }
+    }
+
+    /// Whether somebody waits for the end of the clearing.
+    fn is_needed(&self, environment: Environment) -> bool {
+        let waits = matches!(self.waiting_for(environment), Some(Stage::Vacating | Stage::Retiring));
+        waits || self.state.stopped.is_some() || self.state.removal.is_some()
     }
 
     fn is_awaited(&self, environment: Environment) -> bool {
@@ -57,7 +67,10 @@ impl Draft {
             Some(Clearing::Draining) => {
                 let mut instances = self.ids(environment);
                 instances.extend(self.leaving_ids(environment));
-                self.ask(purpose, Effect::Drain { environment, instances });
+                // Whoever waits for the slot waits for plain requests and no longer.
+                let policy = self.state.drain_policy();
+                let policy = if self.is_needed(environment) { policy.at_once() } else { policy };
+                self.ask(purpose, Effect::Drain { environment, instances, policy, stays: false });
             }
             Some(Clearing::Unrouting) => {
                 let weights = self.state.weights;

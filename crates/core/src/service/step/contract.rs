@@ -80,6 +80,10 @@ impl Draft {
             fit: vec![release.id.clone()],
         });
         self.ask(Purpose::Trailing, Effect::RunGate { gate: Gate::Contract, environment, release, context });
+        if self.state.has_lost_its_replays() {
+            // What the live release fails must not go on to one that the schema is not fit for any more.
+            self.publish(Purpose::Upkeep, self.state.weights);
+        }
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::drain::Drain;
 use crate::environment::Environment;
 use crate::names::InstanceId;
 use crate::service::deployment::{Deployment, Outcome, Stage, Status, StepReport};
@@ -17,8 +18,10 @@ pub(super) const HEALTH_GRACE: Duration = Duration::from_secs(10);
 pub(super) const GATE_GRACE: Duration = Duration::from_secs(30);
 /// Longest time for a shift; one that was not answered by then may or may not have been made.
 pub(super) const SHIFT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest wait for what instances still hold.
-pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// What whoever waits for requests gets on top of their time, so that it can say what is left.
+pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(5);
+/// Of an environment that is kept until the last one has left.
+pub(super) const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// What stopping gets on top of the release's stop timeout, after which instances are killed anyway.
 pub(super) const RETIRE_GRACE: Duration = Duration::from_secs(30);
 /// Longest time to set priorities.
@@ -203,13 +206,23 @@ impl Draft {
 }
 
 impl ServiceState {
+    /// How those leave who are with an environment that gets no more requests: as what is live says.
+    pub(super) fn drain_policy(&self) -> Drain {
+        let live = self.environments[self.live].release.as_ref();
+        live.map(|live| live.configuration.drain.clone()).unwrap_or_default()
+    }
+
     /// How long an effect may take.
     pub(super) fn patience(&self, effect: &Effect) -> Duration {
         match effect {
             Effect::Provision { .. } => PROVISION_TIMEOUT,
             Effect::AwaitHealthy { release, .. } => release.configuration.health_deadline + HEALTH_GRACE,
             Effect::Shift { .. } | Effect::Unroute { .. } => SHIFT_TIMEOUT,
-            Effect::Drain { .. } => DRAIN_TIMEOUT,
+            Effect::Drain { policy, stays: true, .. } => policy.requests + DRAIN_GRACE,
+            // For ever is until somebody needs the slot; what is due then is looked at anew.
+            Effect::Drain { policy, .. } => {
+                policy.longest().map_or(FOR_EVER, |longest| longest + DRAIN_GRACE)
+            }
             Effect::Retire { environment, .. } => {
                 let release = self.environments[*environment].release.as_ref();
                 release.map_or(Duration::ZERO, |release| release.configuration.run.stop_timeout)

@@ -75,10 +75,16 @@ impl Draft {
         gates.into_iter().filter(|gate| release.configuration.gates.has(gate, live)).collect()
     }
 
-    fn ask_next(&mut self) {
+    pub(super) fn ask_next(&mut self) {
         let Some(open) = &self.state.deployment else { return };
-        match open.gates.first().cloned() {
-            None => self.go_on_from(open.stage),
+        let (next, stage, waits) = (open.gates.first().cloned(), open.stage, open.rollout.hold.is_some());
+        // What is done right before the shift may be what bears no overlap.
+        let is_last = next == Some(Gate::Hook(HookPoint::BeforeShift));
+        if is_last && !waits && self.needs_quiet() {
+            return;
+        }
+        match next {
+            None => self.go_on_from(stage),
             Some(gate) => {
                 self.begin_step(gate.label());
                 self.ask_gate(Purpose::Deployment, gate);
@@ -217,6 +223,6 @@ impl Stage {
 
     /// Whether its instances are healthy, and have to stay so.
     pub(crate) fn is_proving(self) -> bool {
-        matches!(self, Self::Admitting | Self::Validating | Self::AwaitingPromotion)
+        matches!(self, Self::Admitting | Self::Validating | Self::AwaitingPromotion | Self::Quieting)
     }
 }

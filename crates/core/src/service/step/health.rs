@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::drain::Drain;
 use crate::environment::Environment;
 use crate::names::InstanceId;
 use crate::release::Release;
@@ -22,7 +23,26 @@ pub struct Watched<'a> {
     pub instances: &'a [Instance],
 }
 
+/// Instances that get no more requests while they are kept warm: those that last are asked to leave them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parting {
+    /// Which.
+    pub instances: Vec<InstanceId>,
+    /// How, as what is live says.
+    pub policy: Drain,
+}
+
 impl ServiceState {
+    /// Those that last are asked to leave a slot as soon as all traffic has moved away from it, whatever else is done.
+    #[must_use]
+    pub fn parting(&self) -> Option<Parting> {
+        let slot = &self.environments[self.idle()];
+        let is_warm = slot.passed_gates && slot.clearing.is_none() && !slot.instances.is_empty();
+        let has_moved = self.weights.sole() == Some(self.live);
+        let instances = slot.instances.iter().map(|instance| instance.id.clone()).collect();
+        (is_warm && has_moved).then(|| Parting { instances, policy: self.drain_policy() })
+    }
+
     /// The environments whose health is to be watched: what has passed its gates, or is asked for them, and is not
     /// being emptied.
     ///

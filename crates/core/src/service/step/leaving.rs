@@ -47,7 +47,10 @@ impl Draft {
                 }
             }
             Clearing::Draining if instances.is_empty() => self.have_left(environment),
-            Clearing::Draining => self.ask(purpose, Effect::Drain { environment, instances }),
+            Clearing::Draining => {
+                let policy = self.state.drain_policy().at_once();
+                self.ask(purpose, Effect::Drain { environment, instances, policy, stays: false });
+            }
             Clearing::Retiring => self.ask(purpose, Effect::Retire { environment, instances }),
         }
     }

@@ -129,9 +129,12 @@ impl Draft {
     /// Every gate has passed but a person's, if there is to be one.
     pub(super) fn await_promotion(&mut self) {
         let Some(open) = &self.state.deployment else { return };
-        match open.rollout.hold {
+        let (hold, environment) = (open.rollout.hold, open.environment);
+        match hold {
             Some(hold) => self.hold(hold),
-            None => self.pass_gates(open.environment),
+            // Without a person who is waited for, requests wait already.
+            None if self.needs_quiet() => {}
+            None => self.pass_gates(environment),
         }
     }
 
@@ -145,6 +148,9 @@ impl Draft {
             deployment.stage = Stage::Shifting;
         });
         self.begin_step("switch");
+        if let Some(id) = self.state.deployment.as_ref().map(|open| open.id.clone()) {
+            self.lift_hold_of(&id);
+        }
         self.publish(Purpose::Deployment, Weights::all_to(environment));
     }
 
@@ -188,7 +194,11 @@ impl Draft {
         if !self.slot(old).instances.is_empty() {
             self.begin_step("drain");
             let instances = self.ids(old);
-            self.ask(Purpose::Deployment, Effect::Drain { environment: old, instances });
+            let policy = self.state.drain_policy();
+            self.ask(
+                Purpose::Deployment,
+                Effect::Drain { environment: old, instances, policy, stays: false },
+            );
         }
         // The watch may have spoken between the gate and the receipt.
         self.weigh_health();

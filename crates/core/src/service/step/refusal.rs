@@ -86,6 +86,27 @@ pub enum Refusal {
     /// No release has ever been made live.
     #[error("nothing is live")]
     NothingIsLive,
+    /// A deployment has requests wait for its shift.
+    #[error("requests wait for the shift of deployment `{id}`")]
+    HoldIsTaken {
+        /// Its id.
+        id: DeploymentId,
+    },
+    /// Requests go their way.
+    #[error("requests are neither held nor sent away")]
+    NotPaused,
+    /// Requests are sent away, so none can wait.
+    #[error("it is in maintenance: requests are sent away, so none can wait")]
+    InMaintenance,
+    /// Requests wait, and are not sent away.
+    #[error("requests are held, not sent away")]
+    IsHeld,
+    /// A hook before the shift would run before the hold, with users at work.
+    #[error("requests cannot be held for a hook before the shift where a person is waited for")]
+    HookBeforeTheHold,
+    /// It would be over before it began.
+    #[error("the end of the hold has passed already")]
+    HoldIsOver,
     /// A service without an instance is one that is stopped.
     #[error("0 instances serve nobody")]
     ScaledToNothing,
@@ -311,6 +332,17 @@ impl Refusal {
                 Some("deploy the version you want; it goes live once it has passed its gates".to_owned())
             }
             Self::NothingIsLive => Some("`cutover deploy` makes a first release live".to_owned()),
+            Self::HoldIsTaken { .. } => {
+                Some("it ends with the shift, or with `cutover abort`; `cutover status` tells how far it is".to_owned())
+            }
+            Self::NotPaused | Self::HoldIsOver => None,
+            Self::InMaintenance => Some("`cutover maintenance off` ends it".to_owned()),
+            Self::IsHeld => Some("`cutover unhold` lets them go on".to_owned()),
+            Self::HookBeforeTheHold => Some(
+                "that hook runs before the promotion, and so before the hold: leave out the wait for a person, or \
+                 the hold"
+                    .to_owned(),
+            ),
             Self::ScaledToNothing => Some("`cutover stop` stops the whole service".to_owned()),
             Self::Stopped { .. } => Some("`cutover restart` starts it again".to_owned()),
             Self::Split { idle, .. } => Some(format!(

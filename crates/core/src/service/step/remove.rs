@@ -57,6 +57,7 @@ impl Draft {
     pub(super) fn unrouted_for_good(&mut self) {
         self.state.environments = PerEnvironment::from_fn(|_| Slot::default());
         self.state.stopped = None;
+        self.state.pause = None;
         if let Some(removal) = &mut self.state.removal {
             removal.done = true;
         }

@@ -1,6 +1,7 @@
 //! What people ask for: deploy, roll back, abort.
 
 use crate::environment::Weights;
+use crate::gates::{Gate, HookPoint};
 use crate::names::DeploymentId;
 use crate::release::{Release, RolloutPolicy};
 use crate::service::deployment::{Deployment, DeploymentKind, Stage, Status};
@@ -35,6 +36,11 @@ impl Draft {
         if let Some(live) = live.filter(|live| settled && live.id == release.id) {
             return Err(Refusal::AlreadyLive { version: live.version.clone(), release: live.id.clone() });
         }
+        let gates = &release.configuration.gates;
+        let waits_twice = rollout.hold.is_some() && rollout.hold_requests.is_some();
+        if waits_twice && gates.has(&Gate::Hook(HookPoint::BeforeShift), None) {
+            return Err(Refusal::HookBeforeTheHold);
+        }
         let overrode = may_deploy(self.state.freeze.as_ref(), circumstances, self.now)?;
         let deployment = Deployment {
             origin: circumstances.origin.clone().map(Box::new),
@@ -45,7 +51,12 @@ impl Draft {
             overrode,
             ..self.new_deployment(id, actor, DeploymentKind::Deploy, release, rollout)
         };
-        self.meet_the_open(deployment, release, when_open)?;
+        let mut release = release.clone();
+        if rollout.hold_requests.is_some() {
+            // Both may not serve at the same time: no request goes back to the former one.
+            release.configuration.replay.within_release = true;
+        }
+        self.meet_the_open(deployment, &release, when_open)?;
         self.state.removal = None;
         Ok(())
     }
@@ -218,6 +229,7 @@ impl Draft {
             ended_at: None,
             steps: Vec::new(),
             receipts: Vec::new(),
+            traces: Vec::new(),
             last_lines: Vec::new(),
             taken_back_by: None,
             rounds: Vec::new(),

@@ -3,8 +3,8 @@
 use crate::environment::{Environment, PerEnvironment, Weights};
 use crate::epoch::Epoch;
 use crate::release::Release;
-use crate::routing::{DesiredInstance, PreviewRoute, ServiceRoute};
-use crate::service::deployment::{Stage, Status};
+use crate::routing::{DesiredInstance, PreviewRoute, Replay, ServiceRoute};
+use crate::service::deployment::{DeploymentKind, Stage, Status};
 use crate::service::effect::{Effect, Purpose};
 use crate::service::state::{Clearing, Instance, ServiceState, Slot};
 use crate::service::step::draft::Draft;
@@ -107,8 +107,39 @@ impl ServiceState {
             canonical_host: configuration.route.canonical_host.clone(),
             // Its hosts may be another's until something of it has earned them.
             unlisted: release(live).is_none(),
+            replay: Replay {
+                to: Some(live.other())
+                    .filter(|other| !configuration.replay.within_release && self.takes_replays(*other)),
+                ..configuration.replay.clone()
+            },
+            pause: self.pause.as_ref().map(|paused| paused.pause.clone()),
             preview: self.environments[live.other()].private_way(live.other()),
         })
+    }
+}
+
+impl ServiceState {
+    /// Whether a slot that gets no traffic may have what the live one fails: it is warm, good, and fits the schema. What
+    /// is being taken back never is.
+    fn takes_replays(&self, environment: Environment) -> bool {
+        let is_the_bad_one = self
+            .deployment
+            .as_ref()
+            .is_some_and(|open| open.undo.is_some() || open.kind == DeploymentKind::Rollback);
+        let slot = &self.environments[environment];
+        let fits = |release| self.unfit_for_the_schema(release).is_none();
+        !is_the_bad_one
+            && slot.passed_gates
+            && !slot.rolled_back
+            && slot.clearing.is_none()
+            && !slot.instances.is_empty()
+            && slot.release.as_ref().is_some_and(fits)
+    }
+
+    /// Whether the router may still send to the idle slot what the live one fails.
+    pub(super) fn has_lost_its_replays(&self) -> bool {
+        let slot = &self.environments[self.idle()];
+        slot.passed_gates && !slot.instances.is_empty() && !self.takes_replays(self.idle())
     }
 }
 

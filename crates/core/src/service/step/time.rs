@@ -1,6 +1,7 @@
 //! What happens by itself when time goes on, and when it is next worth looking.
 
 use crate::environment::Environment;
+use crate::routing::Pause;
 use crate::service::effect::{Answer, Purpose};
 use crate::service::state::{ServiceState, Slot};
 use crate::service::step::draft::Draft;
@@ -10,6 +11,7 @@ use crate::timestamp::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Alarm {
     HoldEnds,
+    PauseEnds,
     BakeEnds,
     Checks,
     StandbyEnds,
@@ -39,6 +41,7 @@ impl Draft {
     fn ring(&mut self, alarm: Alarm) {
         match alarm {
             Alarm::HoldEnds => self.end_hold(),
+            Alarm::PauseEnds => self.pause_ends(),
             Alarm::BakeEnds => self.end_bake(),
             Alarm::Checks => self.ask_checks(),
             Alarm::StandbyEnds => self.clear(self.state.idle()),
@@ -92,7 +95,12 @@ impl ServiceState {
             Some((Alarm::LeaveAgain(environment), leaving?.retry_at?))
         };
         let leaves = self.environments.iter().filter_map(leave);
+        let pause = self.pause.as_ref().and_then(|paused| match &paused.pause {
+            Pause::Hold(hold) => Some((Alarm::PauseEnds, hold.until)),
+            Pause::Maintenance(_) => None,
+        });
         hold.into_iter()
+            .chain(pause)
             .chain(remove)
             .chain(bake)
             .chain(checks)

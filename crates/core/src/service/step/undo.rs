@@ -38,6 +38,11 @@ impl Draft {
             deployment.reason = Some(reason.clone());
             deployment.undo = Some(Undo { reason, ends_as, by_hand: cause == Cause::ByHand });
         });
+        // Whoever waits goes on to what is live, whatever becomes of the rest.
+        let id = self.state.deployment.as_ref().map(|open| open.id.clone());
+        if id.is_some_and(|id| self.lift_hold_of(&id)) {
+            self.publish(Purpose::Upkeep, self.state.weights);
+        }
         match stage {
             Stage::Adding | Stage::Proving | Stage::Exchanging => self.end_rounds(),
             // Nothing of its own runs. A slot goes on being emptied: half of it cannot be taken back.
@@ -51,7 +56,8 @@ impl Draft {
             | Stage::AwaitingHealth
             | Stage::Admitting
             | Stage::Validating
-            | Stage::AwaitingPromotion => self.retire_attempt(),
+            | Stage::AwaitingPromotion
+            | Stage::Quieting => self.retire_attempt(),
             Stage::Baking if !self.is_former_fit() => self.revive(),
             Stage::Shifting | Stage::Baking => {
                 if ends_as == Status::Failed {

@@ -1,26 +1,19 @@
 //! Where the demo plays: a controller of its own, its load, and the acts.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 use std::time::Duration;
 
 use cutover_core::ServiceName;
-use cutover_core::service::{Status, WhenOpen};
+use cutover_core::service::Status;
 use cutover_load::{Client as LoadClient, Load, Plan, Report as LoadReport};
-use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
 
-use crate::api::client::Client;
-use crate::api::views::{
-    Accepted, ControllerView, DeployAnswer, DeployRequest, DeploymentView, HistoryView, ServiceView,
-};
+use crate::api::views::{Accepted, DeploymentView};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::follow::{Ended, Following, Until};
+use crate::cli::own_controller::OwnController;
 use crate::cli::printer::Printer;
 use crate::config;
-use crate::state_directory::StateDirectory;
 
 /// Answers that an act waits for, so that each is seen under load.
 const REQUESTS_PER_ACT: u64 = 500;
@@ -61,83 +54,45 @@ impl Application {
 /// A running controller and what plays on it.
 pub(super) struct Stage<'a> {
     printer: &'a Printer,
-    directory: TempDir,
-    program: PathBuf,
-    controller: Child,
-    address: SocketAddr,
-    client: Client,
+    controller: OwnController,
     service: ServiceName,
     load: Option<Load>,
 }
 
 impl<'a> Stage<'a> {
     pub(super) async fn build(printer: &'a Printer) -> Result<Self, Failure> {
-        let failed =
-            |what: &str, error: std::io::Error| Failure::new(Exit::Refused, format!("{what}: {error}"));
-        let directory = tempfile::Builder::new().prefix("cutover-demo-").tempdir();
-        let directory = directory.map_err(|error| failed("cannot make a temporary directory", error))?;
-        let program =
-            std::env::current_exe().map_err(|error| failed("cannot find this program's file", error))?;
-        let state = StateDirectory::new(directory.path().join("state"));
-        let mut controller = Command::new(&program)
-            .args(["--json", "serve", "--http", "127.0.0.1:0", "--state-dir"])
-            .arg(state.path())
-            .env("CUTOVER_LOG", "error")
-            // A Ctrl-C is for the demo, which then ends the controller in order.
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| failed("cannot start the controller", error))?;
-        let ready = match controller.stdout.take() {
-            Some(stdout) => BufReader::new(stdout).lines().next_line().await,
-            None => Ok(None),
-        };
-        let ready = ready.map_err(|error| failed("cannot read from the controller", error))?;
-        let ready: Option<ControllerView> = ready.and_then(|line| serde_json::from_str(&line).ok());
-        let address = ready.and_then(|ready| ready.http.first().copied());
-        let address = address.ok_or_else(|| Failure::new(Exit::Refused, "the controller did not start"))?;
-        std::fs::create_dir(directory.path().join("application"))
-            .map_err(|error| failed("cannot write to the temporary directory", error))?;
-        let client = Client::new(&state.api_socket());
+        let controller = OwnController::start("cutover-demo-").await?;
+        std::fs::create_dir(controller.path().join("application")).map_err(|error| {
+            Failure::new(Exit::Refused, format!("cannot write to the temporary directory: {error}"))
+        })?;
         let service = "shop".parse().map_err(|_| Failure::bug("`shop` is a name"))?;
-        Ok(Self { printer, directory, program, controller, address, client, service, load: None })
+        Ok(Self { printer, controller, service, load: None })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
-        self.address
+        self.controller.address
     }
 
     /// Deploys and follows; anything but the expected end is a failure of the demo.
     pub(super) async fn deploy(&self, application: &Application, expected: Status) -> Result<(), Failure> {
-        let file = self.directory.path().join("application/cutover.toml");
-        std::fs::write(&file, application.configuration(&self.program)).map_err(|error| {
+        let file = self.controller.path().join("application/cutover.toml");
+        std::fs::write(&file, application.configuration(&self.controller.program)).map_err(|error| {
             Failure::new(Exit::Refused, format!("cannot write `{}`: {error}", file.display()))
         })?;
         let spec = config::resolve(&config::load(&file)?, application.version)?.spec;
-        let request = DeployRequest {
-            spec,
-            deployment: None,
-            when_open: WhenOpen::Refuse,
-            force: false,
-            override_freeze: None,
-        };
-        let path = format!("/v1/services/{}/deployments", self.service);
-        let DeployAnswer::Opened { deployment, .. } = self.client.post(&path, Some(&request)).await? else {
-            return Err(Failure::bug(format!("{} was not deployed", application.version)));
-        };
+        let deployment = self.controller.submit(spec).await?;
         self.follow(deployment.as_str(), Until::Live, expected).await
     }
 
     pub(super) async fn rollback(&self) -> Result<(), Failure> {
         let path = format!("/v1/services/{}/rollback", self.service);
-        let Accepted { deployment } = self.client.post::<(), _>(&path, None).await?;
+        let Accepted { deployment } = self.controller.client.post::<(), _>(&path, None).await?;
         self.follow(deployment.as_str(), Until::TakenBack, Status::RolledBack).await
     }
 
     async fn follow(&self, deployment: &str, until: Until, expected: Status) -> Result<(), Failure> {
         let following = Following {
-            client: &self.client,
+            client: &self.controller.client,
             printer: self.printer,
             service: &self.service,
             timeout: PATIENCE,
@@ -153,7 +108,7 @@ impl<'a> Stage<'a> {
 
     pub(super) fn start_load(&mut self) {
         let pause = Duration::from_millis(4);
-        let plan = Plan::new(self.address)
+        let plan = Plan::new(self.address())
             .with(6, LoadClient::keep_alive("/"))
             .with(2, LoadClient::fresh("/"))
             .with(2, LoadClient::post("/", 20_000))
@@ -186,22 +141,16 @@ impl<'a> Stage<'a> {
 
     /// The deployments, newest first.
     pub(super) async fn history(&self) -> Result<Vec<DeploymentView>, Failure> {
-        let path = format!("/v1/services/{}/deployments", self.service);
-        Ok(self.client.get::<HistoryView>(&path).await?.deployments)
+        self.controller.history(&self.service).await
     }
 
     pub(super) async fn live_version(&self) -> Result<Option<String>, Failure> {
-        let view: ServiceView = self.client.get(&format!("/v1/services/{}", self.service)).await?;
+        let view = self.controller.service(&self.service).await?;
         Ok(view.environments[view.live].version.as_ref().map(ToString::to_string))
     }
 
     /// Ends everything that the demo started.
-    pub(super) async fn strike(mut self) -> Result<(), Failure> {
-        self.client.tell("/v1/shutdown").await?;
-        let ended = tokio::time::timeout(PATIENCE, self.controller.wait()).await;
-        match ended {
-            Ok(Ok(status)) if status.success() => Ok(()),
-            _ => Err(Failure::new(Exit::TakenBack, "the controller did not end as it should")),
-        }
+    pub(super) async fn strike(self) -> Result<(), Failure> {
+        self.controller.end().await
     }
 }

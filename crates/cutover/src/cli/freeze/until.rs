@@ -79,9 +79,18 @@ fn moment(text: &str, local: impl FnOnce() -> TimeZone) -> Result<(Timestamp, Op
 
 /// A moment in RFC 3339 as the wall clock here reads it.
 pub(crate) fn here(moment: &str) -> String {
+    written(moment, "%a %Y-%m-%d %H:%M %Z")
+}
+
+/// The same for what is near: the time of the day, to the second.
+pub(crate) fn to_the_second(moment: &str) -> String {
+    written(moment, "%H:%M:%S %Z")
+}
+
+fn written(moment: &str, form: &str) -> String {
     let zone = TimeZone::try_system().unwrap_or(TimeZone::UTC);
     match moment.parse::<Timestamp>() {
-        Ok(at) => at.to_zoned(zone).strftime("%a %Y-%m-%d %H:%M %Z").to_string(),
+        Ok(at) => at.to_zoned(zone).strftime(form).to_string(),
         Err(_) => moment.to_owned(),
     }
 }

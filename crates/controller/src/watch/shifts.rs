@@ -1,0 +1,155 @@
+//! Finds out what became of a shift: who answered, through which listener, when the last of the old requests ended.
+//!
+//! It is told twice: as soon as it was looked, and when nothing is left to be found out. It changes no decision, so a
+//! controller that dies meanwhile loses words and nothing else; the next one goes on where the newest deployment has a shift that
+//! was not looked at to its end. Moments are the router's own, so that a look that comes late makes none of them later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cutover_core::receipt::{Receipt, Trace};
+use cutover_core::service::{Deployment, Event, ServiceState};
+use cutover_core::{DeploymentId, Environment, PerEnvironment, ServiceName};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::journal::Journal;
+use crate::ports::{Ports, WantedProbe};
+
+/// Between two looks at the router, at first; each time it is half as long again.
+const LOOK: Duration = Duration::from_millis(50);
+/// The same at last.
+const SELDOM: Duration = Duration::from_secs(30);
+/// Nobody is waited for longer, whatever the service says of those that last.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// The shift that is being looked at.
+pub(super) struct Watch {
+    shift: Shift,
+    task: AbortHandle,
+}
+
+/// One shift of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shift {
+    deployment: DeploymentId,
+    receipt: Receipt,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Shift {
+    /// The newest shift of a deployment, if it was not looked at to its end.
+    pub(super) fn of(deployment: &Deployment) -> Option<Self> {
+        if deployment.kind.is_within_live() {
+            return None;
+        }
+        let receipt = deployment.receipts.last()?;
+        let known =
+            deployment.traces.iter().any(|trace| trace.is_whole && trace.report.epoch == receipt.epoch);
+        (!known).then(|| Self { deployment: deployment.id.clone(), receipt: receipt.clone() })
+    }
+}
+
+impl Watch {
+    pub(super) fn shift(&self) -> &Shift {
+        &self.shift
+    }
+
+    pub(super) fn begin(
+        shift: Shift,
+        state: &ServiceState,
+        ports: Ports,
+        journal: Arc<dyn Journal>,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Self {
+        let to = shift.receipt.weights.sole().unwrap_or(state.live);
+        let wanted = wanted_probe(state, &ports);
+        let looking =
+            Looking { service: state.name.clone(), shift: shift.clone(), to, wanted, ports, journal, events };
+        Self { shift, task: tokio::spawn(looking.look()).abort_handle() }
+    }
+}
+
+/// How users go, as what is live says.
+fn wanted_probe(state: &ServiceState, ports: &Ports) -> Option<WantedProbe> {
+    let live = state.environments[state.live].release.as_ref()?;
+    let route = &live.configuration.route;
+    let named = |host: &&String| !host.starts_with("*.");
+    let first = route.hosts.iter().find(named).cloned();
+    // Any name below a wildcard is one of its own.
+    let below = route.hosts.first().map(|host| host.replacen('*', "probe", 1));
+    let releases = PerEnvironment::from_fn(|environment: Environment| {
+        let release = state.environments[environment].release.as_ref();
+        release.map(|release| release.id.to_string()).unwrap_or_default()
+    });
+    Some(WantedProbe {
+        service: state.name.clone(),
+        host: first.or(below).unwrap_or_else(|| "localhost".to_owned()),
+        path: live.configuration.health.path.clone(),
+        releases,
+        until: ports.clock.now() + Duration::from_secs(60),
+    })
+}
+
+struct Looking {
+    service: ServiceName,
+    shift: Shift,
+    /// The environment that got the traffic.
+    to: Environment,
+    wanted: Option<WantedProbe>,
+    ports: Ports,
+    journal: Arc<dyn Journal>,
+    events: mpsc::UnboundedSender<Event>,
+}
+
+impl Looking {
+    async fn look(self) {
+        let began = tokio::time::Instant::now();
+        let probes = match &self.wanted {
+            Some(wanted) => self.ports.prober.look(wanted).await,
+            None => Vec::new(),
+        };
+        let (mut told, mut pause) = (false, LOOK);
+        loop {
+            // A router that does not tell is asked no more; one that cannot be asked may answer later.
+            let report = match self.ports.router.shift_report(&self.service).await {
+                Ok(Some(report)) if report.epoch == self.shift.receipt.epoch => Some(report),
+                // It was no change of weights, or there is a newer one.
+                Ok(_) => return,
+                Err(_) => None,
+            };
+            let is_late = began.elapsed() > LONGEST;
+            if let Some(report) = report {
+                let from = self.to.other();
+                let is_known = report.first_answer_us[self.to].is_some() && report.emptied_us[from].is_some();
+                let is_whole = is_known || is_late;
+                if is_whole || !told {
+                    let at = self.ports.clock.now();
+                    told = self.tell(Trace { at, is_whole, report, probes: probes.clone() }).await;
+                }
+                if is_whole && told {
+                    return;
+                }
+            }
+            if is_late {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 3 / 2).min(SELDOM);
+        }
+    }
+
+    /// Has a trace kept with its deployment, which may end at any moment.
+    async fn tell(&self, trace: Trace) -> bool {
+        let id = &self.shift.deployment;
+        let history = self.journal.history(&self.service, 8).await.unwrap_or_default();
+        let ended = history.into_iter().find(|ended| ended.id == *id).map(Box::new);
+        let trace = Box::new(trace);
+        self.events.send(Event::ShiftTraced { deployment: id.clone(), trace, ended }).is_ok()
+    }
+}
