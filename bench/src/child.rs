@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use cutover_load::{Client, Load, Plan};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 use tokio::time::Instant;
 
@@ -31,6 +32,8 @@ pub struct Child {
     h2c: SocketAddr,
     https: Option<SocketAddr>,
     log: PathBuf,
+    /// Whether processes of its own do the work, which only it can end.
+    leads: bool,
 }
 
 /// Why a program could not be measured.
@@ -124,9 +127,17 @@ impl Child {
         }
         let process = command.spawn().map_err(not_started)?;
         let pid = process.id().ok_or_else(|| not_started(io::Error::other("it has no pid")))?;
-        let mut child = Self { name, process, pid, address, h2c, https, log };
+        let mut child = Self { name, process, pid, address, h2c, https, log, leads: false };
         child.wait_until_it_answers().await?;
         Ok(child)
+    }
+
+    /// The same program, known to have worker processes: it is asked to end before it is killed, for else they would
+    /// outlive it.
+    #[must_use]
+    pub fn leading(mut self) -> Self {
+        self.leads = true;
+        self
     }
 
     /// The candidate's name.
@@ -165,10 +176,19 @@ impl Child {
     ///
     /// If it does not end by itself.
     pub async fn end(mut self, within: Duration) -> io::Result<std::process::ExitStatus> {
-        let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
-        let pid = pid.ok_or_else(|| io::Error::other("it has no pid"))?;
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        self.signal(Signal::TERM)?;
         tokio::time::timeout(within, self.process.wait()).await?
+    }
+
+    /// Sends a signal to the program, and to none of its workers.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such process any more.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| io::Error::other("it has no pid"))?;
+        Ok(kill_process(pid, signal)?)
     }
 
     async fn wait_until_it_answers(&mut self) -> Result<(), ChildError> {
@@ -193,6 +213,18 @@ impl Child {
         }
     }
 
+    /// Whether it has ended within [`GONE_WITHIN`]; an error counts as that.
+    fn is_gone_in_time(&mut self) -> bool {
+        let deadline = std::time::Instant::now() + GONE_WITHIN;
+        while let Ok(None) = self.process.try_wait() {
+            if std::time::Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        true
+    }
+
     fn log_tail(&self) -> String {
         let log = std::fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_TAIL_BYTES)..]).into_owned()
@@ -202,16 +234,12 @@ impl Child {
 /// Kills the program and waits until it is gone, so that nothing of a measurement outlives it.
 impl Drop for Child {
     fn drop(&mut self) {
-        // An error means that it has ended by itself.
-        if self.process.start_kill().is_err() {
+        if self.leads && self.signal(Signal::TERM).is_ok() && self.is_gone_in_time() {
             return;
         }
-        let deadline = std::time::Instant::now() + GONE_WITHIN;
-        while let Ok(None) = self.process.try_wait() {
-            if std::time::Instant::now() >= deadline {
-                return;
-            }
-            std::thread::sleep(LOOK_EVERY);
+        // An error means that it has ended by itself.
+        if self.process.start_kill().is_ok() {
+            self.is_gone_in_time();
         }
     }
 }

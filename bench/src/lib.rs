@@ -10,6 +10,8 @@ pub mod certificate;
 
 pub mod child;
 
+pub mod controller;
+
 pub mod switching;
 
 pub mod request;

@@ -87,6 +87,7 @@ impl Story {
                 standby: Duration::from_secs(3600),
                 auto_rollback: true,
                 hold: None,
+                hold_requests: None,
             },
             when_open: WhenOpen::Refuse,
             circumstances: Box::default(),
@@ -129,6 +130,8 @@ impl Story {
                 health: HealthPolicy::default(),
                 health_deadline: Duration::from_secs(60),
                 upstream: Upstream::default(),
+                replay: cutover_core::routing::Replay::default(),
+                drain: cutover_core::drain::Drain::default(),
                 timeouts: Timeouts::default(),
                 gates: cutover_core::gates::Gates::default(),
                 workers: BTreeMap::new(),
@@ -178,6 +181,7 @@ pub(super) fn receipt(route: &ServiceRoute, now: Timestamp) -> Receipt {
         boot_id: "5d41402a-bc4b-4a76-b971-9d911017c592".to_owned(),
         published_at: now,
         fenced_after_us: 300,
+        lasting: PerEnvironment::default(),
         in_flight: PerEnvironment::default(),
     }
 }

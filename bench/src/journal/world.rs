@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cutover_controller::ports::{
-    Applied, DeploymentExecutor, Exit, HealthValidator, KeepReleases, Mandate, PortError, PrepareError,
-    Provision, ReleaseStore, Routed, RouterError, Running, StartWorkers, TrafficRouter,
+    Applied, DeploymentExecutor, Exit, HealthValidator, Held, KeepReleases, Mandate, NoProbe, PortError,
+    PrepareError, Provision, ReleaseStore, Routed, RouterError, Running, StartWorkers, TrafficRouter,
 };
 use cutover_controller::{Ports, SystemClock};
 use cutover_core::health::HealthCheck;
@@ -53,6 +53,7 @@ impl World {
         Ports {
             executor: Arc::new(self.clone()),
             router: Arc::new(self.clone()),
+            prober: Arc::new(NoProbe),
             health: Arc::new(self.clone()),
             releases: Arc::new(self.clone()),
             clock: Arc::new(clock),
@@ -134,8 +135,8 @@ impl TrafficRouter for World {
         Ok(self.0.iter().map(routed).collect())
     }
 
-    async fn in_flight(&self, _: &[InstanceId]) -> Result<u64, RouterError> {
-        Ok(0)
+    async fn held(&self, _: &[InstanceId]) -> Result<Held, RouterError> {
+        Ok(Held::default())
     }
 }
 
