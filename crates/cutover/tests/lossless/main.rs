@@ -12,9 +12,13 @@ mod patience;
 #[allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 mod proxy_process;
 
+#[path = "../../../proxy/tests/support/authority.rs"]
+mod authority;
+
 mod drains;
 mod drill;
 mod holds;
+mod over_tls;
 mod receipts;
 mod replays;
 mod swaps;
