@@ -156,6 +156,20 @@ impl Figures {
             })
         });
         families.gauges("cutover_service_status", "1 for the status it is in", None, statuses)?;
+        let pauses = self.services.iter().flat_map(|view| {
+            ["hold", "maintenance"].into_iter().map(|kind| {
+                let is_it = view.pause.as_ref().is_some_and(|pause| pause.kind == kind);
+                (vec![("service", view.service.as_str()), ("kind", kind)], yes(is_it))
+            })
+        });
+        let told = "1 while its requests wait, or are sent away";
+        families.gauges("cutover_service_paused", told, None, pauses)?;
+        let waiting = self.services.iter().filter_map(|view| {
+            let waiting = view.pause.as_ref()?.waiting?;
+            Some((vec![("service", view.service.as_str())], waiting as f64))
+        });
+        let told = "Requests that wait for the end of a hold; absent without one";
+        families.gauges("cutover_service_waiting_requests", told, None, waiting)?;
         let environments = || {
             self.services.iter().flat_map(|view| {
                 Environment::ALL.into_iter().map(move |color| {

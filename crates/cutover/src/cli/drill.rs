@@ -30,13 +30,13 @@ pub(crate) struct Drill {
     #[arg(long, short, value_name = "FILE", default_value = "cutover.toml")]
     file: PathBuf,
     /// A path that clients ask for; may be repeated [default: /]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path)]
     path: Vec<String>,
     /// A path at which WebSockets are opened; they send a text now and then and expect an echo
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path)]
     web_socket: Option<String>,
     /// A path at which events come
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path)]
     events: Option<String>,
     /// Clients at the same time, for each path
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -47,6 +47,11 @@ pub(crate) struct Drill {
     /// Load in each act, at least
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
     each: Duration,
+}
+
+/// What a client asks for.
+fn path(text: &str) -> Result<String, String> {
+    if text.starts_with('/') { Ok(text.to_owned()) } else { Err("a path begins with `/`".to_owned()) }
 }
 
 impl Drill {

@@ -25,10 +25,10 @@ pub(crate) struct Hold {
     #[arg(long = "for", value_name = "TIME", value_parser = time)]
     time: Duration,
     /// Requests that wait at most; the next one gets 503
-    #[arg(long, value_name = "COUNT", default_value_t = Bounds::REQUESTS)]
+    #[arg(long, value_name = "COUNT", default_value_t = Bounds::REQUESTS, value_parser = clap::value_parser!(u32).range(1..))]
     requests: u32,
     /// Bytes of heads and bodies that those keep in memory at most
-    #[arg(long, value_name = "COUNT", default_value_t = Bounds::BYTES)]
+    #[arg(long, value_name = "COUNT", default_value_t = Bounds::BYTES, value_parser = clap::value_parser!(u64).range(1..))]
     bytes: u64,
 }
 

@@ -36,7 +36,8 @@ pub(crate) fn lines(view: &ReceiptView) -> String {
         };
         let _ = writeln!(text, "    ended            {last}");
     }
-    let _ = writeln!(text, "    failed           {}", failed(trace));
+    let so_far = if trace.is_whole { "" } else { " so far" };
+    let _ = writeln!(text, "    failed           {}{so_far}", failed(trace));
     if let Some(more) = sent_again(trace) {
         let _ = writeln!(text, "    sent once more   {more}");
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cutover_load::{Client, Load, Plan};
 
 use crate::support::{Host, PATIENCE, wait_until};
-use crate::{deploy, every_kind};
+use crate::{deploy, every_kind, figures};
 
 fn waiting(host: &Host) -> u64 {
     host.status()["pause"]["waiting"].as_u64().unwrap_or_default()
@@ -30,6 +30,11 @@ async fn requests_of_every_protocol_wait_and_go_on_without_a_failure() {
         "{said}"
     );
     wait_until("they wait", || waiting(&host) >= 7);
+    let told = figures(&host);
+    let is_told = |line: &str| told.lines().any(|told| told == line);
+    assert!(is_told("cutover_service_paused{service=\"shop\",kind=\"hold\"} 1.0"), "{told}");
+    assert!(is_told("cutover_service_paused{service=\"shop\",kind=\"maintenance\"} 0.0"), "{told}");
+    assert!(!told.contains("cutover_service_waiting_requests{service=\"shop\"} 0.0"), "{told}");
     let text = host.run(&["status"]).exits(0).out;
     assert!(text.contains("new requests wait until ") && text.contains(" wait now"), "{text}");
     let before = load.report().requests;

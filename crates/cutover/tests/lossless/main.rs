@@ -51,3 +51,10 @@ pub(crate) fn deploy(host: &Host, version: &str) {
 pub(crate) fn shown(host: &Host) -> serde_json::Value {
     host.run(&["--json", "show"]).exits(0).json()
 }
+
+/// What a collector is told.
+pub(crate) fn figures(host: &Host) -> String {
+    let mut curl = std::process::Command::new("curl");
+    curl.args(["-sS", "--unix-socket"]).arg(host.state().join("cutover.sock"));
+    String::from_utf8(curl.arg("http://cutover/metrics").output().unwrap().stdout).unwrap()
+}

@@ -2,7 +2,7 @@
 
 use crate::support::data_plane::route;
 use crate::support::{CUTOVER, Host, wait_until};
-use crate::{QUICK, deploy};
+use crate::{QUICK, deploy, figures};
 
 fn configure(host: &Host, more: &[&str], rest: &str) {
     let words: Vec<String> =
@@ -23,13 +23,7 @@ fn what_ends_the_new_release_is_answered_by_the_former_one_and_stands_in_the_rec
     // v1 has no such path either, and says so.
     let answer = host.get("/cart");
     assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
-    let figures = std::process::Command::new("curl")
-        .args(["-sS", "--unix-socket"])
-        .arg(host.state().join("cutover.sock"))
-        .arg("http://cutover/metrics")
-        .output()
-        .unwrap();
-    let figures = String::from_utf8(figures.stdout).unwrap();
+    let figures = figures(&host);
     let is_it = |line: &str| {
         line.starts_with("cutover_replays_total{") && line.contains("\"green\"") && line.ends_with(" 1")
     };
