@@ -549,3 +549,15 @@ fn a_first_release_has_no_hosts_before_it_has_passed() {
     assert!(!world.outside.route.as_ref().unwrap().unlisted);
     assert_eq!(world.live_version(), Some("all"));
 }
+
+#[test]
+fn a_hook_before_the_shift_that_would_run_before_the_hold_is_refused() {
+    let mut world = World::settled(&["v1"]);
+    let time = Some(Duration::from_secs(60));
+    let both = RolloutPolicy { hold: time, hold_requests: time, ..rollout() };
+    assert!(matches!(world.deploy_with("all", both.clone()), Err(Refusal::HookBeforeTheHold)));
+    world.deploy_with("all", RolloutPolicy { hold: None, ..both }).unwrap();
+    until(&mut world, "before_shift");
+    let waits = world.state.pause.as_ref().is_some_and(|paused| paused.deployment.is_some());
+    assert!(waits, "while nobody is at work");
+}

@@ -268,3 +268,23 @@ fn a_deployment_that_is_taken_back_leaves_a_maintenance_as_it_was() {
     assert_eq!((world.last_closed().status, world.live_version()), (Status::RolledBack, Some("v1")));
     assert_eq!(world.state.pause.as_ref().map(|paused| &paused.pause), Some(&maintenance()));
 }
+
+#[test]
+fn a_promotion_while_requests_begin_to_wait_is_the_same_as_once() {
+    let mut world = World::settled(&["v1"]);
+    let policy = RolloutPolicy { hold: Some(TIME * 10), hold_requests: Some(TIME), ..rollout() };
+    world.deploy_with("v2", policy).unwrap();
+    for effect in ["provision", "healthy", "shift"] {
+        world.goes_well(effect);
+    }
+    let promotion =
+        Event::PromoteRequested { deployment: Some(world.open().id.clone()), actor: "carol".to_owned() };
+    world.happens(&promotion).unwrap();
+    assert_eq!(world.open().stage, Stage::Quieting);
+    world.happens(&promotion).unwrap();
+    for effect in ["shift", "drain"] {
+        world.goes_well(effect);
+    }
+    let route = shift(&world);
+    assert_eq!((route.weights.sole(), route.pause), (Some(Environment::Green), None));
+}

@@ -36,7 +36,11 @@ impl Draft {
             return Err(Refusal::NothingToPromote { why });
         }
         if !open.is_held() {
-            let promoted = matches!(open.stage, Stage::Shifting | Stage::Baking) && open.undo.is_none();
+            let is_past = match open.stage {
+                Stage::Quieting => open.rollout.hold.is_some(),
+                stage => matches!(stage, Stage::Shifting | Stage::Baking),
+            };
+            let promoted = is_past && open.undo.is_none();
             // Told twice is told once.
             if promoted && wanted.is_some() {
                 return Ok(());
