@@ -46,6 +46,9 @@ fn none_last(lasting: &PerEnvironment<u64>) -> bool {
 pub struct ShiftReport {
     /// The epoch that changed the weights.
     pub epoch: Epoch,
+    /// Identifies the run of the data plane that has counted; empty from one that does not say.
+    #[serde(default)]
+    pub boot_id: String,
     /// Microseconds until the head of the first answer from each environment; absent while there is none.
     pub first_answer_us: PerEnvironment<Option<u64>>,
     /// Microseconds until the last of the requests that were in flight had ended, looked at every 5 ms; absent while some
@@ -68,6 +71,9 @@ pub struct Trace {
     pub at: Timestamp,
     /// Whether there is nothing left to be found out.
     pub is_whole: bool,
+    /// Whether the data plane ended amid it, with what it had counted since it was asked last.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_cut: bool,
     /// What the data plane says.
     pub report: ShiftReport,
     /// What those found who went the way of users.

@@ -191,8 +191,10 @@ fn what_is_learned_of_a_shift_is_kept_with_its_deployment_open_or_ended() {
     let trace = |receipt: &Receipt, is_whole| Trace {
         at: receipt.published_at,
         is_whole,
+        is_cut: false,
         report: ShiftReport {
             epoch: receipt.epoch,
+            boot_id: receipt.boot_id.clone(),
             first_answer_us: PerEnvironment { blue: None, green: Some(7) },
             emptied_us: PerEnvironment::default(),
             left: PerEnvironment::default(),

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cutover_core::receipt::{Receipt, Trace};
+use cutover_core::receipt::{Receipt, ShiftReport, Trace};
 use cutover_core::service::{Deployment, Event, ServiceState};
 use cutover_core::{DeploymentId, Environment, PerEnvironment, ServiceName};
 use tokio::sync::mpsc;
@@ -114,10 +114,23 @@ impl Looking {
             Some(wanted) => self.ports.prober.look(wanted).await,
             None => Vec::new(),
         };
-        let (mut told, mut pause) = (false, LOOK);
+        let (mut told, mut pause) = (None::<ShiftReport>, LOOK);
         loop {
             // A router that does not tell is asked no more; one that cannot be asked may answer later.
             let report = match self.ports.router.shift_report(&self.service).await {
+                Ok(Some(report)) if self.is_of_another_run(&report) => {
+                    // What was counted until then is worth more than what its successor counts.
+                    let report = told.unwrap_or(report);
+                    self.tell(Trace {
+                        at: self.ports.clock.now(),
+                        is_whole: true,
+                        is_cut: true,
+                        report,
+                        probes,
+                    })
+                    .await;
+                    return;
+                }
                 Ok(Some(report)) if report.epoch == self.shift.receipt.epoch => Some(report),
                 // It was no change of weights, or there is a newer one.
                 Ok(_) => return,
@@ -128,11 +141,15 @@ impl Looking {
                 let from = self.to.other();
                 let is_known = report.first_answer_us[self.to].is_some() && report.emptied_us[from].is_some();
                 let is_whole = is_known || is_late;
-                if is_whole || !told {
+                if is_whole || told.is_none() {
                     let at = self.ports.clock.now();
-                    told = self.tell(Trace { at, is_whole, report, probes: probes.clone() }).await;
+                    let trace =
+                        Trace { at, is_whole, is_cut: false, report: report.clone(), probes: probes.clone() };
+                    if self.tell(trace).await {
+                        told = Some(report);
+                    }
                 }
-                if is_whole && told {
+                if is_whole && told.is_some() {
                     return;
                 }
             }
@@ -142,6 +159,11 @@ impl Looking {
             tokio::time::sleep(pause).await;
             pause = (pause * 3 / 2).min(SELDOM);
         }
+    }
+
+    /// Whether the router was started anew since the shift.
+    fn is_of_another_run(&self, report: &ShiftReport) -> bool {
+        !report.boot_id.is_empty() && report.boot_id != self.shift.receipt.boot_id
     }
 
     /// Has a trace kept with its deployment, which may end at any moment.

@@ -240,7 +240,8 @@ impl ServiceEntry {
     /// What became of its last shift.
     #[must_use]
     pub fn shift_report(&self) -> ShiftReport {
-        self.trail.report()
+        let boot_id = self.receipt().map(|receipt| receipt.boot_id.clone()).unwrap_or_default();
+        ShiftReport { boot_id, ..self.trail.report() }
     }
 
     /// Its epoch.

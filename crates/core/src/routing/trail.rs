@@ -165,6 +165,7 @@ impl Trail {
         let (turned_away, held) = self.observed.totals();
         ShiftReport {
             epoch: self.epoch,
+            boot_id: String::new(),
             first_answer_us: PerEnvironment::from_fn(|environment| after(&self.first_answer_us[environment])),
             emptied_us: PerEnvironment::from_fn(|environment| after(&self.emptied_us[environment])),
             left: PerEnvironment::from_fn(|environment| self.left(environment)),

@@ -38,6 +38,12 @@ pub(crate) fn lines(view: &ReceiptView) -> String {
     }
     let so_far = if trace.is_whole { "" } else { " so far" };
     let _ = writeln!(text, "    failed           {}{so_far}", failed(trace));
+    if trace.is_cut {
+        let _ = writeln!(
+            text,
+            "    not known        what happened after the proxy ended: it was started anew meanwhile"
+        );
+    }
     if let Some(more) = sent_again(trace) {
         let _ = writeln!(text, "    sent once more   {more}");
     }
@@ -163,7 +169,9 @@ mod tests {
         Trace {
             at: Timestamp::from_millis(0),
             is_whole: true,
+            is_cut: false,
             report: ShiftReport {
+                boot_id: "boot".to_owned(),
                 epoch: Epoch::ZERO.next(),
                 first_answer_us: PerEnvironment { blue: Some(3), green: Some(840) },
                 emptied_us: PerEnvironment { blue: Some(1_234_000), green: Some(0) },

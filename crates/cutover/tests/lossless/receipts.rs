@@ -3,7 +3,7 @@
 use cutover_load::{Client, Load, Plan};
 use serde_json::Value;
 
-use crate::support::{Host, PATIENCE, wait_until};
+use crate::support::{Host, PATIENCE, signal, wait_until};
 use crate::{deploy, every_kind, shown};
 
 /// The last receipt once everything about it is known.
@@ -99,4 +99,20 @@ async fn what_began_long_before_the_switch_is_in_its_receipt() {
     assert_eq!(receipt["trace"]["report"]["left"]["green"], 0, "{receipt}");
     let report = load.stop().await;
     assert!(report.is_clean(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_proxy_took_with_it_is_not_told_as_if_nothing_had_been() {
+    let host = Host::start();
+    every_kind(&host, "drain = \"until-empty\"", "");
+    deploy(&host, "v1");
+    let load = Load::start(Plan::new(host.address).with(1, Client::web_socket("/ws")));
+    load.wait_for(PATIENCE, |report| report.of("web_socket").open == 1).await.unwrap();
+    deploy(&host, "v2");
+    wait_until("there is something to tell", || !shown(&host)["receipts"][0]["trace"].is_null());
+    signal(host.proxy_pid().unwrap(), "KILL");
+    let receipt = whole(&host);
+    assert_eq!(receipt["trace"]["is_cut"], true, "{receipt}");
+    assert!(host.run(&["show"]).exits(0).out.contains("the proxy ended: it was started anew"));
+    load.stop().await;
 }
