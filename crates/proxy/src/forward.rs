@@ -171,10 +171,14 @@ impl Worker {
             let repeatable = request.is_idempotent || has_key(request, exchange.lease());
             let again = tries.after(&fault, Try { reused, shared, repeatable });
             let again = again.filter(|_| source.begin_again());
-            if again == Some(Again::Elsewhere) {
+            if matches!(again, Some(Again::Elsewhere | Again::Rather)) {
                 avoid.push(Arc::clone(exchange.lease().target().instance()));
             }
-            match again.map(|_| self.claim(request, private, exempt, &avoid)) {
+            let mut next = again.map(|_| self.claim(request, private, exempt, &avoid));
+            if again == Some(Again::Rather) && matches!(next, Some(Err(NoTarget::NoInstance))) {
+                next = Some(self.claim(request, private, exempt, &[]));
+            }
+            match next {
                 Some(Ok(next)) => {
                     exchange.sent_on(&next);
                     lease = next;

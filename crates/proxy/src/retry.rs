@@ -27,6 +27,8 @@ pub(crate) struct Try {
 pub(crate) enum Again {
     /// Wherever it is its turn: nothing is wrong with the instance.
     Anywhere,
+    /// To another instance, if there is one.
+    Rather,
     /// Not to this instance again.
     Elsewhere,
 }
@@ -52,7 +54,11 @@ impl Tries {
         if fault.unsent {
             // An instance that refuses each time is no race with the end of a connection.
             let is_last = self.made + 1 == TRIES;
-            return Some(if unreached || is_last { Again::Elsewhere } else { Again::Anywhere });
+            return Some(match (unreached, is_last) {
+                (true, _) => Again::Elsewhere,
+                (false, true) => Again::Rather,
+                (false, false) => Again::Anywhere,
+            });
         }
         if fault.failure != Failure::Reset || !tried.repeatable {
             return None;
@@ -93,6 +99,15 @@ mod tests {
         assert_eq!(Tries::default().after(&refused, never), Some(Again::Elsewhere));
         let declined = Fault { unsent: true, ..lost() };
         assert_eq!(Tries::default().after(&declined, never), Some(Again::Anywhere));
+    }
+
+    #[test]
+    fn an_instance_that_declines_each_time_is_left_for_another_in_the_end() {
+        let declined = Fault { unsent: true, ..lost() };
+        let mut tries = Tries::default();
+        let all: Vec<_> = std::iter::repeat_with(|| tries.after(&declined, FRESH)).take(TRIES).collect();
+        let [.., before, last, end] = all[..] else { unreachable!("there are some") };
+        assert_eq!((before, last, end), (Some(Again::Anywhere), Some(Again::Rather), None));
     }
 
     #[test]
