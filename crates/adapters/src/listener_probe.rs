@@ -12,10 +12,8 @@ use cutover_controller::ports::{ShiftProbe, WantedProbe};
 use cutover_core::receipt::Probe;
 use cutover_core::routing::Listen;
 use cutover_core::{Environment, ServiceName, Timestamp};
-use rustls::ClientConfig;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+use cutover_tls::client::Trust;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -107,12 +105,8 @@ async fn ask(
     if !tls {
         return exchange(socket, &request).await;
     }
-    let config = ClientConfig::builder_with_provider(cutover_tls::provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
-        .with_no_client_auth();
+    // It is asked who answers, not whether the certificate is good.
+    let config = cutover_tls::client::config(Trust::Anybody, None, &[]).map_err(|error| error.to_string())?;
     let name = ServerName::try_from(wanted.host.clone())
         .map_err(|_| format!("`{}` is no name for TLS", wanted.host))?;
     let stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await;
@@ -147,47 +141,6 @@ fn read(bytes: &[u8]) -> Result<Option<Head>, String> {
     let named = answer.headers.iter().find(|field| field.name.eq_ignore_ascii_case("x-cutover-preview"));
     let release = named.map(|field| String::from_utf8_lossy(field.value).into_owned());
     Ok(Some(Head { status: answer.code.unwrap_or_default(), release }))
-}
-
-/// Whoever shows whatever: only the keys of the session are checked.
-#[derive(Debug)]
-struct AnyCertificate;
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = cutover_tls::provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, &algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = cutover_tls::provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        cutover_tls::provider().signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

@@ -226,24 +226,34 @@ fn maintenance() -> Pause {
     Pause::Maintenance(Maintenance { page: None, retry_after: 60 })
 }
 
-#[test]
-fn nobody_can_wait_where_all_are_sent_away() {
+/// `v1` is live and in maintenance.
+fn in_maintenance() -> World {
     let mut world = World::settled(&["v1"]);
     pause(&mut world, Some(maintenance())).unwrap();
     world.goes_well("shift");
+    world
+}
+
+/// The same, and `v2` waits for those who are at work.
+fn quieting_in_maintenance() -> World {
+    let mut world = in_maintenance();
+    world.deploy_with("v2", RolloutPolicy { hold_requests: Some(TIME), ..rollout() }).unwrap();
+    world.goes_well("provision");
+    world.goes_well("healthy");
+    assert_eq!(world.open().stage, Stage::Quieting);
+    world
+}
+
+#[test]
+fn nobody_can_wait_where_all_are_sent_away() {
+    let mut world = in_maintenance();
     assert!(matches!(hold(&mut world), Err(Refusal::InMaintenance)));
     assert_eq!(world.state.pause.as_ref().map(|paused| &paused.pause), Some(&maintenance()));
 }
 
 #[test]
 fn a_switch_inside_a_maintenance_waits_for_those_at_work_and_leaves_its_end_to_people() {
-    let mut world = World::settled(&["v1"]);
-    pause(&mut world, Some(maintenance())).unwrap();
-    world.goes_well("shift");
-    world.deploy_with("v2", RolloutPolicy { hold_requests: Some(TIME), ..rollout() }).unwrap();
-    world.goes_well("provision");
-    world.goes_well("healthy");
-    assert_eq!(world.open().stage, Stage::Quieting);
+    let mut world = quieting_in_maintenance();
     assert!(matches!(pause(&mut world, None), Err(Refusal::HoldIsTaken { .. })), "nobody gets in amid it");
     world.goes_well("drain");
     let route = shift(&world);
@@ -258,12 +268,7 @@ fn a_switch_inside_a_maintenance_waits_for_those_at_work_and_leaves_its_end_to_p
 
 #[test]
 fn a_deployment_that_is_taken_back_leaves_a_maintenance_as_it_was() {
-    let mut world = World::settled(&["v1"]);
-    pause(&mut world, Some(maintenance())).unwrap();
-    world.goes_well("shift");
-    world.deploy_with("v2", RolloutPolicy { hold_requests: Some(TIME), ..rollout() }).unwrap();
-    world.goes_well("provision");
-    world.goes_well("healthy");
+    let mut world = quieting_in_maintenance();
     let drain = world.pending("drain");
     world.answer(&drain, Answer::Drained { left: 1 });
     world.go_well();

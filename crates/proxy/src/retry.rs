@@ -1,8 +1,9 @@
 //! Whether a request that failed before its answer began is sent once more.
 //!
 //! What was never sent goes on whatever it is. What was sent and lost may have been done: it goes on only if doing it twice
-//! does no harm (RFC 9110, section 9.2.2), or if the application knows it again. That happens once, so that a request which
-//! ends whatever it is given to ends two instances at most.
+//! does no harm (RFC 9110, section 9.2.2), or if the application knows it again. That happens once, and once more if the first
+//! loss can be taken for the end of an idle connection, so that a request which ends whatever it is given to ends two or three
+//! instances at most.
 
 use cutover_core::statistics::Failure;
 
