@@ -31,13 +31,16 @@ mod shifts;
 
 mod rollbacks;
 
+mod findings;
+
 mod report;
 
 pub use contender::Contender;
 pub use counts::Counts;
 pub use cutover::give_all;
 pub use environment::Environment;
-pub use report::{Findings, Outcome, RollbackOutcome, Times};
+pub use findings::{Findings, Outcome, RollbackOutcome, Times};
+pub use report::section;
 pub use rollbacks::{Rollbacks, roll_back};
 pub use running::{Ground, Running, SwitchError, Told};
 pub use shifts::{Shifts, shift_back_and_forth};

@@ -13,8 +13,9 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use cutover_bench::candidate::{Setting, cutover_binary};
 use cutover_bench::conditions::Conditions;
+use cutover_bench::results::replace_part;
 use cutover_bench::switching::{
-    Contender, Findings, Outcome, Rollbacks, Running, Shifts, roll_back, shift_back_and_forth,
+    Contender, Findings, Outcome, Rollbacks, Running, Shifts, roll_back, section, shift_back_and_forth,
 };
 use cutover_bench::{Failure, ending};
 use cutover_load::{Backend, Plan};
@@ -53,7 +54,16 @@ struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// The file of results, of which this program's section is replaced
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// What the section says of how it came about
+    #[arg(long, value_name = "COMMAND", hide = true)]
+    called_as: Option<String>,
 }
+
+/// The part of the file of results that is this program's.
+const PART: &str = "switching";
 
 /// Who takes part, with what was found so far, or why nothing more is.
 struct Part {
@@ -66,10 +76,15 @@ struct Part {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = measure(&arguments).await.and_then(|findings| {
+        let text = section(&findings)?;
         if arguments.json {
             println!("{}", serde_json::to_string_pretty(&findings)?);
         } else {
-            print!("{findings}");
+            print!("{text}");
+        }
+        if let Some(file) = &arguments.out {
+            replace_part(file, PART, &text)?;
+            eprintln!("written to {}", file.display());
         }
         Ok(findings.is_clean())
     });
@@ -131,9 +146,12 @@ async fn measure(arguments: &Arguments) -> Result<Findings, Failure> {
         Plan::every_kind(anywhere).clients.iter().map(|client| client.kind.label()).collect();
     kinds.sort_unstable();
     kinds.dedup();
+    let conditions = Conditions::now();
+    let command = arguments.called_as.clone().unwrap_or_else(|| conditions.command.clone());
     Ok(Findings {
-        v: 2,
-        conditions: Conditions::now(),
+        v: 3,
+        conditions,
+        command,
         pause_ms: arguments.pause,
         rounds: arguments.rounds,
         kinds,

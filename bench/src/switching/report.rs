@@ -1,248 +1,133 @@
-//! What was found, as a table for people and as a value for machines.
+//! The findings as a section of the file of results, which is also readable on a terminal.
 
 use std::fmt::{self, Write as _};
 
-use serde::Serialize;
-
-use super::{Contender, Counts, Rollbacks, Shifts};
+use super::{Counts, Findings, Outcome, RollbackOutcome, Times};
 use crate::conditions::Conditions;
-use crate::statistics::quantile;
 
-/// Everything that one run has found.
-#[derive(Debug, Serialize)]
-pub struct Findings {
-    /// The version of this shape.
-    pub v: u32,
-    /// Where and when.
-    pub conditions: Conditions,
-    /// From one command to the next, in milliseconds.
-    pub pause_ms: u64,
-    /// In how many rounds all took turns.
-    pub rounds: u32,
-    /// The kinds of clients that were at work.
-    pub kinds: Vec<&'static str>,
-    /// The contenders that were measured.
-    pub contenders: Vec<Outcome>,
-    /// Those that were not, and why.
-    pub left_out: Vec<String>,
-    /// Rollbacks through cutover's controller; `None` if none was asked for.
-    pub rollbacks: Option<RollbackOutcome>,
-}
-
-/// What was found of one contender.
-#[derive(Debug, Serialize)]
-pub struct Outcome {
-    /// Its name on the command line.
-    pub name: &'static str,
-    #[serde(skip)]
-    title: &'static str,
-    /// What its program says of its version.
-    pub version: String,
-    /// How often all traffic was moved.
-    pub shifts: usize,
-    /// From the command to the end of its answer; `None` for those that do not answer.
-    pub answer_ms: Option<Times>,
-    /// From the command to the last request that began on the old environment before the next command.
-    pub last_on_old_ms: Times,
-    /// Requests that the old environment answered although they began after the shift had been answered; `None` where
-    /// nothing is answered.
-    pub stale: Option<u64>,
-    /// The most sessions that were still on the old environment when the next command was given. The middle would say
-    /// little: those that stay are on the old one after every other shift.
-    pub stayed_at_most: f64,
-    /// What clients met.
-    pub load: Counts,
-}
-
-/// What was found of the rollbacks.
-#[derive(Debug, Serialize)]
-pub struct RollbackOutcome {
-    /// How many there were, of both services together.
-    pub rollbacks: usize,
-    /// From the start of the command to its exit.
-    pub command_ms: Times,
-    /// What clients met, during the deployments too.
-    pub load: Counts,
-}
-
-/// The middle, the edge and the end of some figures.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Times {
-    /// Half of them are no greater.
-    pub p50: f64,
-    /// 95 % are no greater.
-    pub p95: f64,
-    /// The greatest.
-    pub max: f64,
-}
-
-impl Times {
-    /// Those of `values`; zeros if there are none.
-    #[must_use]
-    pub fn of(values: &[f64]) -> Self {
-        Self { p50: quantile(values, 0.5), p95: quantile(values, 0.95), max: quantile(values, 1.0) }
+/// The section in Markdown.
+///
+/// # Errors
+///
+/// None in fact: a string takes everything.
+pub fn section(findings: &Findings) -> Result<String, fmt::Error> {
+    let Findings { conditions, command, pause_ms, rounds, kinds, contenders, left_out, rollbacks, .. } =
+        findings;
+    let Conditions { cpu, kernel, date, .. } = conditions;
+    let mut text = String::from("## Switching under load\n\n");
+    writeln!(
+        text,
+        "`{command}` on {date}: {cpu}, Linux {kernel}. All traffic moved back and forth every {pause_ms} ms, in {rounds} \
+         rounds, every other one in reverse order. Clients without pauses: {}.\n",
+        kinds.join(", ")
+    )?;
+    let versions: Vec<&str> = contenders.iter().map(|outcome| outcome.version.as_str()).collect();
+    writeln!(text, "{}.\n", deduplicated(&versions).join("; "))?;
+    for reason in left_out {
+        writeln!(text, "Not measured: {reason}.\n")?;
     }
-}
-
-impl Outcome {
-    /// Sums up what was found.
-    #[must_use]
-    pub fn new(contender: Contender, version: String, shifts: Shifts) -> Self {
-        let Shifts { answer_ms, last_on_old_ms, stayed, counts } = shifts;
-        let answers = contender.answers();
-        Self {
-            name: contender.name(),
-            title: contender.title(),
-            version,
-            shifts: answer_ms.len(),
-            answer_ms: answers.then(|| Times::of(&answer_ms)),
-            last_on_old_ms: Times::of(&last_on_old_ms),
-            stale: answers.then(|| counts.stale()),
-            stayed_at_most: quantile(&stayed, 1.0),
-            load: counts,
-        }
+    writeln!(
+        text,
+        "| | shifts | requests | failed | stale | answer, p50 | max | last on the old, p50 | max | asked to leave | stayed |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
+    )?;
+    for outcome in contenders {
+        row(&mut text, outcome)?;
     }
-}
-
-impl From<Rollbacks> for RollbackOutcome {
-    fn from(Rollbacks { command_ms, counts }: Rollbacks) -> Self {
-        Self { rollbacks: command_ms.len(), command_ms: Times::of(&command_ms), load: counts }
-    }
-}
-
-impl Findings {
-    /// Whether no request of cutover's failed or was stale.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        let mut ours = self.contenders.iter().filter(|outcome| outcome.name == Contender::Cutover.name());
-        ours.all(|outcome| outcome.load.is_clean())
-            && self.rollbacks.as_ref().is_none_or(|rollbacks| rollbacks.load.is_clean())
-    }
-}
-
-/// The table and what does not fit into it.
-impl fmt::Display for Findings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { conditions, pause_ms, rounds, kinds, contenders, left_out, rollbacks, .. } = self;
-        writeln!(f, "All traffic moved back and forth under load, every {pause_ms} ms, in {rounds} rounds")?;
-        writeln!(f, "  {}; Linux {}; {}", conditions.cpu, conditions.kernel, conditions.date)?;
-        writeln!(f, "  clients: {}\n", kinds.join(", "))?;
+    writeln!(
+        text,
+        "\nAnswer: from the command to its answer. Last on the old: from the command to the last request that began on \
+         the old environment before the next command. Stale: begun after the answer, and answered by the old environment. \
+         Asked to leave: told so in the words of their protocol, which is no failure. Stayed: the most sessions that were \
+         still on the old environment at the next command. – where nothing is answered.\n"
+    )?;
+    if let Some(RollbackOutcome { rollbacks, command_ms: Times { p50, p95, max }, load }) = rollbacks {
         writeln!(
-            f,
-            "{:24}{:>7}{:>10}{:>8}{:>7}{:>10}{:>10}{:>10}{:>10}{:>8}{:>8}",
-            "", "shifts", "requests", "failed", "stale", "answer", "", "last old", "", "asked", "stayed"
+            text,
+            "**{rollbacks} rollbacks** of fresh releases through cutover's controller: {} requests, {} failed, {} stale, \
+             {} asked to leave. The command takes {p50:.1} ms (p50), {p95:.1} ms (p95), at most {max:.1} ms.\n",
+            load.requests,
+            load.failed,
+            load.stale(),
+            load.asked_to_leave()
         )?;
-        writeln!(f, "{:56}{:>10}{:>10}{:>10}{:>10}", "", "p50 ms", "max ms", "p50 ms", "max ms")?;
-        for outcome in contenders {
-            writeln!(f, "{}", row(outcome)?)?;
-        }
-        if let Some(RollbackOutcome { rollbacks, command_ms: Times { p50, p95, max }, load }) = rollbacks {
-            writeln!(
-                f,
-                "\n{rollbacks} rollbacks through the controller: {} requests, {} failed, {} stale, {} asked to leave\n  \
-                 the command takes p50 {p50:.1} ms, p95 {p95:.1} ms, max {max:.1} ms",
-                load.requests,
-                load.failed,
-                load.stale(),
-                load.asked_to_leave()
-            )?;
-        }
-        writeln!(
-            f,
-            "\nanswer: from the command to its answer. last old: to the last request that began on the old environment.\n\
-             stale: begun after the answer, and answered by the old environment; – where nothing is answered.\n\
-             asked: told to leave in the words of their protocol, no failure. stayed: the most sessions that were still on\n\
-             the old environment at the next command."
-        )?;
-        for Outcome { title, version, .. } in contenders {
-            writeln!(f, "  {title}: {version}")?;
-        }
-        for reason in left_out {
-            writeln!(f, "left out: {reason}")?;
-        }
-        for Outcome { title, load, .. } in contenders {
-            write_failures(f, title, load)?;
-        }
-        rollbacks.as_ref().map_or(Ok(()), |rollbacks| write_failures(f, "rollbacks", &rollbacks.load))
     }
+    let loads = contenders.iter().map(|outcome| (outcome.title, &outcome.load));
+    let loads = loads.chain(rollbacks.iter().map(|rollbacks| ("rollbacks", &rollbacks.load)));
+    failures(&mut text, loads.filter(|(_, load)| load.failed > 0))?;
+    Ok(text)
 }
 
-fn row(outcome: &Outcome) -> Result<String, fmt::Error> {
+/// Each once, in the order of their first.
+fn deduplicated<'s>(all: &[&'s str]) -> Vec<&'s str> {
+    all.iter().enumerate().filter(|(at, text)| !all[..*at].contains(text)).map(|(_, text)| *text).collect()
+}
+
+fn row(text: &mut String, outcome: &Outcome) -> fmt::Result {
     let Outcome { title, shifts, answer_ms, last_on_old_ms, stale, stayed_at_most, load, .. } = outcome;
-    let mut row = format!("{title:24}{shifts:>7}{:>10}{:>8}", load.requests, load.failed);
     let or_none = |figure: Option<String>| figure.unwrap_or_else(|| "–".to_owned());
-    write!(row, "{:>7}", or_none(stale.map(|stale| stale.to_string())))?;
-    write!(row, "{:>10}", or_none(answer_ms.map(|times| format!("{:.2}", times.p50))))?;
-    write!(row, "{:>10}", or_none(answer_ms.map(|times| format!("{:.2}", times.max))))?;
-    write!(row, "{:>10.2}{:>10.2}", last_on_old_ms.p50, last_on_old_ms.max)?;
-    write!(row, "{:>8}{:>8}", load.asked_to_leave(), stayed_at_most)?;
-    Ok(row)
+    writeln!(
+        text,
+        "| {title} | {shifts} | {} | {} | {} | {} | {} | {:.2} ms | {:.2} ms | {} | {stayed_at_most} |",
+        load.requests,
+        load.failed,
+        or_none(stale.map(|stale| stale.to_string())),
+        or_none(answer_ms.map(|times| format!("{:.2} ms", times.p50))),
+        or_none(answer_ms.map(|times| format!("{:.2} ms", times.max))),
+        last_on_old_ms.p50,
+        last_on_old_ms.max,
+        load.asked_to_leave(),
+    )
 }
 
-fn write_failures(f: &mut fmt::Formatter<'_>, title: &str, load: &Counts) -> fmt::Result {
-    if load.failed == 0 {
+/// What failed, by class, with an example of each, and whose it was.
+fn failures<'l>(text: &mut String, loads: impl Iterator<Item = (&'static str, &'l Counts)>) -> fmt::Result {
+    let mut loads = loads.peekable();
+    if loads.peek().is_none() {
         return Ok(());
     }
-    writeln!(f, "\n{title}: {} failed", load.failed)?;
-    for (class, failures) in &load.failures {
-        writeln!(f, "  {:<18} {}", class.label(), failures.count)?;
-        for example in &failures.examples {
-            writeln!(f, "    after {} ms, {}: {}", example.at_ms, example.client, example.text)?;
+    writeln!(text, "| failed | class | how many | for example |\n|---|---|---:|---|")?;
+    for (title, load) in loads {
+        for (class, failures) in &load.failures {
+            let example = failures.examples.first();
+            let example = example.map(|example| format!("{}: {}", example.client, example.text));
+            // A bar would end the cell.
+            let example = example.unwrap_or_default().replace('|', "/");
+            writeln!(text, "| {title} | {} | {} | {example} |", class.label(), failures.count)?;
         }
+        let whose: Vec<String> = load
+            .by_kind
+            .iter()
+            .filter(|(_, kind)| kind.failed > 0)
+            .map(|(label, kind)| format!("{} of {label}", kind.failed))
+            .collect();
+        writeln!(text, "| {title} | all | {} | {} |", load.failed, whose.join(", "))?;
     }
-    Ok(())
+    writeln!(text)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use cutover_load::{FailureClass, FailureCount};
-
+    use super::super::findings::tests::{findings, outcome};
     use super::*;
-
-    fn outcome(contender: Contender, failed: u64) -> Outcome {
-        let failure = FailureCount { count: failed, examples: Vec::new() };
-        let failures = BTreeMap::from([(FailureClass::Cut, failure)]);
-        let counts = Counts { requests: 100, failed, failures, ..Counts::default() };
-        let shifts =
-            Shifts { answer_ms: vec![1.0], last_on_old_ms: vec![0.5], stayed: vec![6.0, 0.0], counts };
-        Outcome::new(contender, "1.0".to_owned(), shifts)
-    }
-
-    fn findings(contenders: Vec<Outcome>, failed_rollbacks: u64) -> Findings {
-        let counts = Counts { requests: 10, failed: failed_rollbacks, ..Counts::default() };
-        let rollbacks = Rollbacks { command_ms: vec![20.0], counts };
-        Findings {
-            v: 2,
-            conditions: Conditions::now(),
-            pause_ms: 700,
-            rounds: 1,
-            kinds: vec!["fresh"],
-            contenders,
-            left_out: Vec::new(),
-            rollbacks: Some(rollbacks.into()),
-        }
-    }
-
-    #[test]
-    fn only_failures_of_cutover_are_failures_of_the_run() {
-        let check = |ours, theirs, rollbacks, expected| {
-            let contenders = vec![outcome(Contender::Cutover, ours), outcome(Contender::NginxReload, theirs)];
-            assert_eq!(findings(contenders, rollbacks).is_clean(), expected, "{ours} {theirs} {rollbacks}");
-        };
-        check(0, 0, 0, true);
-        check(0, 3, 0, true);
-        check(1, 0, 0, false);
-        check(0, 0, 1, false);
-    }
+    use crate::switching::Contender;
 
     #[test]
     fn whoever_does_not_answer_has_no_figures_of_an_answer() {
-        let text = findings(vec![outcome(Contender::NginxReload, 3)], 0).to_string();
-        let row = text.lines().find(|line| line.starts_with("nginx, reload  ")).unwrap();
-        let cells: Vec<&str> = row.split_whitespace().skip(2).collect();
-        assert_eq!(cells, ["1", "100", "3", "–", "–", "–", "0.50", "0.50", "0", "6"]);
-        assert!(text.contains("  cut                3"), "{text}");
+        let text = section(&findings(vec![outcome(Contender::NginxReload, 3)], 0)).unwrap();
+        let row = text.lines().find(|line| line.starts_with("| nginx, reload | 1 |")).unwrap();
+        assert_eq!(row, "| nginx, reload | 1 | 100 | 3 | – | – | – | 0.50 ms | 0.50 ms | 0 | 6 |");
+        assert!(text.contains("| nginx, reload | cut | 3 |  |"), "{text}");
+        assert!(text.contains(
+            "**1 rollbacks** of fresh releases through cutover's controller: 10 requests, 0 failed"
+        ));
+    }
+
+    #[test]
+    fn a_version_is_named_once_and_a_clean_run_has_no_table_of_failures() {
+        let contenders = vec![outcome(Contender::HaproxyRuntime, 0), outcome(Contender::HaproxyReload, 0)];
+        let text = section(&findings(contenders, 0)).unwrap();
+        assert!(text.contains("\n1.0.\n"), "{text}");
+        assert!(!text.contains("| failed | class |"), "{text}");
     }
 }
