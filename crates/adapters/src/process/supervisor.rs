@@ -213,19 +213,26 @@ impl Supervision<'_> {
         Ok(())
     }
 
-    /// Kills everything of this instance but the supervisor, and waits until it is gone.
+    /// Kills everything of this instance but the supervisor, wherever it has gone, and waits until it is gone.
     async fn kill_members(&self) -> Result<(), SupervisorError> {
         let deadline = Instant::now() + KILL_TIMEOUT;
         loop {
-            let members = self.members()?;
-            if members.is_empty() || Instant::now() >= deadline {
+            let left = self.left()?;
+            if left.is_empty() || Instant::now() >= deadline {
                 return Ok(());
             }
-            for handle in members.into_iter().filter_map(ProcessIdentity::open) {
+            for handle in left.into_iter().filter_map(ProcessIdentity::open) {
                 let _ = handle.signal(Signal::KILL);
             }
             sleep(LOOK_AGAIN / 4).await;
         }
+    }
+
+    /// The members, and what has made sessions of its own.
+    fn left(&self) -> Result<Vec<ProcessIdentity>, SupervisorError> {
+        let mut left = self.members()?;
+        left.extend(self.snapshot()?.carriers(&self.plan.id).into_iter().map(|carrier| carrier.identity));
+        Ok(left)
     }
 
     fn members(&self) -> Result<Vec<ProcessIdentity>, SupervisorError> {
@@ -235,9 +242,12 @@ impl Supervision<'_> {
     }
 
     fn census(&self) -> Result<Census, SupervisorError> {
+        Ok(Census::of(self.directory, &self.snapshot()?)?)
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, SupervisorError> {
         let snapshot = Snapshot::take(self.plan.home.as_ref().map(|home| home.id.clone()));
-        let snapshot = snapshot.map_err(system("read the process table"))?;
-        Ok(Census::of(self.directory, &snapshot)?)
+        snapshot.map_err(system("read the process table"))
     }
 
     /// How many starts there were under earlier supervisors; what they started has ended.

@@ -32,6 +32,27 @@ async fn a_daemon_that_has_left_the_session_is_ended_by_the_stop() {
     assert!(is_dead(other));
 }
 
+/// It could hold the port that its successor needs.
+#[tokio::test]
+async fn a_daemon_that_has_left_the_session_is_ended_before_its_program_is_started_again() {
+    let host = Host::with_script("setsid sleep 1000 <&- >&- 2>&- &\necho daemon $!\nexec sleep 1000");
+    host.provision(&["a"]).await.unwrap();
+    let daemons = async || -> Vec<i32> {
+        let lines = host.lines("a").await;
+        lines.iter().filter_map(|line| line.strip_prefix("daemon ")?.parse().ok()).collect()
+    };
+    until("the daemon leads a session", || async {
+        daemons().await.first().is_some_and(|daemon| session(*daemon) == Some(*daemon))
+    })
+    .await;
+    kill(host.pid("a", "program"));
+    until("it is started again", || async { daemons().await.len() == 2 }).await;
+    let daemons = daemons().await;
+    assert!(is_dead(daemons[0]) && !is_dead(daemons[1]), "{daemons:?}");
+    host.stop(&["a"]).await;
+    assert!(is_dead(daemons[1]));
+}
+
 #[tokio::test]
 async fn an_instance_whose_records_were_deleted_is_stopped_with_its_supervisor() {
     let host = Host::with_script(STAY);
