@@ -23,8 +23,8 @@ pub use certificates::{CertificateKeeper, Keeping};
 pub use clock::{Clock, SystemClock};
 pub use journal::{Importance, Journal, JournalError, MemoryJournal, Record, Retention, SqliteJournal};
 pub use manager::{
-    DeploymentManager, FormerRelease, Keep, MoveOptions, RequestError, StartError, SubmitOptions, Submitted,
-    Tidied, Told, Until, WantedPause,
+    DeploymentManager, FormerRelease, Keep, MoveOptions, PauseChange, RequestError, StartError,
+    SubmitOptions, Submitted, Tidied, Told, Until, WantedPause,
 };
 pub use ports::Ports;
 pub use service_loop::Snapshot;

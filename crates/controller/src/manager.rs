@@ -19,7 +19,7 @@ mod way_back;
 pub use error::RequestError;
 pub use freeze::{Told, Until};
 pub use moves::MoveOptions;
-pub use pause::Wanted as WantedPause;
+pub use pause::{PauseChange, Wanted as WantedPause};
 pub use plan::Plan;
 pub use request::{SubmitOptions, Submitted};
 pub use tidy::{Keep, Tidied};

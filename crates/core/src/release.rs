@@ -149,6 +149,16 @@ impl RolloutPolicy {
             hold_requests: None,
         }
     }
+
+    /// What is asked for here before a switch and does not happen with `other`, as an infinitive.
+    #[must_use]
+    pub fn missing_in(&self, other: &Self) -> Option<&'static str> {
+        if self.hold_requests.is_some() && other.hold_requests.is_none() {
+            return Some("have requests wait for its switch");
+        }
+        (self.hold.is_some() && other.hold.is_none())
+            .then_some("wait for somebody's promote before its switch")
+    }
 }
 
 /// How a deployment goes on after its gates.

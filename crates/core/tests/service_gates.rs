@@ -10,8 +10,10 @@ use std::time::Duration;
 use cutover_core::Environment;
 use cutover_core::gates::{Finding, Verdict};
 use cutover_core::release::RolloutPolicy;
-use cutover_core::service::{Effect, Event, Outcome, PendingEffect, Refusal, Stage, Status, WhenOpen};
-use service_world::{World, deploy_event, failed, judged, rollout};
+use cutover_core::service::{
+    Effect, Event, Outcome, PendingEffect, Refusal, Stage, Status, StopScope, WhenOpen,
+};
+use service_world::{World, deploy_event, failed, judged, rollout, stop_event};
 
 /// The gates in the order in which a deploy of a release with all of them asks.
 const BEFORE_THE_SHIFT: [&str; 8] = [
@@ -266,6 +268,31 @@ fn a_bake_does_not_end_before_the_check_that_is_under_way() {
     assert_eq!(world.live_version(), Some("all"));
 }
 
+/// A person who ends the bake does not wait for it.
+#[test]
+fn a_move_that_ends_the_bake_ends_it_amid_a_check_too() {
+    let restart = Event::RestartRequested {
+        deployment: "d9".parse().unwrap(),
+        actor: "bob".to_owned(),
+        end_bake: true,
+    };
+    for event in [stop_event("bob".to_owned(), StopScope::Service, true), restart] {
+        let mut world = World::settled(&["v1"]);
+        world.deploy("gated").unwrap();
+        world.go_well();
+        world.now = world.now + Duration::from_secs(3);
+        world.happens(&Event::TimePassed).unwrap();
+        until(&mut world, "checks");
+        world.happens(&event).unwrap();
+        let ended = told(&world, "d2");
+        assert_eq!(ended.status, Status::Live);
+        assert_eq!(world.state.contraction, None, "nobody knows what the check would have said");
+        let note = ended.steps.iter().find(|step| step.name == "contract").unwrap();
+        assert!(note.detail.contains("while a check was under way"), "{}", note.detail);
+        world.go_well();
+    }
+}
+
 #[test]
 fn without_auto_rollback_a_failed_check_is_told_and_the_next_one_asked() {
     let mut world = World::settled(&["v1"]);
@@ -343,6 +370,27 @@ fn contracted_there_is_no_way_back_to_what_came_before() {
     world.rollback().unwrap();
     world.go_well();
     assert_eq!(world.live_version(), Some("all"));
+}
+
+/// What the live release fails would else go on to one that the schema is not fit for any more.
+#[test]
+fn the_schema_changes_only_once_the_router_sends_nothing_to_the_former_release() {
+    let mut world = World::settled(&["v1", "all"]);
+    let routed = |world: &World| {
+        world.state.pending.iter().find_map(|pending| match &pending.effect {
+            Effect::Shift { route } => Some(route.replay.to),
+            _ => None,
+        })
+    };
+    world.happens(&contract_for("all")).unwrap();
+    assert!(pending_gate(&world).is_none() && routed(&world) == Some(None), "{:?}", world.state.pending);
+    world.fails("shift");
+    assert!(pending_gate(&world).is_none() && world.state.republish_at.is_some());
+    world.wait();
+    assert!(pending_gate(&world).is_none() && routed(&world) == Some(None), "{:?}", world.state.pending);
+    let asked = until(&mut world, "contract");
+    answer(&mut world, &asked, Finding::pass("exit status 0"));
+    assert_eq!(world.state.contraction.as_ref().unwrap().finding.as_ref().unwrap().verdict, Verdict::Pass);
 }
 
 #[test]

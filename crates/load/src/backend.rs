@@ -138,6 +138,13 @@ impl Backend {
         self.application.status.store(status, Ordering::Relaxed);
     }
 
+    /// Ends the whole process with code 3 as soon as this path is asked for, once its head was read: a release with a bug
+    /// that takes everything with it. For a program that is nothing but this application; said once.
+    pub fn die_at(&self, path: String) {
+        // A second path would be a second release.
+        let _ = self.application.dies_at.set(path);
+    }
+
     /// Ends all sessions that are open, and all connections with HTTP/2, in this way.
     pub fn end_sessions(&self, goodbye: Goodbye) {
         self.application.farewell.say(goodbye);

@@ -31,6 +31,15 @@ pub enum Wanted {
     EndMaintenance,
 }
 
+/// What was, and what holds instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PauseChange {
+    /// What held when it was asked for.
+    pub before: Option<Paused>,
+    /// What holds now.
+    pub now: Option<Paused>,
+}
+
 impl DeploymentManager {
     /// Has requests wait, be sent away, or go their way again; answered when the router does so.
     ///
@@ -41,7 +50,7 @@ impl DeploymentManager {
         service: &ServiceName,
         actor: &str,
         wanted: Wanted,
-    ) -> Result<Option<Paused>, RequestError> {
+    ) -> Result<PauseChange, RequestError> {
         let mut snapshots = self.known(service).await?;
         let present = snapshots.borrow().state.pause.clone();
         let is_hold = present.as_ref().map(|paused| matches!(paused.pause, Pause::Hold(_)));
@@ -60,7 +69,9 @@ impl DeploymentManager {
         self.request(service, Event::PauseRequested { actor, pause: pause.clone() }).await?;
         let answered = snapshots.wait_for(|snapshot| !publishes(&snapshot.state));
         match tokio::time::timeout(PATIENCE, answered).await {
-            Ok(Ok(snapshot)) if snapshot.state.republish_at.is_none() => Ok(snapshot.state.pause.clone()),
+            Ok(Ok(snapshot)) if snapshot.state.republish_at.is_none() => {
+                Ok(PauseChange { before: present, now: snapshot.state.pause.clone() })
+            }
             _ => Err(RequestError::NotInForce { service: service.clone() }),
         }
     }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cutover_core::release::{DeploymentSpec, Release};
+use cutover_core::release::{DeploymentSpec, Release, RolloutPolicy};
 use cutover_core::service::freeze::may_deploy;
 use cutover_core::service::{
-    Circumstances, DeploymentKind, Event, Health, Refusal, ServiceState, Status, Way, WayOut, WhenOpen,
+    Circumstances, Deployment, DeploymentKind, Event, Health, Refusal, ServiceState, Status, Way, WayOut,
+    WhenOpen,
 };
 use cutover_core::{DeploymentId, ReleaseId, ServiceName, Version};
 use tokio::sync::{oneshot, watch};
@@ -113,10 +114,12 @@ impl DeploymentManager {
         // What waits is followed, unless somebody does not want to wait any longer.
         let overtakes = matches!(options.when_open, WhenOpen::Supersede | WhenOpen::EndBake);
         let waits = |state: &&ServiceState| !state.queue.is_empty();
-        if let Some(deployment) =
-            state.filter(|state| !(overtakes && waits(state))).and_then(|state| under_way(state, &release.id))
-        {
-            return Ok(Submitted::Following { deployment });
+        let follows = state.filter(|state| !(overtakes && waits(state)));
+        if let Some(open) = follows.and_then(|state| under_way(state, &release.id)) {
+            match followed(open, &spec.rollout) {
+                Err(_) if options.when_open == WhenOpen::Supersede => {}
+                followed => return Ok(followed?),
+            }
         }
         let live_already =
             state.is_some_and(|state| live_release(state) == Some(&release.id) && state.stopped.is_none());
@@ -147,10 +150,13 @@ impl DeploymentManager {
         match self.request(&spec.service, event).await {
             Ok(_) => Ok(Submitted::Opened { deployment, notes }),
             // Somebody else was faster with the same.
-            Err(RequestError::Refused(Refusal::DeploymentOpen { id, .. }))
-                if self.is_bringing(&spec.service, &submitted).await =>
-            {
-                Ok(Submitted::Following { deployment: id })
+            Err(error @ RequestError::Refused(Refusal::DeploymentOpen { .. })) => {
+                let snapshots = self.watch(&spec.service).await;
+                let snapshot = snapshots.map(|snapshots| Arc::clone(&snapshots.borrow()));
+                match snapshot.as_ref().and_then(|snapshot| under_way(&snapshot.state, &submitted)) {
+                    Some(open) => Ok(followed(open, &spec.rollout)?),
+                    None => Err(error),
+                }
             }
             Err(RequestError::Refused(Refusal::AlreadyLive { version, .. })) => {
                 let baking = self.watch(&spec.service).await.and_then(|snapshots| {
@@ -291,11 +297,6 @@ impl DeploymentManager {
     }
 
     /// Whether the open deployment of a service brings this release.
-    async fn is_bringing(&self, service: &ServiceName, release: &ReleaseId) -> bool {
-        let snapshots = self.watch(service).await;
-        snapshots.is_some_and(|snapshots| under_way(&snapshots.borrow().state, release).is_some())
-    }
-
     pub(super) async fn request(
         &self,
         service: &ServiceName,
@@ -339,17 +340,25 @@ fn live_release(state: &ServiceState) -> Option<&ReleaseId> {
 }
 
 /// The deployment that brings this release, if it is on its way forward or the last that waits for its turn.
-fn under_way(state: &ServiceState, release: &ReleaseId) -> Option<DeploymentId> {
+fn under_way<'s>(state: &'s ServiceState, release: &ReleaseId) -> Option<&'s Deployment> {
     if let Some(last) = state.queue.last() {
-        return (last.release == *release).then(|| last.id.clone());
+        return Some(last).filter(|last| last.release == *release);
     }
     let open = state.deployment.as_ref()?;
     let forward = matches!(
         open.status,
         Status::NotStarted | Status::Deploying | Status::Migrating | Status::Validating | Status::Shifting
     );
-    let same = open.kind == DeploymentKind::Deploy && open.release == *release;
-    (forward && same).then(|| open.id.clone())
+    Some(open).filter(|open| forward && open.kind == DeploymentKind::Deploy && open.release == *release)
+}
+
+/// The deployment that brings what was asked for, unless it goes on where that was to wait.
+fn followed(open: &Deployment, rollout: &RolloutPolicy) -> Result<Submitted, Refusal> {
+    let id = open.id.clone();
+    match rollout.missing_in(&open.rollout) {
+        Some(what) => Err(Refusal::OtherTerms { id, what }),
+        None => Ok(Submitted::Following { deployment: id }),
+    }
 }
 
 fn same_version_other_content(state: &ServiceState, release: &Release) -> Option<String> {

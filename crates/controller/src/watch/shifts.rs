@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_core::receipt::{Receipt, ShiftReport, Trace};
+use cutover_core::routing::table::has_prefix;
 use cutover_core::service::{Deployment, Event, ServiceState};
 use cutover_core::{DeploymentId, Environment, PerEnvironment, ServiceName};
 use tokio::sync::mpsc;
@@ -90,10 +91,17 @@ fn wanted_probe(state: &ServiceState, ports: &Ports) -> Option<WantedProbe> {
     Some(WantedProbe {
         service: state.name.clone(),
         host: first.or(below).unwrap_or_else(|| "localhost".to_owned()),
-        path: live.configuration.health.path.clone(),
+        path: way_of_users(&route.path, &live.configuration.health.path).to_owned(),
         releases,
         until: ports.clock.now() + Duration::from_secs(60),
     })
+}
+
+/// The path that is asked for: that of the health check, which a pause lets through, unless users never get there because
+/// the service has only what begins otherwise.
+fn way_of_users<'p>(prefix: &'p str, health: &'p str) -> &'p str {
+    let path = health.split('?').next().unwrap_or(health);
+    if has_prefix(path, prefix) { health } else { prefix }
 }
 
 struct Looking {
@@ -173,5 +181,20 @@ impl Looking {
         let ended = history.into_iter().find(|ended| ended.id == *id).map(Box::new);
         let trace = Box::new(trace);
         self.events.send(Event::ShiftTraced { deployment: id.clone(), trace, ended }).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_health_path_is_asked_for_where_users_could() {
+        let check = |prefix, health, expected| assert_eq!(way_of_users(prefix, health), expected);
+        check("/", "/health", "/health");
+        check("/shop", "/shop/health?deep=1", "/shop/health?deep=1");
+        check("/shop", "/shop?health", "/shop?health");
+        check("/shop", "/health", "/shop");
+        check("/shop", "/shopping", "/shop");
     }
 }

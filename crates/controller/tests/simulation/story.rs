@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use cutover_controller::{MoveOptions, RequestError, SubmitOptions, Submitted, Until};
+use cutover_controller::{MoveOptions, RequestError, SubmitOptions, Submitted, Until, WantedPause};
 use cutover_core::ServiceName;
+use cutover_core::routing::{Maintenance, Pause};
 use cutover_core::service::{Health, Stage, Status, StopScope, Way, WhenOpen};
 use tokio::time::timeout;
 
@@ -95,7 +96,7 @@ struct Story {
 }
 
 /// What people ask for by name that is no deployment.
-pub(crate) const MOVES: [&str; 10] = [
+pub(crate) const MOVES: [&str; 14] = [
     "restart",
     "scale",
     "stop",
@@ -105,6 +106,10 @@ pub(crate) const MOVES: [&str; 10] = [
     "promote",
     "freeze",
     "unfreeze",
+    "hold",
+    "unhold",
+    "maintenance",
+    "end of maintenance",
     "rollback",
 ];
 
@@ -167,16 +172,17 @@ impl Story {
 
     async fn move_it(&mut self, life: &Life, name: &ServiceName) {
         let (manager, by) = (&life.manager, "bob");
-        let what = match self.chance.below(50) {
+        let what = match self.chance.below(60) {
             0..9 => "restart",
             9..18 => "scale",
             18..23 => "stop",
-            23..26 => "stop idle",
-            26..30 => "remove",
-            30..36 => "rollback to",
-            36..43 => "promote",
-            43..47 => "freeze",
-            _ => "unfreeze",
+            23..28 => "stop idle",
+            28..32 => "remove",
+            32..38 => "rollback to",
+            38..45 => "promote",
+            45..48 => "freeze",
+            48..52 => "unfreeze",
+            _ => self.way_in_or_out_of_a_pause(life, name).await,
         };
         life.outside.note(&format!("{name}: somebody asks for {what}"));
         let options =
@@ -209,9 +215,32 @@ impl Story {
                 let one = Some(name).filter(|_| self.chance.in_thousand(700));
                 answered(life, manager.freeze(one, by, time, "the sale")).await
             }
-            _ => answered(life, manager.unfreeze(Some(name), by)).await,
+            "unfreeze" => answered(life, manager.unfreeze(Some(name), by)).await,
+            _ => answered(life, manager.pause(name, by, self.pause(what))).await,
         };
         self.count(what, granted);
+    }
+
+    async fn way_in_or_out_of_a_pause(&mut self, life: &Life, name: &ServiceName) -> &'static str {
+        let snapshot = life.snapshot(name.as_str()).await;
+        match snapshot.and_then(|snapshot| snapshot.state.pause.as_ref().map(|paused| paused.pause.clone())) {
+            Some(Pause::Hold(_)) => self.chance.pick(&["unhold", "unhold", "hold", "maintenance"]),
+            Some(Pause::Maintenance(_)) => "end of maintenance",
+            None => self.chance.pick(&["hold", "hold", "maintenance"]),
+        }
+    }
+
+    fn pause(&mut self, what: &str) -> WantedPause {
+        match what {
+            "hold" => WantedPause::Hold {
+                time: Duration::from_secs(self.chance.pick(&[1, 60, 600])),
+                requests: 100,
+                bytes: 1 << 20,
+            },
+            "unhold" => WantedPause::Unhold,
+            "maintenance" => WantedPause::Maintenance(Maintenance { page: None, retry_after: 60 }),
+            _ => WantedPause::EndMaintenance,
+        }
     }
 
     async fn submit(&mut self, life: &Life, name: &ServiceName) {
@@ -234,6 +263,7 @@ impl Story {
         let (bake, auto) = (self.chance.pick(&[0, 10, 60]), self.chance.in_thousand(800));
         let mut spec = behaviour::spec(name, &version, bake, auto);
         spec.rollout.hold = self.chance.pick(&[None, None, None, Some(Duration::from_secs(30))]);
+        spec.rollout.hold_requests = self.chance.pick(&[None, None, None, Some(Duration::from_secs(30))]);
         let options = SubmitOptions {
             deployment: None,
             when_open: self.chance.pick(&TERMS),
@@ -293,6 +323,12 @@ impl Story {
         }
         compare(life).await;
         answered(life, life.manager.unfreeze(None, "carol")).await;
+        // A maintenance has no end of its own, a hold has.
+        for service in self.services {
+            let name = service.parse().unwrap();
+            answered(life, life.manager.pause(&name, "carol", WantedPause::EndMaintenance)).await;
+        }
+        life.pass(610.0).await;
         for service in self.services {
             self.number += 1;
             self.deploy_well(life, service, &working_version(self.number, Behaviour::Good)).await;
@@ -420,6 +456,11 @@ async fn compare(life: &Life) {
             world.breach(format!("{} is removed and routed", state.name));
         }
         let live = &state.environments[state.live];
+        let said = state.pause.as_ref().map(|paused| &paused.pause);
+        let routed = world.router.tables.get(&state.name).map(|table| table.route.pause.clone());
+        if let Some(routed) = routed.filter(|routed| routed.as_ref() != said) {
+            world.breach(format!("{} is said to be {said:?} and is routed as {routed:?}", state.name));
+        }
         if live.release.is_some() {
             let routed = world.router.tables.get(&state.name).map(|table| table.route.clone());
             let wanted: BTreeSet<_> =

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cutover_core::gates::{
-    ContractWhen, Finding, Gates, Hook, HookAction, HookPoint, Migrate, Suite, SuiteKind,
+    ContractWhen, Finding, Gate, Gates, Hook, HookAction, HookPoint, Migrate, Suite, SuiteKind,
 };
 use cutover_core::health::HealthPolicy;
 use cutover_core::receipt::Receipt;
@@ -226,6 +226,13 @@ impl Outside {
                 if pending.purpose == Purpose::Deployment {
                     let passed = self.passed.entry(context.deployment.clone()).or_default();
                     passed.insert(gate.label().to_owned());
+                }
+                if *gate == Gate::Contract {
+                    let to = self.route.as_ref().and_then(|route| route.replay.to);
+                    assert_eq!(
+                        to, None,
+                        "what the live release fails goes on to one that the schema is not fit for"
+                    );
                 }
                 judged(Finding::pass("1 of 1"))
             }

@@ -8,7 +8,7 @@ use axum::extract::{Path as UrlPath, State};
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
-use cutover_controller::WantedPause;
+use cutover_controller::{PauseChange, WantedPause};
 use cutover_core::routing::{Hold, Maintenance, Pause};
 use cutover_core::service::Paused;
 use cutover_core::{DeploymentId, ServiceName};
@@ -90,6 +90,9 @@ pub(crate) struct PausedView {
     pub(crate) v: u32,
     pub(crate) service: ServiceName,
     pub(crate) pause: Option<PauseView>,
+    /// What held before, if somebody had said so and it has not ended of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<PauseView>,
 }
 
 pub(super) fn routes() -> Router<Served> {
@@ -157,6 +160,7 @@ async fn maintenance(
 
 async fn pause(served: &Served, peer: &Peer, name: String, wanted: WantedPause) -> Answer {
     let service = service_name(name)?;
-    let paused = served.manager.pause(&service, &peer.actor, wanted).await?;
-    Ok(Json(PausedView { v: VERSION, service, pause: paused.as_ref().map(PauseView::from) }))
+    let PauseChange { before, now } = served.manager.pause(&service, &peer.actor, wanted).await?;
+    let view = |paused: Option<Paused>| paused.as_ref().map(PauseView::from);
+    Ok(Json(PausedView { v: VERSION, service, pause: view(now), before: view(before) }))
 }

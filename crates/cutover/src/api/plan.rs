@@ -152,13 +152,8 @@ async fn plan(
     if request.spec.service.as_str() != name {
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "path and body name different services"));
     }
-    let options = SubmitOptions {
-        deployment: None,
-        when_open: request.when_open,
-        force: request.force,
-        override_freeze: request.override_freeze,
-    };
-    let spec = &request.spec;
+    let (spec, options) = request.into_parts();
+    let (spec, options) = (&spec, SubmitOptions { deployment: None, ..options });
     let plan = served.manager.plan(spec, &peer.actor, &options, &*served.rehearsal).await?;
     let usage = measure(&served).await.ok();
     let (mut running, mut scaled_to) = (BTreeSet::new(), None);

@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use cutover_adapters::embedded::EmbeddedRouter;
 use cutover_adapters::release_store::uploads::Uploads;
 use cutover_controller::ports::{Console, EvidenceSource, InstanceLogs, Meter, Rehearsal};
-use cutover_controller::{CertificateKeeper, DeploymentManager, Snapshot, SubmitOptions};
+use cutover_controller::{CertificateKeeper, DeploymentManager, Snapshot};
 use cutover_core::ServiceName;
 use cutover_core::preview::PreviewKey;
 use cutover_core::service::Status;
@@ -301,13 +301,8 @@ async fn deploy(
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "path and body name different services"));
     }
     check_reason(request.override_freeze.as_deref().unwrap_or_default())?;
-    let options = SubmitOptions {
-        deployment: request.deployment,
-        when_open: request.when_open,
-        force: request.force,
-        override_freeze: request.override_freeze,
-    };
-    let submitted = served.manager.submit(&request.spec, &peer.actor, options).await?;
+    let (spec, options) = request.into_parts();
+    let submitted = served.manager.submit(&spec, &peer.actor, options).await?;
     Ok(Json(submitted.into()))
 }
 

@@ -1,6 +1,6 @@
 //! The objects of the API and of `--json`.
 
-use cutover_controller::{Snapshot, Submitted};
+use cutover_controller::{Snapshot, SubmitOptions, Submitted};
 use cutover_core::gates::Finding;
 use cutover_core::receipt::{Receipt, Trace};
 use cutover_core::release::{DeploymentSpec, Origin};
@@ -50,6 +50,19 @@ pub(crate) struct DeployRequest {
     /// Deploy in spite of a freeze and outside of windows, for this reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) override_freeze: Option<String>,
+    /// Switch while new requests wait, this long at most. Not within `spec`, where a controller that knows no holds would
+    /// pass over it and switch without one.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde::option")]
+    pub(crate) hold_requests: Option<Duration>,
+}
+
+impl DeployRequest {
+    /// What is to be deployed, and in which way.
+    pub(crate) fn into_parts(self) -> (DeploymentSpec, SubmitOptions) {
+        let Self { mut spec, deployment, when_open, force, override_freeze, hold_requests } = self;
+        spec.rollout.hold_requests = hold_requests;
+        (spec, SubmitOptions { deployment, when_open, force, override_freeze })
+    }
 }
 
 /// What became of it. `AlreadyLive` names the deployment while its bake lasts.
@@ -302,11 +315,23 @@ pub(crate) struct TrafficView {
 pub(crate) struct RollbackView {
     pub(crate) ready: bool,
     pub(crate) to: Option<Version>,
-    pub(crate) seconds: f64,
+    /// How long it would take; absent if that is for those to say who are connected to what has to end before, or if it is
+    /// not possible.
+    pub(crate) seconds: Option<f64>,
     pub(crate) warm: bool,
     pub(crate) why_not: Option<String>,
     /// When the former release stops being warm.
     pub(crate) warm_until: Option<String>,
+}
+
+impl RollbackView {
+    /// How long it would take, in words.
+    pub(crate) fn time(&self) -> String {
+        self.seconds.map_or_else(
+            || "once what is left there has ended".to_owned(),
+            |seconds| format!("about {:.0} s", seconds.ceil()),
+        )
+    }
 }
 
 /// A deployment.

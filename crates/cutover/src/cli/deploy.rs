@@ -88,7 +88,6 @@ impl Wait {
     }
 }
 
-/// How long a person has to make up their mind.
 /// How long requests wait at most for the shift.
 fn hold_time(text: &str) -> Result<Duration, String> {
     if text.starts_with(|first: char| !first.is_ascii_digit()) {
@@ -99,6 +98,7 @@ fn hold_time(text: &str) -> Result<Duration, String> {
     crate::cli::hold::time(text)
 }
 
+/// How long a person has to make up their mind.
 fn hold(text: &str) -> Result<Duration, String> {
     let hold = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     let week = Duration::from_secs(7 * 24 * 60 * 60);
@@ -118,7 +118,6 @@ impl Deploy {
             printer.talk(&format!("warning: {warning}"));
         }
         resolved.spec.rollout.hold = self.hold_before_switch.or(resolved.spec.rollout.hold);
-        resolved.spec.rollout.hold_requests = self.hold;
         let service = resolved.spec.service.clone();
         let when_open = match (self.queue, self.supersede, self.end_bake) {
             (true, ..) => WhenOpen::Queue,
@@ -132,6 +131,7 @@ impl Deploy {
             when_open,
             force: self.force,
             override_freeze: self.override_freeze,
+            hold_requests: self.hold,
         };
         let until = Wait::until(self.wait, printer);
         let upload = elsewhere || self.upload;
@@ -269,10 +269,9 @@ async fn way_back(client: &Client, service: &str) -> Option<String> {
         (Some(to), true) if rollback.warm => {
             Some(format!("`cutover rollback` goes back to {to} (ready, {idle} is warm)"))
         }
-        (Some(to), true) => Some(format!(
-            "`cutover rollback` goes back to {to} (it has to be started, about {:.0} s)",
-            rollback.seconds.ceil()
-        )),
+        (Some(to), true) => {
+            Some(format!("`cutover rollback` goes back to {to} (it has to be started, {})", rollback.time()))
+        }
         _ => Some(format!(
             "no rollback is possible: {}",
             rollback.why_not.as_deref().unwrap_or("no reason is known")

@@ -98,7 +98,9 @@ impl Hold {
             let until = until.map(|until| format!(", until {until}")).unwrap_or_default();
             let time = humantime::format_duration(self.time);
             format!(
-                "new requests for {service} wait for {time} at most{until}; `cutover unhold {service}` lets them go on before"
+                "new requests for {service} wait for {time} at most{until}{}; `cutover unhold {service}` lets them go on \
+                 before",
+                instead(&view)
             )
         });
         Ok(Exit::Done)
@@ -133,7 +135,8 @@ impl On {
         let view = tell(&self.place, &service, &request).await?;
         printer.result(&view, || {
             format!(
-                "requests for {service} are sent away; `cutover maintenance off {service}` lets them in again"
+                "requests for {service} are sent away{}; `cutover maintenance off {service}` lets them in again",
+                instead(&view)
             )
         });
         Ok(Exit::Done)
@@ -166,6 +169,16 @@ fn read(file: &std::path::Path) -> Result<String, Failure> {
         return Err(failed(format!("it has more than {} KiB", Said::LONGEST_PAGE / 1024)));
     }
     std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))
+}
+
+/// What the pause replaces, which somebody else may have meant.
+fn instead(view: &PausedView) -> String {
+    let Some(before) = &view.before else { return String::new() };
+    let by = &before.by;
+    match &before.until {
+        Some(until) => format!(", instead of until {} as {by} had said", to_the_second(until)),
+        None => format!(", as they were since {} on the word of {by}", to_the_second(&before.since)),
+    }
 }
 
 /// A pause in one line of `status`.

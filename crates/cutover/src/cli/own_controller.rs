@@ -81,6 +81,7 @@ impl OwnController {
             when_open: WhenOpen::Refuse,
             force: false,
             override_freeze: None,
+            hold_requests: None,
         };
         match self.client.post(&path, Some(&request)).await? {
             DeployAnswer::Opened { deployment, .. } => Ok(deployment),

@@ -57,6 +57,7 @@ impl Plan {
             when_open: WhenOpen::Refuse,
             force: false,
             override_freeze: None,
+            hold_requests: None,
         };
         let view: PlanView = client.post(&format!("/v1/services/{service}/plan"), Some(&request)).await?;
         printer.result(&view, || text(&view));

@@ -85,6 +85,9 @@ impl SampleApplication {
         if self.never_healthy {
             backend.set_status(503);
         }
+        if let Some(path) = self.dies_at {
+            backend.die_at(path);
+        }
         ended.await;
         Ok(Exit::Done)
     }

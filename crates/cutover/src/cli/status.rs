@@ -303,9 +303,6 @@ fn status_text(status: DeploymentStatus, bake_until: Option<&str>) -> String {
     format!(" ({words}{left})")
 }
 
-/// More seconds than any configured time for connections to end.
-const NO_LIMIT: f64 = 31.0 * 24.0 * 60.0 * 60.0;
-
 fn rollback_text(view: &ServiceView) -> String {
     let rollback = &view.rollback;
     let before_cutover =
@@ -318,16 +315,8 @@ fn rollback_text(view: &ServiceView) -> String {
             format!("rollback ready: {to} warm on {}", view.live.other())
         }
         // Until its connections have ended, whenever that is.
-        (Some(to), true) if rollback.seconds > NO_LIMIT => {
-            let on = view.live.other();
-            format!("rollback possible: {to} cold on {on}, once what is left there has ended")
-        }
         (Some(to), true) => {
-            format!(
-                "rollback possible: {to} cold on {}, about {:.0} s",
-                view.live.other(),
-                rollback.seconds.ceil()
-            )
+            format!("rollback possible: {to} cold on {}, {}", view.live.other(), rollback.time())
         }
         _ => format!("no rollback: {}", rollback.why_not.as_deref().unwrap_or("no reason is known")),
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::goodbye::Farewell;
@@ -34,6 +34,8 @@ pub(super) struct Application {
     /// `/` is counted apart, because it is what the bench asks for, a hundred thousand times a second.
     root: AtomicU64,
     paths: Mutex<HashMap<String, u64>>,
+    /// What ends the whole process.
+    pub(super) dies_at: OnceLock<String>,
     keys: Mutex<HashMap<String, u64>>,
 }
 
@@ -65,6 +67,7 @@ impl Application {
             misdeeds: Misdeeds::default(),
             root: AtomicU64::new(0),
             paths: Mutex::default(),
+            dies_at: OnceLock::new(),
             keys: Mutex::default(),
         };
         let page = Reply { status: 200, headers: Vec::new(), body: application.body.clone() };
@@ -137,6 +140,9 @@ impl Application {
             return;
         }
         let path = target.split('?').next().unwrap_or(target);
+        if self.dies_at.get().is_some_and(|fatal| fatal == path) {
+            die();
+        }
         let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = paths.get_mut(path) {
             *count += 1;
@@ -163,4 +169,10 @@ impl Application {
         let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         (keys.values().sum(), keys.len() as u64)
     }
+}
+
+/// Ends as a program does that has a bug.
+#[allow(clippy::exit, reason = "it is what was asked for, by a program that is this application")]
+fn die() -> ! {
+    std::process::exit(3)
 }

@@ -137,6 +137,7 @@ impl Draft {
         }
         self.unrouted();
         self.unrouted_what_leaves();
+        self.begin_contraction();
     }
 
     fn failed(&mut self, pending: &PendingEffect, reason: &str) {

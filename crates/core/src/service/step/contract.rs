@@ -3,7 +3,7 @@
 use crate::environment::Environment;
 use crate::gates::{ContractWhen, Finding, Gate, Verdict};
 use crate::names::ReleaseId;
-use crate::service::effect::{Effect, Purpose};
+use crate::service::effect::{Effect, PendingEffect, Purpose};
 use crate::service::state::{Contraction, ServiceState};
 use crate::service::step::draft::Draft;
 use crate::service::step::refusal::Refusal;
@@ -55,36 +55,55 @@ impl Draft {
     }
 
     fn contract(&mut self, by: &str) -> Result<(), Refusal> {
+        let slot = self.slot(self.state.live);
+        let release = slot.release.clone().ok_or(Refusal::NothingIsLive)?;
+        if slot.deployed_by.is_none() {
+            return Err(Refusal::NothingToContract { why: "no deployment brought what is live".to_owned() });
+        }
+        self.state.contraction = Some(Contraction {
+            by: by.to_owned(),
+            version: release.version,
+            at: self.now,
+            finding: None,
+            fit: vec![release.id],
+        });
+        // What the live release fails must not go on to one that the schema is not fit for any more: only once the router
+        // knows that may the schema change.
+        if !self.state.has_lost_its_replays() || !self.publish(Purpose::Upkeep, self.state.weights) {
+            self.begin_contraction();
+        }
+        Ok(())
+    }
+
+    /// Has the schema contracted, if that was asked for and is not under way.
+    pub(super) fn begin_contraction(&mut self) {
+        let is_contract =
+            |pending: &PendingEffect| matches!(pending.effect, Effect::RunGate { gate: Gate::Contract, .. });
+        let wanted = self.state.contraction.as_ref().filter(|wanted| wanted.finding.is_none());
+        let Some(by) = wanted.map(|wanted| wanted.by.clone()) else { return };
+        if self.state.pending.iter().any(is_contract) {
+            return;
+        }
         let environment = self.state.live;
         let slot = self.slot(environment);
-        let release = slot.release.clone().map(Box::new).ok_or(Refusal::NothingIsLive)?;
-        let unknown = || Refusal::NothingToContract { why: "no deployment brought what is live".to_owned() };
-        let deployment = slot.deployed_by.clone().ok_or_else(unknown)?;
+        let (Some(release), Some(deployment)) =
+            (slot.release.clone().map(Box::new), slot.deployed_by.clone())
+        else {
+            return self.contracted(Finding::not_yet("nothing is live any more".to_owned()));
+        };
         let context = Box::new(crate::gates::GateContext {
             service: self.state.name.clone(),
             deployment,
             kind: "deploy".to_owned(),
             status: "live".to_owned(),
-            actor: by.to_owned(),
+            actor: by,
             version: release.version.clone(),
             from: None,
             environment,
             live: environment,
             reason: None,
         });
-        self.state.contraction = Some(Contraction {
-            by: by.to_owned(),
-            version: release.version.clone(),
-            at: self.now,
-            finding: None,
-            fit: vec![release.id.clone()],
-        });
         self.ask(Purpose::Trailing, Effect::RunGate { gate: Gate::Contract, environment, release, context });
-        if self.state.has_lost_its_replays() {
-            // What the live release fails must not go on to one that the schema is not fit for any more.
-            self.publish(Purpose::Upkeep, self.state.weights);
-        }
-        Ok(())
     }
 
     /// A person ends it; how far it went, nobody knows.

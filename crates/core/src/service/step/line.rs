@@ -234,13 +234,17 @@ impl Draft {
 
     /// The bake is over: the deployment ends as `live`, and the old environment's standby begins.
     pub(super) fn end_bake(&mut self) {
+        // The verdict of a check is worth the moment.
+        if !self.is_checking() {
+            self.end_bake_now();
+        }
+    }
+
+    /// The same, whatever is being checked.
+    pub(super) fn end_bake_now(&mut self) {
         let Some(standby) = self.deployment_at(Stage::Baking).map(|d| d.rollout.standby) else {
             return;
         };
-        if self.is_checking() {
-            // Its verdict is worth the moment.
-            return;
-        }
         let marred = self.deployment_at(Stage::Baking).and_then(|baking| baking.marred.clone());
         let contracts = self.contracts_by_policy();
         if let Some(marred) = marred.as_ref().filter(|_| contracts) {

@@ -44,18 +44,15 @@ impl Draft {
         Ok(())
     }
 
-    /// The time of a hold is over: the router has ended it already.
+    /// The time of a hold is over: the router has ended it already, and is told that nobody wants it any more.
     pub(super) fn pause_ends(&mut self) {
-        if let Some(id) = self.state.pausing_deployment().cloned() {
-            let is_open = self.state.deployment.as_ref().is_some_and(|open| open.id == id);
-            self.state.pause = None;
-            if is_open && self.deployment_at(Stage::Shifting).is_none() {
-                let reason = "the time for which requests could be held was over before it could be switched";
-                self.undo(reason.to_owned(), Cause::Failure);
-            }
-            return;
-        }
+        let id = self.state.pausing_deployment().cloned();
         self.state.pause = None;
+        let is_open = self.state.deployment.as_ref().is_some_and(|open| Some(&open.id) == id.as_ref());
+        if is_open && self.deployment_at(Stage::Shifting).is_none() {
+            let reason = "the time for which requests could be held was over before it could be switched";
+            self.undo(reason.to_owned(), Cause::Failure);
+        }
         self.publish(Purpose::Upkeep, self.state.weights);
     }
 

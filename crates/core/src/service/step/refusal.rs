@@ -51,6 +51,14 @@ pub enum Refusal {
         /// The version whose warmth would be given up by ending the bake.
         warm: Option<Version>,
     },
+    /// The same release is on its way, and less careful than it was asked for.
+    #[error("deployment `{id}` brings the same release already, and does not {what}")]
+    OtherTerms {
+        /// Its id.
+        id: DeploymentId,
+        /// What was asked for besides, as an infinitive.
+        what: &'static str,
+    },
     /// Somebody has said that nothing is deployed now.
     #[error("{}", frozen(.0))]
     Frozen(Freeze),
@@ -316,6 +324,10 @@ impl Refusal {
             }
             Self::DeploymentOpen { .. } => Some(
                 "`--queue` waits for its end, `--supersede` replaces it, `cutover abort` takes it back"
+                    .to_owned(),
+            ),
+            Self::OtherTerms { .. } => Some(
+                "`--supersede` replaces it, `cutover abort` takes it back; asked for without that it is followed"
                     .to_owned(),
             ),
             Self::Frozen(_) => Some(

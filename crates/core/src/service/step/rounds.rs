@@ -83,7 +83,15 @@ impl Draft {
     /// deployment that ends a bake, what waits behind it in the queue goes on waiting.
     pub(super) fn end_bake_for_a_move(&mut self, end_bake: bool) -> Result<(), Refusal> {
         match &self.state.deployment {
-            Some(open) if end_bake && open.is_baking() => self.end_bake(),
+            Some(open) if end_bake && open.is_baking() => {
+                if self.is_checking() {
+                    let unanswered = || "it was ended while a check was under way".to_owned();
+                    self.revise(|deployment| {
+                        deployment.marred.get_or_insert_with(unanswered);
+                    });
+                }
+                self.end_bake_now();
+            }
             Some(open) => return Err(Refusal::open(Asked::Move, &self.state, open)),
             None => {}
         }
