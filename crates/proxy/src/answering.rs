@@ -1,5 +1,7 @@
 //! The way back to a client, whichever protocol it speaks, and what the proxy says itself.
 
+use std::task::{Context, Poll};
+
 use crate::body::BodySink;
 use crate::head::AnswerHead;
 
@@ -13,8 +15,21 @@ pub(crate) trait AnswerSink: BodySink {
     fn end_with_this(&mut self);
     /// The client shall take another connection for what it asks next, if this one carries several requests at once.
     fn renew(&mut self) {}
+    /// Whether whoever waits for this answer, of which nothing has begun, is about to go; whoever polls is woken then.
+    fn poll_leaving(&mut self, cx: &mut Context<'_>) -> Poll<Leaving> {
+        self.poll_gone(cx).map(|()| Leaving::Gone)
+    }
     /// Whether a head was taken.
     fn has_begun(&self) -> bool;
     /// Ends an answer in its middle so that the client notices.
     fn cut(&mut self);
+}
+
+/// How a client gives up that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// It takes nothing any more.
+    Gone,
+    /// It sends no more. Most who end their side have gone; the others still read.
+    Closing,
 }

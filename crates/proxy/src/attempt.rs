@@ -33,7 +33,7 @@ impl Worker {
         &self,
         request: &Prepared,
         peer: &Peer,
-        exchange: &Exchange,
+        exchange: &Exchange<'_>,
         reuse: Reuse,
         source: &mut S,
         sink: &mut K,

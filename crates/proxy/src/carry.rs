@@ -86,7 +86,7 @@ pub(crate) struct Fault {
 
 /// What both alarms and limits of a request are.
 pub(crate) struct Terms<'a> {
-    pub(crate) exchange: &'a Exchange,
+    pub(crate) exchange: &'a Exchange<'a>,
     pub(crate) limits: &'a Limits,
     /// Of the request's body.
     pub(crate) sending: &'a Alarm,

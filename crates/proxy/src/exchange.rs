@@ -7,14 +7,17 @@ use cutover_core::routing::{Lease, Timeouts, Upstream};
 use cutover_core::statistics::{Counters, Failure};
 
 use crate::clock;
+use crate::rewind::Kept;
 
 /// A client that gives up sooner tells nothing of an instance.
 const BLAMED_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Holds the lease; what becomes of the request is counted here, once.
 #[derive(Debug)]
-pub(crate) struct Exchange {
+pub(crate) struct Exchange<'a> {
     lease: Lease,
+    /// What is kept of the request's body for another exchange.
+    kept: &'a Kept<'a>,
     began: Instant,
     /// When the client gives up, if it has said so.
     deadline: Option<Duration>,
@@ -24,9 +27,15 @@ pub(crate) struct Exchange {
     counted: Cell<bool>,
 }
 
-impl Exchange {
-    pub(crate) fn new(lease: Lease, began: Instant, deadline: Option<Duration>, asks_who: bool) -> Self {
-        Self { lease, began, deadline, asks_who, counted: Cell::new(false) }
+impl<'a> Exchange<'a> {
+    pub(crate) fn new(
+        lease: Lease,
+        kept: &'a Kept<'a>,
+        began: Instant,
+        deadline: Option<Duration>,
+        asks_who: bool,
+    ) -> Self {
+        Self { lease, kept, began, deadline, asks_who, counted: Cell::new(false) }
     }
 
     pub(crate) fn lease(&self) -> &Lease {
@@ -60,8 +69,9 @@ impl Exchange {
         &self.lease.service().desired().upstream[self.lease.environment()]
     }
 
-    /// Counts the answer's head.
+    /// Counts the answer's head. With it no other exchange can follow.
     pub(crate) fn answered(&self, status: u16) {
+        self.kept.lose();
         self.counted.set(true);
         self.counters().answered(status, self.began.elapsed());
         let (service, environment) = (self.lease.service(), self.lease.environment());
@@ -96,7 +106,7 @@ impl Exchange {
     }
 }
 
-impl Drop for Exchange {
+impl Drop for Exchange<'_> {
     fn drop(&mut self) {
         if self.counted.get() {
             return;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use cutover_core::routing::{InstanceState, Lease, NoTarget, Pause, Private, RequestRoute, TableCell, claim};
 use httparse::Header;
 
-use crate::answering::AnswerSink;
+use crate::answering::{AnswerSink, Leaving};
 use crate::attempt::Tried;
 use crate::carry::{Carried, RequestSource};
 use crate::exchange::Exchange;
@@ -16,7 +16,7 @@ use crate::holding::{Nowhere, time_left};
 use crate::own_answer::{self, Words};
 use crate::private::{self, Admission, Granted};
 use crate::retry::{Again, Tries, Try};
-use crate::rewind::Rewind;
+use crate::rewind::{Kept, Rewind};
 use crate::upstream::Reuse;
 use crate::watchdog::Alarm;
 use crate::worker::Worker;
@@ -132,8 +132,7 @@ impl Worker {
         };
         let mut lease = match claimed {
             Ok(lease) => lease,
-            Err(Nowhere::Turned(nowhere)) => return self.turn_away(request, nowhere, sink, alarms).await,
-            Err(Nowhere::Gone) => return,
+            Err(nowhere) => return self.turn_away(request, nowhere, sink, alarms).await,
         };
         let began = Instant::now();
         if self.is_picky(peer, lease.service())
@@ -152,10 +151,11 @@ impl Worker {
         } else {
             Reuse::Fresh
         };
-        let mut source = Rewind::new(source, &self.buffers, lease.service().desired().replay.body_bytes);
+        let kept = Kept::new(&self.buffers, lease.service().desired().replay.body_bytes);
+        let mut source = Rewind::new(source, &kept);
         let (mut avoid, mut tries) = (Vec::new(), Tries::default());
         loop {
-            let exchange = Exchange::new(lease, began, request.deadline, exempt);
+            let exchange = Exchange::new(lease, &kept, began, request.deadline, exempt);
             let Tried { carried, reused, shared } =
                 self.attempt(request, peer, &exchange, reuse, &mut source, sink, alarms).await;
             let fault = match carried {
@@ -189,10 +189,7 @@ impl Worker {
                     drop(exchange);
                     match Box::pin(self.wait_for_the_end(request, private, sink)).await {
                         Ok(next) => lease = next,
-                        Err(Nowhere::Turned(nowhere)) => {
-                            return self.turn_away(request, nowhere, sink, alarms).await;
-                        }
-                        Err(Nowhere::Gone) => return,
+                        Err(nowhere) => return self.turn_away(request, nowhere, sink, alarms).await,
                     }
                 }
                 _ => {
@@ -213,10 +210,19 @@ impl Worker {
     async fn turn_away<K: AnswerSink>(
         &self,
         request: &Prepared,
-        nowhere: NoTarget,
+        nowhere: Nowhere,
         sink: &mut K,
         alarms: &Alarms<'_>,
     ) {
+        let nowhere = match nowhere {
+            Nowhere::Turned(nowhere) => nowhere,
+            Nowhere::Left(Leaving::Gone) => return,
+            Nowhere::Left(Leaving::Closing) => {
+                sink.end_with_this();
+                let closing = Refusal::with(503, "the client ended its side while its request waited");
+                return self.refuse(request, closing, None, sink, alarms.receiving).await;
+            }
+        };
         if request.framing != Framing::Empty {
             sink.end_with_this();
         }

@@ -11,7 +11,7 @@ use cutover_core::routing::table::ServiceEntry;
 use cutover_core::routing::{Hold, Lease, NoTarget, Pause, Private, ServiceObserved, TableCell};
 use cutover_core::{ServiceName, Timestamp};
 
-use crate::answering::AnswerSink;
+use crate::answering::{AnswerSink, Leaving};
 use crate::head::{Framing, Prepared};
 use crate::plane::Plane;
 use crate::worker::Worker;
@@ -25,8 +25,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
 pub(crate) enum Nowhere {
     /// There is none for it.
     Turned(NoTarget),
-    /// The client has gone.
-    Gone,
+    /// The client has gone, or seems to: what it asked for is not done behind its back.
+    Left(Leaving),
 }
 
 /// A place among those that wait.
@@ -88,14 +88,14 @@ impl Worker {
                 Err(NoTarget::Held) => {}
                 Err(nowhere) => return Err(Nowhere::Turned(nowhere)),
             }
-            let is_gone = poll_fn(|cx| {
+            let left = poll_fn(|cx| {
                 if changed.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(false);
+                    return Poll::Ready(None);
                 }
-                sink.poll_gone(cx).map(|()| true)
+                sink.poll_leaving(cx).map(Some)
             });
-            if is_gone.await {
-                return Err(Nowhere::Gone);
+            if let Some(leaving) = left.await {
+                return Err(Nowhere::Left(leaving));
             }
         }
     }

@@ -1,87 +1,125 @@
 //! A request's body that can be sent once more, as long as it is short: what was taken of it is kept.
 
+use std::cell::{Cell, RefCell};
+
 use http::HeaderMap;
 
 use crate::body::{BodySource, Piece, SourceError};
 use crate::buffers::Buffers;
 use crate::carry::RequestSource;
 
+/// What was taken of a body, until it is known that nobody needs it again.
+#[derive(Debug)]
+pub(crate) struct Kept<'a> {
+    buffers: &'a Buffers,
+    bytes: RefCell<Vec<u8>>,
+    /// Bytes that may be kept.
+    most: usize,
+    /// It cannot be had again.
+    is_lost: Cell<bool>,
+}
+
 /// A source that can be begun again.
 pub(crate) struct Rewind<'a, S> {
     source: &'a mut S,
-    kept: Kept<'a>,
+    kept: &'a Kept<'a>,
+    /// What is kept, while it is handed out once more.
+    lent: Vec<u8>,
+    /// How much was handed out since the last beginning.
+    given: usize,
     trailers: Option<HeaderMap>,
     /// The end was seen.
     is_whole: bool,
 }
 
-/// What was taken of a body.
-struct Kept<'a> {
-    buffers: &'a Buffers,
-    bytes: Vec<u8>,
-    /// Bytes that may be kept.
-    most: usize,
-    /// How much was handed out since the last beginning.
-    given: usize,
-    /// More was taken than may be kept.
-    is_lost: bool,
-}
+impl<'a> Kept<'a> {
+    /// Keeps so many bytes at most.
+    pub(crate) fn new(buffers: &'a Buffers, most: u64) -> Self {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        Self { buffers, bytes: RefCell::default(), most, is_lost: Cell::new(false) }
+    }
 
-impl Kept<'_> {
-    fn add(&mut self, bytes: &[u8]) {
-        if self.is_lost {
+    /// Lets go of it: there was more than may be kept, or nobody asks for it again.
+    pub(crate) fn lose(&self) {
+        self.is_lost.set(true);
+        self.give_back(self.bytes.take());
+    }
+
+    fn add(&self, more: &[u8]) {
+        if self.is_lost.get() {
             return;
         }
-        if self.bytes.len() + bytes.len() > self.most {
+        let mut bytes = self.bytes.borrow_mut();
+        if bytes.len() + more.len() > self.most {
+            drop(bytes);
             return self.lose();
         }
-        if self.bytes.capacity() == 0 {
-            self.bytes = self.buffers.small();
+        if bytes.capacity() == 0 {
+            *bytes = self.buffers.small();
         }
-        self.bytes.extend_from_slice(bytes);
-        self.given = self.bytes.len();
+        bytes.extend_from_slice(more);
     }
 
-    fn lose(&mut self) {
-        self.is_lost = true;
-        self.let_go();
+    fn length(&self) -> usize {
+        self.bytes.borrow().len()
     }
 
-    fn let_go(&mut self) {
-        if self.bytes.capacity() > 0 {
-            self.buffers.give_back(std::mem::take(&mut self.bytes));
+    /// Takes back what was lent.
+    fn put(&self, bytes: Vec<u8>) {
+        if self.is_lost.get() {
+            self.give_back(bytes);
+        } else {
+            self.bytes.replace(bytes);
         }
-        self.given = 0;
+    }
+
+    fn give_back(&self, bytes: Vec<u8>) {
+        if bytes.capacity() > 0 {
+            self.buffers.give_back(bytes);
+        }
     }
 }
 
 impl Drop for Kept<'_> {
     fn drop(&mut self) {
-        self.let_go();
+        self.give_back(self.bytes.take());
     }
 }
 
 impl<'a, S> Rewind<'a, S> {
-    /// Keeps so many bytes at most.
-    pub(crate) fn new(source: &'a mut S, buffers: &'a Buffers, most: u64) -> Self {
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let kept = Kept { buffers, bytes: Vec::new(), most, given: 0, is_lost: false };
-        Self { source, kept, trailers: None, is_whole: false }
+    /// Keeps there what is taken of `source`.
+    pub(crate) fn new(source: &'a mut S, kept: &'a Kept<'a>) -> Self {
+        Self { source, kept, lent: Vec::new(), given: 0, trailers: None, is_whole: false }
     }
 
     /// Begins the body again; `false` if it cannot be had a second time.
     pub(crate) fn begin_again(&mut self) -> bool {
-        self.kept.given = 0;
-        !self.kept.is_lost
+        self.take_back();
+        self.given = 0;
+        !self.kept.is_lost.get()
+    }
+
+    fn take_back(&mut self) {
+        if self.lent.capacity() > 0 {
+            self.kept.put(std::mem::take(&mut self.lent));
+        }
+    }
+}
+
+impl<S> Drop for Rewind<'_, S> {
+    fn drop(&mut self) {
+        self.take_back();
     }
 }
 
 impl<S: RequestSource> BodySource for Rewind<'_, S> {
     async fn piece(&mut self) -> Result<Option<Piece<'_>>, SourceError> {
-        let Self { source, kept, trailers, is_whole } = self;
-        if kept.given < kept.bytes.len() {
-            let from = std::mem::replace(&mut kept.given, kept.bytes.len());
-            return Ok(Some(Piece::Borrowed(&kept.bytes[from..])));
+        self.take_back();
+        let Self { source, kept, lent, given, trailers, is_whole } = self;
+        if *given < kept.length() {
+            *lent = kept.bytes.take();
+            let from = std::mem::replace(given, lent.len());
+            return Ok(Some(Piece::Borrowed(&lent[from..])));
         }
         if *is_whole {
             return Ok(trailers.clone().map(Piece::Trailers));
@@ -95,6 +133,7 @@ impl<S: RequestSource> BodySource for Rewind<'_, S> {
             }
             None => *is_whole = true,
         }
+        *given = kept.length();
         Ok(piece)
     }
 }
@@ -147,7 +186,8 @@ mod tests {
     async fn a_short_body_is_the_same_as_often_as_it_is_begun() {
         let buffers = Buffers::default();
         let mut pieces = Pieces(vec![b"one ", b"two ", b"three"]);
-        let mut source = Rewind::new(&mut pieces, &buffers, 13);
+        let kept = Kept::new(&buffers, 13);
+        let mut source = Rewind::new(&mut pieces, &kept);
         // The first try takes a part of it.
         assert_eq!(source.piece().await.unwrap().unwrap().bytes(), b"one ");
         assert!(source.begin_again());
@@ -160,8 +200,37 @@ mod tests {
     async fn a_longer_body_passes_and_cannot_be_begun_again() {
         let buffers = Buffers::default();
         let mut pieces = Pieces(vec![b"one ", b"two ", b"three"]);
-        let mut source = Rewind::new(&mut pieces, &buffers, 12);
+        let kept = Kept::new(&buffers, 12);
+        let mut source = Rewind::new(&mut pieces, &kept);
         assert_eq!(rest(&mut source).await, b"one two three");
         assert!(!source.begin_again());
+    }
+    #[tokio::test]
+    async fn what_nobody_asks_for_again_is_let_go_of_at_once_and_not_kept_from_then_on() {
+        let buffers = Buffers::default();
+        let kept = Kept::new(&buffers, 100);
+        let mut pieces = Pieces(vec![b"one ", b"two ", b"three"]);
+        let mut source = Rewind::new(&mut pieces, &kept);
+        assert_eq!(source.piece().await.unwrap().unwrap().bytes(), b"one ");
+        kept.lose();
+        assert_eq!(kept.bytes.borrow().capacity(), 0);
+        assert_eq!(rest(&mut source).await, b"two three");
+        assert_eq!(kept.bytes.borrow().capacity(), 0);
+        assert!(!source.begin_again());
+    }
+
+    #[tokio::test]
+    async fn what_is_being_handed_out_again_is_let_go_of_afterwards() {
+        let buffers = Buffers::default();
+        let kept = Kept::new(&buffers, 100);
+        let mut pieces = Pieces(vec![b"one ", b"two ", b"three"]);
+        let mut source = Rewind::new(&mut pieces, &kept);
+        assert_eq!(source.piece().await.unwrap().unwrap().bytes(), b"one ");
+        assert!(source.begin_again());
+        let piece = source.piece().await.unwrap().unwrap();
+        kept.lose();
+        assert_eq!(piece.bytes(), b"one ");
+        assert_eq!(rest(&mut source).await, b"two three");
+        assert_eq!((source.lent.capacity(), kept.bytes.borrow().capacity()), (0, 0));
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use rustls::ConnectionCommon;
@@ -172,6 +173,20 @@ impl WriteSide<'_> {
         match self {
             Self::Plain(half) => peek(half.as_ref()),
             Self::Tls(stream) => listen(&mut stream.borrow_mut(), Asks::Kernel),
+        }
+    }
+
+    /// Whether the other side sends no more, also if bytes lie before that end which nobody has taken.
+    pub(crate) fn has_ended(&self) -> bool {
+        let ended = |socket: &TcpStream| {
+            let mut events = [PollFd::new(socket, PollFlags::RDHUP)];
+            // What the kernel cannot say is no end.
+            let _ = poll(&mut events, Some(&Timespec::default()));
+            events[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
+        };
+        match self {
+            Self::Plain(half) => ended(half.as_ref()),
+            Self::Tls(stream) => ended(stream.borrow().get_ref().0),
         }
     }
 

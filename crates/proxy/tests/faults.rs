@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
 use cutover_core::statistics::Failure;
-use support::{PATIENCE, Proxy, eventually, instance, read_head};
+use support::{PATIENCE, Proxy, eventually, h2_instance, instance, read_head};
 
 fn shop(address: SocketAddr, more: &str) -> Proxy {
     Proxy::start(&format!(
@@ -27,24 +27,6 @@ fn connect(proxy: &Proxy, bytes: &[u8]) -> TcpStream {
 fn failures(proxy: &Proxy, failure: Failure) -> u64 {
     let counts = &proxy.statistics().services[0].tags[0].counts;
     counts.failures.get(&failure).copied().unwrap_or_default()
-}
-
-/// An instance over HTTP/2 that is played by a future for each connection, with its number.
-fn h2_instance<F>(
-    play: impl Fn(h2::server::Connection<tokio::net::TcpStream, bytes::Bytes>, usize) -> F + Send + Sync + 'static,
-) -> SocketAddr
-where
-    F: Future<Output = ()>,
-{
-    instance(move |stream, number| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            stream.set_nonblocking(true).unwrap();
-            let stream = tokio::net::TcpStream::from_std(stream).unwrap();
-            let Ok(connection) = h2::server::handshake(stream).await else { return };
-            play(connection, number).await;
-        });
-    })
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn whoever_finds_no_room_is_sent_away_and_told_when_to_come_again() {
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
     let after = refused.lines().find_map(|line| line.strip_prefix("Retry-After: ")).unwrap();
     assert!((90..=101).contains(&after.parse::<u32>().unwrap()), "{after}");
-    // A client that breaks off makes room for another; one that only says no more still waits for its answer.
+    // A client that breaks off makes room for another.
     for client in clients {
         socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
     }
@@ -120,6 +120,32 @@ fn whoever_finds_no_room_is_sent_away_and_told_when_to_come_again() {
     shop.pause(&serde_json::Value::Null);
     assert!(answer(client).starts_with("HTTP/1.1 200"));
     assert_eq!(shop.proxy.statistics().services[0].shift.as_ref().unwrap().turned_away, 1);
+}
+
+/// Programs that give up close their connections, and their requests are not done behind their backs.
+#[test]
+fn whoever_ends_its_side_makes_room_and_its_request_is_not_done() {
+    let shop = Shop::start();
+    shop.hold(HOUR, 100);
+    let mut clients: Vec<TcpStream> = (0..3).map(|_| shop.begin("/")).collect();
+    // What nobody has read of a body hides no end that lies behind it.
+    let mut post = TcpStream::connect(shop.proxy.address()).unwrap();
+    post.set_read_timeout(Some(PATIENCE)).unwrap();
+    post.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nthree ").unwrap();
+    eventually("they wait", || shop.waiting() == Some(4));
+    let stays = clients.pop().unwrap();
+    drop(clients.pop());
+    for client in [clients.pop().unwrap(), post] {
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let told = answer(client);
+        assert!(told.starts_with("HTTP/1.1 503") && told.contains("Retry-After: "), "{told}");
+    }
+    eventually("one still waits", || shop.waiting() == Some(1));
+    shop.pause(&serde_json::Value::Null);
+    assert!(answer(stays).starts_with("HTTP/1.1 200"));
+    let service = &shop.proxy.statistics().services[0];
+    assert_eq!(service.tags[0].counts.requests, 1, "and nothing else was done");
+    assert_eq!(service.shift.as_ref().unwrap().turned_away, 0, "nobody was turned away for want of room");
 }
 
 #[test]

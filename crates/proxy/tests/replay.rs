@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cutover_core::statistics::TagReport;
-use support::{Proxy, instance, read_head};
+use support::{Proxy, h2_instance, instance, read_head};
 
 /// An instance that answers with its name and the body that it got, and counts what it was asked.
 fn good(name: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
@@ -48,6 +48,26 @@ fn bad() -> (SocketAddr, Arc<AtomicUsize>) {
         }
     });
     (address, asked)
+}
+
+/// An instance over HTTP/2 that answers with its name.
+fn good_over_h2(name: &'static str) -> SocketAddr {
+    h2_instance(move |mut connection, _| async move {
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            let head = http::Response::builder().header("content-length", name.len()).body(()).unwrap();
+            let mut body = respond.send_response(head, false).unwrap();
+            body.send_data(bytes::Bytes::from_static(name.as_bytes()), true).unwrap();
+        }
+    })
+}
+
+/// An instance over HTTP/2 that says of each request that it has not begun with it and never will.
+fn declining() -> SocketAddr {
+    h2_instance(|mut connection, _| async move {
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
+        }
+    })
 }
 
 /// An address at which nobody listens.
@@ -182,4 +202,17 @@ fn what_fails_with_a_share_goes_to_the_live_one_and_never_the_other_way() {
     let answers: Vec<u16> = (0..4).map(|_| proxy.ask(&request("GET", "", "")).0).collect();
     assert_eq!(answers.iter().filter(|status| **status == 502).count(), 2, "{answers:?}");
     assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn what_an_instance_always_declines_goes_to_another_in_the_end_also_if_it_may_not_be_repeated() {
+    let h2c = "upstream = \"h2c\"";
+    let proxy = shop(&[], &[declining(), good_over_h2("green")], h2c);
+    for _ in 0..10 {
+        assert_eq!(proxy.ask(&request("POST", "", "a body")), (200, "green".to_owned()));
+    }
+    let proxy = shop(&[good_over_h2("blue")], &[declining()], &format!("{h2c}\n{TO_IDLE}"));
+    assert_eq!(proxy.ask(&request("POST", "", "a body")), (200, "blue".to_owned()));
+    let proxy = shop(&[good_over_h2("blue")], &[declining()], h2c);
+    assert_eq!(proxy.ask(&request("POST", "", "a body")).0, 502);
 }

@@ -30,6 +30,8 @@ async fn requests_of_every_protocol_wait_and_go_on_without_a_failure() {
         "{said}"
     );
     wait_until("they wait", || waiting(&host) >= 7);
+    let said = host.run(&["hold", "--for", "2m"]).exits(0).out;
+    assert!(said.contains(", instead of until ") && said.contains(" had said;"), "{said}");
     let told = figures(&host);
     let is_told = |line: &str| told.lines().any(|told| told == line);
     assert!(is_told("cutover_service_paused{service=\"shop\",kind=\"hold\"} 1.0"), "{told}");
@@ -46,6 +48,43 @@ async fn requests_of_every_protocol_wait_and_go_on_without_a_failure() {
     assert!(report.is_clean(), "{report}");
     host.run(&["unhold"]).exits(4);
     assert!(host.status()["pause"].is_null());
+}
+
+/// Those that want to last wait to begin, and those that have begun go on meanwhile.
+async fn sessions_wait(upstream: &str, client: &Client) {
+    let host = Host::start();
+    every_kind(&host, &format!("upstream = \"{upstream}\""), "");
+    deploy(&host, "v1");
+    let kind = client.kind.label();
+    let before = Load::start(Plan::new(host.address).with(2, client.clone()));
+    before.wait_for(PATIENCE, |report| report.of(kind).open == 2).await.unwrap();
+    host.run(&["hold", "--for", "1m"]).exits(0);
+    let during = Load::start(Plan::new(host.address).with(3, client.clone()));
+    wait_until("they wait", || waiting(&host) == 3);
+    assert_eq!(during.report().of(kind).open, 0, "{kind}");
+    let said = before.report().of(kind).messages;
+    before.wait_for(PATIENCE, |report| report.of(kind).messages > said + 5).await.unwrap();
+    host.run(&["unhold"]).exits(0);
+    during.wait_for(PATIENCE, |report| report.of(kind).open == 3).await.unwrap();
+    for load in [before, during] {
+        let report = load.stop().await;
+        assert!(report.is_clean() && report.of(kind).asked_to_leave == 0, "{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn web_sockets_wait_to_be_opened() {
+    sessions_wait("h1", &Client::web_socket("/ws")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_streams_wait_to_be_opened() {
+    sessions_wait("h1", &Client::event_stream()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_wait_to_be_begun() {
+    sessions_wait("h2c", &Client::grpc_stream()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -50,17 +50,29 @@ impl Site {
         curl.arg(format!("https://shop.test{path}")).output().unwrap().into()
     }
 
+    /// Clients that want to last.
+    fn sessions(&self) -> Load {
+        Load::start(
+            self.plan().with(2, Client::web_socket("/ws")).with(1, Client::event_stream_at("/events?ms=20")),
+        )
+    }
+
+    fn plan(&self) -> Plan {
+        let root = std::fs::read(self.authority.ca()).unwrap();
+        Plan::new(self.https).host("shop.test").tls(Tls::believing_pem(&root, "shop.test").unwrap())
+    }
+
     /// Clients of every kind that the sample application knows.
     fn load(&self) -> Load {
-        let root = std::fs::read(self.authority.ca()).unwrap();
-        let plan = Plan::new(self.https)
+        let plan = self
+            .plan()
             .with(2, Client::keep_alive("/"))
             .with(1, Client::fresh("/"))
             .with(1, Client::post("/", 20_000))
             .with(1, Client::http2("/", 4))
             .with(2, Client::web_socket("/ws"))
             .with(2, Client::event_stream_at("/events?ms=20"));
-        Load::start(plan.host("shop.test").tls(Tls::believing_pem(&root, "shop.test").unwrap()))
+        Load::start(plan)
     }
 }
 
@@ -79,11 +91,16 @@ async fn holds_and_switches_lose_nothing_and_the_receipt_knows_the_way_of_users(
     load.wait_for(PATIENCE, open).await.unwrap();
 
     host.run(&["hold", "--for", "1m"]).exits(0);
-    wait_until("they wait", || host.status()["pause"]["waiting"].as_u64() >= Some(5));
+    let late = site.sessions();
+    wait_until("they wait", || host.status()["pause"]["waiting"].as_u64() >= Some(5 + 3));
+    assert_eq!((late.report().of("web_socket").open, late.report().of("event_stream").open), (0, 0));
     let before = load.report().requests;
     assert!(site.curl("/health", &["--http2"]).exits(0).out.starts_with("HTTP/2 200"));
     host.run(&["unhold"]).exits(0);
     load.wait_for(PATIENCE, |report| report.requests > before + 50).await.unwrap();
+    late.wait_for(PATIENCE, |report| report.of("web_socket").open == 2).await.unwrap();
+    let report = late.stop().await;
+    assert!(report.is_clean(), "{report}");
 
     deploy(host, "v2");
     let mut receipt = Value::Null;

@@ -116,3 +116,34 @@ async fn what_a_proxy_took_with_it_is_not_told_as_if_nothing_had_been() {
     assert!(host.run(&["show"]).exits(0).out.contains("the proxy ended: it was started anew"));
     load.stop().await;
 }
+
+/// The same where instances speak HTTP/2, with calls that last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_switch_under_calls_and_http2_has_a_receipt_too() {
+    let host = Host::start();
+    let top = "upstream = \"h2c\"\ndrain = { requests = \"2s\", connections = \"3s\" }";
+    every_kind(&host, top, "");
+    deploy(&host, "v1");
+    let plan = Plan::new(host.address)
+        .with(1, Client::keep_alive("/"))
+        .with(1, Client::post("/", 20_000))
+        .with(1, Client::http2("/", 4))
+        .with(3, Client::grpc_stream());
+    let load = Load::start(plan);
+    load.wait_for(PATIENCE, |report| report.of("grpc_stream").open == 3 && report.requests > 50)
+        .await
+        .unwrap();
+    deploy(&host, "v2");
+    let receipt = whole(&host);
+    assert!(receipt["in_flight"]["blue"].as_u64() >= Some(3), "{receipt}");
+    assert_eq!(receipt["lasting"]["blue"], 3, "{receipt}");
+    let report = &receipt["trace"]["report"];
+    assert!(report["first_answer_us"]["green"].is_u64(), "{report}");
+    assert!(report["emptied_us"]["blue"].is_u64() && report["left"]["blue"] == 0, "{report}");
+    assert_eq!(report["sides"]["green"]["failures"], serde_json::json!({}), "{report}");
+    assert_eq!(receipt["trace"]["probes"][0]["answered"], "green", "{receipt}");
+    let text = host.run(&["show"]).exits(0).out;
+    assert!(text.contains("(3 of them last)") && text.contains("failed           none of "), "{text}");
+    let report = load.stop().await;
+    assert!(report.is_clean(), "{report}");
+}

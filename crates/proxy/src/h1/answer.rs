@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use http::HeaderMap;
 
-use crate::answering::AnswerSink;
+use crate::answering::{AnswerSink, Leaving};
 use crate::body::{BodySink, Piece};
 use crate::h1::writer::Writer;
 use crate::head::answer::write_framing;
@@ -56,6 +56,14 @@ impl<'c> ClientAnswer<'c> {
     /// Whether the connection has to be closed at once, so that the client sees that its answer was cut.
     pub(crate) fn was_reset(&self) -> bool {
         self.was_reset
+    }
+
+    /// Ready each time it has to be looked whether the client is still there.
+    fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !std::mem::replace(&mut self.looks, true) {
+            self.looking.set(LOOK);
+        }
+        self.looking.poll_due(cx).map(|()| self.looking.set(LOOK))
     }
 
     /// Whether the connection may carry another request, as the client was told.
@@ -142,6 +150,20 @@ impl AnswerSink for ClientAnswer<'_> {
         self.has_begun
     }
 
+    /// Looks as often for what a body that nobody has read yet would hide.
+    fn poll_leaving(&mut self, cx: &mut Context<'_>) -> Poll<Leaving> {
+        while self.poll_look(cx).is_ready() {
+            let io = self.writer.io();
+            match io.silence() {
+                Silence::Broken => return Poll::Ready(Leaving::Gone),
+                Silence::Ended => return Poll::Ready(Leaving::Closing),
+                Silence::Quiet | Silence::Bytes if io.has_ended() => return Poll::Ready(Leaving::Closing),
+                Silence::Quiet | Silence::Bytes => {}
+            }
+        }
+        Poll::Pending
+    }
+
     /// Cuts the connection, so that no client takes what it has for the whole.
     fn cut(&mut self) {
         self.keep_alive = false;
@@ -174,14 +196,11 @@ impl BodySink for ClientAnswer<'_> {
     /// Looks at the socket once a second: what lasts less need not be cut short. A client that has only ended its own
     /// direction still waits for its answer, but hardly goes on to listen to a stream.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !std::mem::replace(&mut self.looks, true) {
-            self.looking.set(LOOK);
-        }
-        while self.looking.poll_due(cx).is_ready() {
+        while self.poll_look(cx).is_ready() {
             match self.writer.io().silence() {
                 Silence::Ended if self.has_begun && !self.tunnels => return Poll::Ready(()),
                 Silence::Broken => return Poll::Ready(()),
-                Silence::Quiet | Silence::Bytes | Silence::Ended => self.looking.set(LOOK),
+                Silence::Quiet | Silence::Bytes | Silence::Ended => {}
             }
         }
         Poll::Pending

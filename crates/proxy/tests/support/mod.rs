@@ -189,6 +189,24 @@ pub fn instance(play: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Sock
     address
 }
 
+/// An instance over HTTP/2 that is played by a future for each connection, with its number.
+pub fn h2_instance<F>(
+    play: impl Fn(h2::server::Connection<tokio::net::TcpStream, bytes::Bytes>, usize) -> F + Send + Sync + 'static,
+) -> SocketAddr
+where
+    F: Future<Output = ()>,
+{
+    instance(move |stream, number| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            stream.set_nonblocking(true).unwrap();
+            let stream = tokio::net::TcpStream::from_std(stream).unwrap();
+            let Ok(connection) = h2::server::handshake(stream).await else { return };
+            play(connection, number).await;
+        });
+    })
+}
+
 /// Reads one head; `None` if the peer closed before.
 pub fn read_head(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
