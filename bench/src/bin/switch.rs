@@ -149,7 +149,7 @@ async fn measure(arguments: &Arguments) -> Result<Findings, Failure> {
     let conditions = Conditions::now();
     let command = arguments.called_as.clone().unwrap_or_else(|| conditions.command.clone());
     Ok(Findings {
-        v: 3,
+        v: Findings::VERSION,
         conditions,
         command,
         pause_ms: arguments.pause,

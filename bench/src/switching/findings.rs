@@ -9,7 +9,7 @@ use crate::statistics::quantile;
 /// Everything that one run has found.
 #[derive(Debug, Serialize)]
 pub struct Findings {
-    /// The version of this shape.
+    /// [`Findings::VERSION`].
     pub v: u32,
     /// Where and when.
     pub conditions: Conditions,
@@ -112,6 +112,9 @@ impl From<Rollbacks> for RollbackOutcome {
 }
 
 impl Findings {
+    /// The version of this shape.
+    pub const VERSION: u32 = 3;
+
     /// Whether no request of cutover's failed or was stale.
     #[must_use]
     pub fn is_clean(&self) -> bool {
@@ -142,7 +145,7 @@ pub(crate) mod tests {
         let counts = Counts { requests: 10, failed: failed_rollbacks, ..Counts::default() };
         let rollbacks = Rollbacks { command_ms: vec![20.0], counts };
         Findings {
-            v: 2,
+            v: Findings::VERSION,
             conditions: Conditions::now(),
             command: "switch".to_owned(),
             pause_ms: 700,

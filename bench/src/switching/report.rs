@@ -36,7 +36,7 @@ pub fn section(findings: &Findings) -> Result<String, fmt::Error> {
     }
     writeln!(
         text,
-        "\nAnswer: from the command to its answer. Last on the old: from the command to the last request that began on \
+        "\nAnswer: from the command to its answer; cutover's includes keeping the change for a restart, HAProxy's does not. Last on the old: from the command to the last request that began on \
          the old environment before the next command. Stale: begun after the answer, and answered by the old environment. \
          Asked to leave: told so in the words of their protocol, which is no failure. Stayed: the most sessions that were \
          still on the old environment at the next command. – where nothing is answered.\n"

@@ -544,6 +544,13 @@ fn a_contraction_under_way_is_ended_by_an_abort_and_can_be_asked_for_again() {
     let mut world = World::settled(&["v1", "all"]);
     world.happens(&contract_for("all")).unwrap();
     world.abort().unwrap();
+    world.go_well();
+    assert_eq!(world.state.contraction, None, "nothing was changed before the router had answered");
+    assert!(world.state.rollback_readiness(world.now).ready);
+    assert!(world.outside.route.as_ref().unwrap().replay.to.is_some());
+    world.happens(&contract_for("all")).unwrap();
+    until(&mut world, "contract");
+    world.abort().unwrap();
     assert!(pending_gate(&world).is_none());
     let finding = world.state.contraction.as_ref().unwrap().finding.clone().unwrap();
     assert_eq!((finding.verdict, finding.reason.starts_with("aborted by ")), (Verdict::NotYet, true));

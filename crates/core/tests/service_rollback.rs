@@ -262,7 +262,7 @@ fn status_says_whether_how_long_and_why_not() {
     world.end_bake();
 
     world.deploy("v2").unwrap();
-    assert_eq!((readiness(&world).ready, readiness(&world).seconds), (true, Some(0.0)));
+    assert_eq!((readiness(&world).ready, readiness(&world).seconds), (true, 0.0));
     world.goes_well("provision");
     world.now = world.now + std::time::Duration::from_secs(4);
     world.goes_well("healthy");
@@ -270,7 +270,7 @@ fn status_says_whether_how_long_and_why_not() {
     world.goes_well("shift");
     world.go_well();
     let baking = readiness(&world);
-    assert_eq!((baking.ready, baking.warm, baking.seconds), (true, true, Some(0.02)));
+    assert_eq!((baking.ready, baking.warm, baking.seconds), (true, true, 0.02));
     assert_eq!(baking.to.unwrap().as_str(), "v1");
 
     world.rollback().unwrap();
@@ -301,5 +301,5 @@ fn a_cold_rollback_is_estimated_from_how_long_the_start_took() {
     world.wait();
     world.go_well();
     let readiness = world.state.rollback_readiness(world.now);
-    assert_eq!((readiness.ready, readiness.warm, readiness.seconds), (true, false, Some(4.0)));
+    assert_eq!((readiness.ready, readiness.warm, readiness.seconds), (true, false, 4.0));
 }

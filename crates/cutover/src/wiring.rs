@@ -157,7 +157,7 @@ impl World {
         let journal = SqliteJournal::open(&state.journal()).map_err(|error| refused(&error))?;
         let figures = match settings.metrics {
             Some(address) => Some(
-                metrics::bind(address)
+                metrics::listener::bind(address)
                     .await
                     .map_err(|error| refused(&error).hint("`--metrics` chooses another address, or none"))?,
             ),
@@ -320,7 +320,8 @@ impl World {
             tokio::spawn(async move { observing.look_again().await });
         });
         let plane = tokio::spawn(plane);
-        let figures = figures.map(|listener| tokio::spawn(metrics::serve(listener, served.clone())));
+        let figures =
+            figures.map(|listener| tokio::spawn(metrics::listener::serve(listener, served.clone())));
         let api = tokio::spawn(server::serve(socket, served, Arc::new(router.clone())));
         let resting = Arc::clone(&manager);
         let looking = tokio::spawn(async move {

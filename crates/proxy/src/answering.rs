@@ -15,9 +15,14 @@ pub(crate) trait AnswerSink: BodySink {
     fn end_with_this(&mut self);
     /// The client shall take another connection for what it asks next, if this one carries several requests at once.
     fn renew(&mut self) {}
-    /// Whether whoever waits for this answer, of which nothing has begun, is about to go; whoever polls is woken then.
+    /// Whether whoever waits for this answer, of which nothing has begun, is leaving, as far as anybody was told; whoever
+    /// polls is woken then.
     fn poll_leaving(&mut self, cx: &mut Context<'_>) -> Poll<Leaving> {
         self.poll_gone(cx).map(|()| Leaving::Gone)
+    }
+    /// The same, looked for at this moment.
+    fn leaving_now(&mut self, cx: &mut Context<'_>) -> Poll<Leaving> {
+        self.poll_leaving(cx)
     }
     /// Whether a head was taken.
     fn has_begun(&self) -> bool;

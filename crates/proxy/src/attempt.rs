@@ -79,10 +79,11 @@ impl Worker {
         let protocol = if is_h2 { Protocol::H2 } else { Protocol::H1 };
         let beginning = Beginning { protocol, ..beginning };
         if is_h2 {
-            return match self.h2_connection(key, beginning, alarms.receiving, limit).await {
+            let shared = reuse != Reuse::Alone;
+            return match self.h2_connection(key, beginning, shared, alarms.receiving, limit).await {
                 Ok((connection, reused)) => {
                     let carried = self.over_h2(connection, key, request, &terms, source, sink).await;
-                    Tried { carried, reused, shared: true }
+                    Tried { carried, reused, shared }
                 }
                 Err(failure) => unreached(failure),
             };
@@ -142,14 +143,19 @@ impl Worker {
         carried
     }
 
-    /// A connection with room for one more request, and whether it has carried one before.
+    /// A connection with room for one more request, and whether it has carried one before; or else one that nobody shares.
     async fn h2_connection(
         &self,
         key: Key,
         beginning: Beginning<'_>,
+        shared: bool,
         alarm: &Alarm,
         limit: Duration,
     ) -> Result<(H2Connection, bool), Failure> {
+        if !shared {
+            let stream = connect(beginning, alarm, limit).await?;
+            return Ok((H2Connection::open(stream, alarm, limit).await?, false));
+        }
         if let Some(connection) = self.h2_pool.take(key) {
             return Ok((connection, true));
         }
@@ -160,6 +166,8 @@ impl Worker {
             return Ok((connection, true));
         }
         let stream = connect(beginning, alarm, limit).await?;
-        Ok((self.h2_pool.open(key, stream, alarm, limit).await?, false))
+        let connection = H2Connection::open(stream, alarm, limit).await?;
+        self.h2_pool.share(key, &connection);
+        Ok((connection, false))
     }
 }

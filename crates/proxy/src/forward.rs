@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cutover_core::routing::{InstanceState, Lease, NoTarget, Pause, Private, RequestRoute, TableCell, claim};
+use cutover_core::statistics::Failure;
 use httparse::Header;
 
 use crate::answering::{AnswerSink, Leaving};
@@ -166,8 +167,10 @@ impl Worker {
                 exchange.failed(fault.failure);
                 return sink.cut();
             }
-            // What waited in the pool with the one that failed may have ended with it.
-            reuse = Reuse::None;
+            // What waited in the pool with the one that failed may have ended with it. What was lost where others send their
+            // requests too is tried once without them.
+            let is_lost = shared && !fault.unsent && fault.failure == Failure::Reset;
+            reuse = if is_lost || reuse == Reuse::Alone { Reuse::Alone } else { Reuse::None };
             let repeatable = request.is_idempotent || has_key(request, exchange.lease());
             let again = tries.after(&fault, Try { reused, shared, repeatable });
             let again = again.filter(|_| source.begin_again());
@@ -206,7 +209,7 @@ impl Worker {
         }
     }
 
-    /// Tells a client that its request goes nowhere, and counts it.
+    /// Tells a client that its request goes nowhere, and counts it if that is for us to answer for.
     async fn turn_away<K: AnswerSink>(
         &self,
         request: &Prepared,
@@ -214,16 +217,13 @@ impl Worker {
         sink: &mut K,
         alarms: &Alarms<'_>,
     ) {
-        let nowhere = match nowhere {
-            Nowhere::Turned(nowhere) => nowhere,
+        let (nowhere, is_closing) = match nowhere {
+            Nowhere::Turned(nowhere) => (nowhere, false),
             Nowhere::Left(Leaving::Gone) => return,
-            Nowhere::Left(Leaving::Closing) => {
-                sink.end_with_this();
-                let closing = Refusal::with(503, "the client ended its side while its request waited");
-                return self.refuse(request, closing, None, sink, alarms.receiving).await;
-            }
+            // In case it still listens.
+            Nowhere::Left(Leaving::Closing) => (NoTarget::Held, true),
         };
-        if request.framing != Framing::Empty {
+        if request.framing != Framing::Empty || is_closing {
             sink.end_with_this();
         }
         let entry = {
@@ -231,8 +231,12 @@ impl Worker {
             table.find(request.host(), request.path()).map(Arc::clone)
         };
         let mut refusal = Refusal::from(nowhere);
+        if is_closing {
+            refusal.reason = "the client ended its side while its request waited";
+        }
         if let Some(entry) = &entry {
-            if matches!(nowhere, NoTarget::NoInstance | NoTarget::Held) && request.ticket.is_none() {
+            let is_ours = matches!(nowhere, NoTarget::NoInstance | NoTarget::Held) && !is_closing;
+            if is_ours && request.ticket.is_none() {
                 entry.observed().note_turned_away();
             }
             match (&nowhere, &entry.desired().pause) {

@@ -89,10 +89,14 @@ impl Worker {
                 Err(nowhere) => return Err(Nowhere::Turned(nowhere)),
             }
             let left = poll_fn(|cx| {
-                if changed.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(None);
+                // Somebody who has gone a moment ago shall not have it done either.
+                let is_over = changed.as_mut().poll(cx).is_ready();
+                let leaving = if is_over { sink.leaving_now(cx) } else { sink.poll_leaving(cx) };
+                match leaving {
+                    Poll::Ready(leaving) => Poll::Ready(Some(leaving)),
+                    Poll::Pending if is_over => Poll::Ready(None),
+                    Poll::Pending => Poll::Pending,
                 }
-                sink.poll_leaving(cx).map(Some)
             });
             if let Some(leaving) = left.await {
                 return Err(Nowhere::Left(leaving));

@@ -25,8 +25,8 @@ pub(crate) struct Rewind<'a, S> {
     kept: &'a Kept<'a>,
     /// What is kept, while it is handed out once more.
     lent: Vec<u8>,
-    /// How much was handed out since the last beginning.
-    given: usize,
+    /// What is kept comes before anything else.
+    begins_again: bool,
     trailers: Option<HeaderMap>,
     /// The end was seen.
     is_whole: bool,
@@ -89,13 +89,13 @@ impl Drop for Kept<'_> {
 impl<'a, S> Rewind<'a, S> {
     /// Keeps there what is taken of `source`.
     pub(crate) fn new(source: &'a mut S, kept: &'a Kept<'a>) -> Self {
-        Self { source, kept, lent: Vec::new(), given: 0, trailers: None, is_whole: false }
+        Self { source, kept, lent: Vec::new(), begins_again: false, trailers: None, is_whole: false }
     }
 
     /// Begins the body again; `false` if it cannot be had a second time.
     pub(crate) fn begin_again(&mut self) -> bool {
         self.take_back();
-        self.given = 0;
+        self.begins_again = self.kept.length() > 0;
         !self.kept.is_lost.get()
     }
 
@@ -115,11 +115,14 @@ impl<S> Drop for Rewind<'_, S> {
 impl<S: RequestSource> BodySource for Rewind<'_, S> {
     async fn piece(&mut self) -> Result<Option<Piece<'_>>, SourceError> {
         self.take_back();
-        let Self { source, kept, lent, given, trailers, is_whole } = self;
-        if *given < kept.length() {
+        let Self { source, kept, lent, begins_again, trailers, is_whole } = self;
+        if std::mem::take(begins_again) {
+            if kept.is_lost.get() {
+                // The answer has come first: without its beginning nobody shall take the rest for the whole.
+                return Err(SourceError::Closed);
+            }
             *lent = kept.bytes.take();
-            let from = std::mem::replace(given, lent.len());
-            return Ok(Some(Piece::Borrowed(&lent[from..])));
+            return Ok(Some(Piece::Borrowed(lent)));
         }
         if *is_whole {
             return Ok(trailers.clone().map(Piece::Trailers));
@@ -133,7 +136,6 @@ impl<S: RequestSource> BodySource for Rewind<'_, S> {
             }
             None => *is_whole = true,
         }
-        *given = kept.length();
         Ok(piece)
     }
 }
@@ -205,6 +207,7 @@ mod tests {
         assert_eq!(rest(&mut source).await, b"one two three");
         assert!(!source.begin_again());
     }
+
     #[tokio::test]
     async fn what_nobody_asks_for_again_is_let_go_of_at_once_and_not_kept_from_then_on() {
         let buffers = Buffers::default();
@@ -232,5 +235,16 @@ mod tests {
         assert_eq!(piece.bytes(), b"one ");
         assert_eq!(rest(&mut source).await, b"two three");
         assert_eq!((source.lent.capacity(), kept.bytes.borrow().capacity()), (0, 0));
+    }
+    #[tokio::test]
+    async fn a_body_whose_beginning_was_let_go_of_is_not_gone_on_with() {
+        let buffers = Buffers::default();
+        let kept = Kept::new(&buffers, 100);
+        let mut pieces = Pieces(vec![b"one ", b"two "]);
+        let mut source = Rewind::new(&mut pieces, &kept);
+        assert_eq!(source.piece().await.unwrap().unwrap().bytes(), b"one ");
+        assert!(source.begin_again());
+        kept.lose();
+        assert!(matches!(source.piece().await, Err(SourceError::Closed)));
     }
 }

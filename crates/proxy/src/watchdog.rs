@@ -14,6 +14,10 @@ use slab::Slab;
 /// How exact deadlines are: one is reached at most two of these late.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 
+/// More than this at once has not passed for those who wait: this process was stopped, or its machine, and nobody is late who
+/// could not have been heard.
+const MOST_AT_ONCE: u64 = 20;
+
 /// No deadline.
 const NEVER: u64 = u64::MAX;
 /// A deadline that nobody has set: those that are set lie in the future.
@@ -22,7 +26,7 @@ const EXPIRED: u64 = 0;
 /// The deadlines of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Watchdog {
-    /// Ticks since the start.
+    /// Ticks since the start in which this process was there.
     now: Cell<u64>,
     /// How often a connection has become idle: tells within a tick too which one was first.
     idled: Cell<u64>,
@@ -51,12 +55,13 @@ pub(crate) struct Elapsed;
 impl Watchdog {
     /// Wakes whoever waited too long, for as long as it is polled.
     pub(crate) async fn watch(self: Rc<Self>) {
-        let began = tokio::time::Instant::now();
-        let mut ticks = tokio::time::interval(TICK);
+        let mut last = tokio::time::Instant::now();
+        let mut ticks = tokio::time::interval_at(last, TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             let at = ticks.tick().await;
-            self.turn_to(ticks_in(at.duration_since(began)));
+            let passed = ticks_in(at.duration_since(std::mem::replace(&mut last, at)));
+            self.turn_to(self.now.get() + passed.min(MOST_AT_ONCE));
         }
     }
 
@@ -219,6 +224,28 @@ mod tests {
             "{elapsed:?}"
         );
         assert_eq!(alarm.within(Duration::from_secs(1), async { 5 }).await, Ok(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_nobody_could_be_heard_is_not_counted() {
+        let watchdog = Rc::<Watchdog>::default();
+        let alarm = watchdog.alarm();
+        alarm.set(Duration::from_secs(5));
+        let mut watch = Box::pin(Rc::clone(&watchdog).watch());
+        let mut turn = async || {
+            let polled = std::future::poll_fn(|cx| Poll::Ready(watch.as_mut().poll(cx).is_pending()));
+            assert!(polled.await);
+            std::future::poll_fn(|cx| Poll::Ready(alarm.poll_due(cx).is_ready())).await
+        };
+        assert!(!turn().await);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(!turn().await, "a minute at once is a second");
+        for _ in 0..4 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert!(!turn().await);
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(turn().await);
     }
 
     #[tokio::test]

@@ -131,8 +131,9 @@ fn whoever_ends_its_side_makes_room_and_its_request_is_not_done() {
     // What nobody has read of a body hides no end that lies behind it.
     let mut post = TcpStream::connect(shop.proxy.address()).unwrap();
     post.set_read_timeout(Some(PATIENCE)).unwrap();
-    post.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nthree ").unwrap();
+    post.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n").unwrap();
     eventually("they wait", || shop.waiting() == Some(4));
+    post.write_all(b"three ").unwrap();
     let stays = clients.pop().unwrap();
     drop(clients.pop());
     for client in [clients.pop().unwrap(), post] {

@@ -204,6 +204,29 @@ fn what_fails_with_a_share_goes_to_the_live_one_and_never_the_other_way() {
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
 
+/// Each connection that carries a second request is ended, with both. Of three requests at once two have the same worker, and
+/// so the same connection.
+#[test]
+fn what_others_end_on_a_shared_connection_is_done_on_one_of_its_own() {
+    let instance = h2_instance(|mut connection, _| async move {
+        let Some(Ok((_, mut respond))) = connection.accept().await else { return };
+        let second = tokio::time::timeout(std::time::Duration::from_millis(300), connection.accept());
+        if second.await.is_ok() {
+            return;
+        }
+        let head = http::Response::builder().header("content-length", "2").body(()).unwrap();
+        respond.send_response(head, false).unwrap().send_data("ok".into(), true).unwrap();
+        while connection.accept().await.is_some() {}
+    });
+    let proxy = shop(&[], &[instance], "upstream = \"h2c\"");
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| assert_eq!(proxy.ask(&request("GET", "", "")), (200, "ok".to_owned())));
+        }
+    });
+    assert!(counts(&proxy, "green").counts.retries >= 2, "two were lost with each other");
+}
+
 #[test]
 fn what_an_instance_always_declines_goes_to_another_in_the_end_also_if_it_may_not_be_repeated() {
     let h2c = "upstream = \"h2c\"";

@@ -230,14 +230,19 @@ impl Supervision<'_> {
 
     /// The members, and what has made sessions of its own.
     fn left(&self) -> Result<Vec<ProcessIdentity>, SupervisorError> {
-        let mut left = self.members()?;
-        left.extend(self.snapshot()?.carriers(&self.plan.id).into_iter().map(|carrier| carrier.identity));
+        let snapshot = self.snapshot()?;
+        let mut left = self.members_in(&snapshot)?;
+        left.extend(snapshot.carriers(&self.plan.id).into_iter().map(|carrier| carrier.identity));
         Ok(left)
     }
 
     fn members(&self) -> Result<Vec<ProcessIdentity>, SupervisorError> {
+        self.members_in(&self.snapshot()?)
+    }
+
+    fn members_in(&self, snapshot: &Snapshot) -> Result<Vec<ProcessIdentity>, SupervisorError> {
         let own = std::process::id().cast_signed();
-        let members = self.census()?.members.into_iter().map(|member| member.identity);
+        let members = Census::of(self.directory, snapshot)?.members.into_iter().map(|member| member.identity);
         Ok(members.filter(|identity| identity.pid != own).collect())
     }
 

@@ -296,7 +296,6 @@ impl DeploymentManager {
         self.watch(service).await.ok_or_else(|| RequestError::UnknownService(service.clone()))
     }
 
-    /// Whether the open deployment of a service brings this release.
     pub(super) async fn request(
         &self,
         service: &ServiceName,
@@ -356,7 +355,7 @@ fn under_way<'s>(state: &'s ServiceState, release: &ReleaseId) -> Option<&'s Dep
 fn followed(open: &Deployment, rollout: &RolloutPolicy) -> Result<Submitted, Refusal> {
     let id = open.id.clone();
     match rollout.missing_in(&open.rollout) {
-        Some(what) => Err(Refusal::OtherTerms { id, what }),
+        Some(what) => Err(Refusal::OtherTerms { id, what, queued: open.incoming.is_some() }),
         None => Ok(Submitted::Following { deployment: id }),
     }
 }

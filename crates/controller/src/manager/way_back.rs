@@ -79,7 +79,7 @@ impl DeploymentManager {
         let former = idle.release.as_ref().is_some_and(|release| release.id == deployment.release);
         let readiness = state.rollback_readiness(self.common.ports.clock.now());
         if former && readiness.ready && (readiness.warm || idle.start_took.is_some()) {
-            return (readiness.warm, readiness.seconds.map(Duration::from_secs_f64));
+            return (readiness.warm, Some(Duration::from_secs_f64(readiness.seconds)));
         }
         (false, start_took(deployment))
     }

@@ -277,6 +277,9 @@ impl ServiceState {
             let goes_on = slot.clearing.is_none() || awaited || slot.retry_at.is_some() || stuck;
             hold("progress", goes_on, || format!("the clearing of {environment} waits for nothing"))?;
         }
+        hold("progress", !self.contraction_waits() || self.will_publish(), || {
+            "the contraction waits for nothing".to_owned()
+        })?;
         let removing = self.removal.as_ref().is_some_and(|removal| !removal.done);
         let goes_on = self.next_deadline().is_some();
         hold("progress", !removing || goes_on, || "the removal waits for nothing".to_owned())?;

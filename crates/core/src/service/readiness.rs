@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::environment::Environment;
 use crate::names::Version;
 use crate::service::deployment::{Deployment, DeploymentKind, Status};
-use crate::service::effect::{Effect, PendingEffect, Purpose};
+use crate::service::effect::{Effect, Purpose};
 use crate::service::state::{Health, ServiceState, Slot};
 use crate::timestamp::Timestamp;
 
@@ -24,9 +24,8 @@ pub struct Readiness {
     pub ready: bool,
     /// The version that would have the traffic afterwards.
     pub to: Option<Version>,
-    /// Seconds until it would have it, estimated from the last time; `None` if that is for those to say who are connected
-    /// to what has to end before.
-    pub seconds: Option<f64>,
+    /// Seconds until it would have it, estimated from the last time.
+    pub seconds: f64,
     /// Why it is not ready.
     pub why_not: Option<String>,
     /// Whether that version runs, so that traffic only has to be switched.
@@ -63,7 +62,7 @@ impl ServiceState {
         match self.rollback_target() {
             Ok(target) => Readiness {
                 ready: true,
-                seconds: self.estimate(&target, now).map(|time| time.as_secs_f64()),
+                seconds: self.estimate(&target, now).as_secs_f64(),
                 to: Some(target.version),
                 why_not: None,
                 warm: target.warm,
@@ -89,33 +88,27 @@ impl ServiceState {
                 Readiness::not(format!("a rollback to `{}` is under way", deployment.version))
             }
             (None, _) => Readiness::not(format!("deployment `{id}` brings the first release; abort ends it")),
-            (Some(from), _) => Readiness {
-                ready: true,
-                to: Some(from.clone()),
-                seconds: Some(0.0),
-                why_not: None,
-                warm: true,
-            },
+            (Some(from), _) => {
+                Readiness { ready: true, to: Some(from.clone()), seconds: 0.0, why_not: None, warm: true }
+            }
         }
     }
 
-    fn estimate(&self, target: &Target, now: Timestamp) -> Option<Duration> {
+    fn estimate(&self, target: &Target, now: Timestamp) -> Duration {
         let switch = self.last_switch.unwrap_or(SWITCH);
         if target.warm {
-            return Some(switch);
+            return switch;
         }
         let slot = &self.environments[target.environment];
         let emptying =
             self.pending.iter().filter(|pending| pending.purpose == Purpose::Clearing(target.environment));
-        let has_no_end = |pending: &PendingEffect| matches!(&pending.effect, Effect::Drain { policy, .. } if policy.longest().is_none());
-        let mut left = Duration::ZERO;
-        for pending in emptying {
-            if has_no_end(pending) {
-                return None;
-            }
-            left = left.max(pending.deadline.since(now));
-        }
-        Some(left + slot.start_took.unwrap_or(START) + switch)
+        // Whoever asks for it does not wait for those who last.
+        let left = emptying.map(|pending| match pending.effect {
+            Effect::Drain { .. } => pending.deadline.since(now).min(self.longest_drain_in_a_hurry()),
+            _ => pending.deadline.since(now),
+        });
+        let left = left.max().unwrap_or_default();
+        left + slot.start_took.unwrap_or(START) + switch
     }
 
     /// Where a rollback would go now: without an open deployment, or in the bake of one.
@@ -180,6 +173,6 @@ impl Slot {
 
 impl Readiness {
     fn not(why: String) -> Self {
-        Self { ready: false, to: None, seconds: None, why_not: Some(why), warm: false }
+        Self { ready: false, to: None, seconds: 0.0, why_not: Some(why), warm: false }
     }
 }

@@ -110,6 +110,9 @@ pub struct Contraction {
     pub finding: Option<Box<Finding>>,
     /// Releases that may run on the schema: the one that was live then, and those that were live since, oldest first.
     pub fit: Vec<ReleaseId>,
+    /// The one before, until this one has begun: whoever ends it earlier has changed nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<Box<Self>>,
 }
 
 /// A slot and what is in it.

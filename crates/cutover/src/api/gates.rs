@@ -56,11 +56,15 @@ pub(crate) struct ContractionView {
     pub(crate) at: String,
     /// What came of it; absent while it goes on.
     pub(crate) finding: Option<Finding>,
+    /// Whether it has not begun: the proxy may still send something to the former release.
+    #[serde(default)]
+    pub(crate) waits: bool,
 }
 
 impl ContractionView {
-    pub(crate) fn new(contraction: &Contraction) -> Self {
+    pub(crate) fn new(contraction: &Contraction, waits: bool) -> Self {
         Self {
+            waits,
             by: contraction.by.clone(),
             version: contraction.version.clone(),
             at: moment(contraction.at),

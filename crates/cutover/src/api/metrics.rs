@@ -4,9 +4,9 @@
 //! figure can differ from what people see. Labels are names, releases and words of ours, and the last error of a certificate,
 //! which holds no secret. They can be had on the socket of the API, and where `serve --metrics` says.
 
+pub(crate) mod listener;
+
 use std::fmt;
-use std::net::SocketAddr;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -18,15 +18,10 @@ use cutover_core::certificates::Standing;
 use cutover_core::service::Status;
 use cutover_core::statistics::{Counts, InstanceReport, Statistics, TagReport};
 use cutover_core::{Environment, Timestamp};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
 use crate::api::certificates::problems;
 use crate::api::server::{Served, shown_services};
@@ -37,47 +32,8 @@ const OPEN_METRICS: &str = "application/openmetrics-text";
 /// Bounds of latencies in powers of two of a microsecond: 256 µs to 67 s. Where the counted buckets end, so that none is cut.
 const BOUNDS: std::ops::RangeInclusive<u32> = 8..=26;
 
-/// Connections that are served at once where anybody may ask; the next one waits.
-const ASKERS: usize = 32;
-/// A whole head comes within this time.
-const HEAD_TIME: Duration = Duration::from_secs(5);
-/// No connection lasts longer, whoever reads slowly.
-const LONGEST: Duration = Duration::from_secs(30);
-/// The wait after a connection that could not be accepted.
-const AFTER_TROUBLE: Duration = Duration::from_millis(100);
-
 pub(super) fn routes() -> Router<Served> {
     Router::new().route("/metrics", get(metrics))
-}
-
-/// Serves the figures alone, to whoever asks there, for as long as it is polled: as it may be anybody, to a few at once, one
-/// request by connection, and to nobody for long.
-pub(crate) async fn serve(listener: TcpListener, served: Served) {
-    let nothing = async || (StatusCode::NOT_FOUND, "the figures are at /metrics\n");
-    let service = TowerToHyperService::new(routes().fallback(nothing).with_state(served));
-    let mut askers = JoinSet::new();
-    loop {
-        let stream = tokio::select! {
-            Some(_) = askers.join_next() => continue,
-            accepted = listener.accept(), if askers.len() < ASKERS => accepted,
-        };
-        let Ok((stream, _)) = stream else {
-            // Out of descriptors, most likely: somebody may give one back.
-            tokio::time::sleep(AFTER_TROUBLE).await;
-            continue;
-        };
-        let mut one = http1::Builder::new();
-        one.keep_alive(false).timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
-        askers.spawn(tokio::time::timeout(
-            LONGEST,
-            one.serve_connection(TokioIo::new(stream), service.clone()),
-        ));
-    }
-}
-
-/// Binds where somebody wants the figures to be.
-pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|error| format!("figures cannot be given at {address}: {error}"))
 }
 
 async fn metrics(State(served): State<Served>, headers: HeaderMap) -> impl IntoResponse {

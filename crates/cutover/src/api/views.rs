@@ -60,7 +60,7 @@ impl DeployRequest {
     /// What is to be deployed, and in which way.
     pub(crate) fn into_parts(self) -> (DeploymentSpec, SubmitOptions) {
         let Self { mut spec, deployment, when_open, force, override_freeze, hold_requests } = self;
-        spec.rollout.hold_requests = hold_requests;
+        spec.rollout.hold_requests = hold_requests.or(spec.rollout.hold_requests);
         (spec, SubmitOptions { deployment, when_open, force, override_freeze })
     }
 }
@@ -315,23 +315,11 @@ pub(crate) struct TrafficView {
 pub(crate) struct RollbackView {
     pub(crate) ready: bool,
     pub(crate) to: Option<Version>,
-    /// How long it would take; absent if that is for those to say who are connected to what has to end before, or if it is
-    /// not possible.
-    pub(crate) seconds: Option<f64>,
+    pub(crate) seconds: f64,
     pub(crate) warm: bool,
     pub(crate) why_not: Option<String>,
     /// When the former release stops being warm.
     pub(crate) warm_until: Option<String>,
-}
-
-impl RollbackView {
-    /// How long it would take, in words.
-    pub(crate) fn time(&self) -> String {
-        self.seconds.map_or_else(
-            || "once what is left there has ended".to_owned(),
-            |seconds| format!("about {:.0} s", seconds.ceil()),
-        )
-    }
 }
 
 /// A deployment.
@@ -491,7 +479,10 @@ impl ServiceView {
             queue: state.queue.iter().map(QueuedView::new).collect(),
             recovery: state.recovery.as_ref().map(RecoveryView::new),
             clock_ahead_seconds: None,
-            contraction: state.contraction.as_ref().map(ContractionView::new),
+            contraction: state
+                .contraction
+                .as_ref()
+                .map(|one| ContractionView::new(one, state.contraction_waits())),
             certificates: Vec::new(),
             tls_notes: Vec::new(),
             commands: state.commands.iter().filter(|run| run.ended.is_none()).map(CommandView::new).collect(),

@@ -67,11 +67,18 @@ async fn end_contraction(
     };
     let request = AbortRequest { only_queue: false, deployment: None };
     let _: serde_json::Value = client.post(&format!("{path}/abort"), Some(&request)).await?;
-    let message = format!(
-        "{service}   the contraction of the schema for {} was ended; nobody knows how far it went, and there is no \
-         rollback",
-        contraction.version
-    );
+    // Between the look and the word it may have begun.
+    let after = client.get::<ServiceView>(&path).await?.contraction;
+    let has_begun = after.is_some_and(|after| after.at == contraction.at);
+    let version = contraction.version;
+    let message = if has_begun {
+        format!(
+            "{service}   the contraction of the schema for {version} was ended; nobody knows how far it went, and there is \
+             no rollback"
+        )
+    } else {
+        format!("{service}   the contraction of the schema for {version} was taken back before it had begun")
+    };
     printer.result(&json!({ "v": VERSION, "success": true, "message": message }), || message.clone());
     Ok(Some(Exit::Done))
 }

@@ -52,6 +52,7 @@ impl Contract {
         } else {
             confirm(printer, &said, "nothing was contracted")?;
         }
+        let before = asked_at(&view);
         let release = view.environments[view.live].release.clone();
         let release = release.ok_or_else(|| Failure::new(Exit::Refused, "nothing is live"))?;
         let request = ContractRequest { release };
@@ -59,7 +60,14 @@ impl Contract {
         let exit = wait_for_end(&client, printer, &path, self.timeout, under_way).await?;
         let view: ServiceView = client.get(&path).await?;
         let finding = view.contraction.as_ref().and_then(|contraction| contraction.finding.as_ref());
+        let is_withdrawn = asked_at(&view) == before;
         let (exit, message) = match finding {
+            _ if is_withdrawn => (
+                Exit::TakenBack,
+                format!(
+                    "{service}   the contraction for {live} was taken back before it had begun: nothing has changed"
+                ),
+            ),
             Some(finding) if finding.verdict == Verdict::Pass => {
                 (Exit::Done, format!("{service}   the schema was contracted for {live}"))
             }
@@ -79,6 +87,11 @@ impl Contract {
         printer.result(&object, || message.clone());
         Ok(exit)
     }
+}
+
+/// When the last contraction was asked for.
+fn asked_at(view: &ServiceView) -> Option<String> {
+    view.contraction.as_ref().map(|contraction| contraction.at.clone())
 }
 
 fn under_way(seen: Result<ServiceView, ClientError>) -> Result<Option<String>, ClientError> {

@@ -269,9 +269,10 @@ async fn way_back(client: &Client, service: &str) -> Option<String> {
         (Some(to), true) if rollback.warm => {
             Some(format!("`cutover rollback` goes back to {to} (ready, {idle} is warm)"))
         }
-        (Some(to), true) => {
-            Some(format!("`cutover rollback` goes back to {to} (it has to be started, {})", rollback.time()))
-        }
+        (Some(to), true) => Some(format!(
+            "`cutover rollback` goes back to {to} (it has to be started, about {:.0} s)",
+            rollback.seconds.ceil()
+        )),
         _ => Some(format!(
             "no rollback is possible: {}",
             rollback.why_not.as_deref().unwrap_or("no reason is known")

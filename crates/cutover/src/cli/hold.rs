@@ -174,9 +174,10 @@ fn read(file: &std::path::Path) -> Result<String, Failure> {
 /// What the pause replaces, which somebody else may have meant.
 fn instead(view: &PausedView) -> String {
     let Some(before) = &view.before else { return String::new() };
-    let by = &before.by;
+    let (by, is_hold) = (&before.by, view.pause.as_ref().is_some_and(|pause| pause.until.is_some()));
     match &before.until {
-        Some(until) => format!(", instead of until {} as {by} had said", to_the_second(until)),
+        Some(until) if is_hold => format!(", instead of until {} as {by} had said", to_the_second(until)),
+        Some(_) => format!(", those too that waited on the word of {by}"),
         None => format!(", as they were since {} on the word of {by}", to_the_second(&before.since)),
     }
 }

@@ -228,9 +228,14 @@ pub(crate) fn service_text(view: &ServiceView) -> String {
 }
 
 fn contraction_text(contraction: &ContractionView, live: Option<&Version>) -> String {
-    let ContractionView { version, by, at, finding } = contraction;
+    let ContractionView { version, by, at, finding, waits } = contraction;
     let by = foreign::line(by);
     match finding {
+        None if *waits => format!(
+            "the schema is to be contracted for {version} ({by}), once the proxy sends the former release nothing more; \
+             asked for {} ago",
+            age(at)
+        ),
         None => format!("the schema is being contracted for {version} ({by}), for {}", age(at)),
         Some(finding) if finding.verdict == Verdict::Pass => {
             format!("the schema was contracted for {version} {} ago ({by})", age(at))
@@ -314,9 +319,9 @@ fn rollback_text(view: &ServiceView) -> String {
         (Some(to), true) if rollback.warm => {
             format!("rollback ready: {to} warm on {}", view.live.other())
         }
-        // Until its connections have ended, whenever that is.
         (Some(to), true) => {
-            format!("rollback possible: {to} cold on {}, {}", view.live.other(), rollback.time())
+            let (on, seconds) = (view.live.other(), rollback.seconds.ceil());
+            format!("rollback possible: {to} cold on {on}, about {seconds:.0} s")
         }
         _ => format!("no rollback: {}", rollback.why_not.as_deref().unwrap_or("no reason is known")),
     }

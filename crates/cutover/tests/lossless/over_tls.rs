@@ -91,14 +91,19 @@ async fn holds_and_switches_lose_nothing_and_the_receipt_knows_the_way_of_users(
     load.wait_for(PATIENCE, open).await.unwrap();
 
     host.run(&["hold", "--for", "1m"]).exits(0);
+    let waiting = || host.status()["pause"]["waiting"].as_u64();
+    wait_until("those wait who ask again and again", || waiting() == Some(2 + 1 + 1 + 4));
     let late = site.sessions();
-    wait_until("they wait", || host.status()["pause"]["waiting"].as_u64() >= Some(5 + 3));
+    wait_until("all wait", || waiting() == Some(8 + 3));
     assert_eq!((late.report().of("web_socket").open, late.report().of("event_stream").open), (0, 0));
     let before = load.report().requests;
     assert!(site.curl("/health", &["--http2"]).exits(0).out.starts_with("HTTP/2 200"));
     host.run(&["unhold"]).exits(0);
     load.wait_for(PATIENCE, |report| report.requests > before + 50).await.unwrap();
-    late.wait_for(PATIENCE, |report| report.of("web_socket").open == 2).await.unwrap();
+    let are_open = |report: &cutover_load::Report| {
+        (report.of("web_socket").open, report.of("event_stream").open) == (2, 1)
+    };
+    late.wait_for(PATIENCE, are_open).await.unwrap();
     let report = late.stop().await;
     assert!(report.is_clean(), "{report}");
 

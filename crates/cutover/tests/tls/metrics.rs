@@ -1,12 +1,14 @@
 //! The figures of a host, as Prometheus would take them: its own parsers read both formats, from Debian's package.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::net::TcpStream;
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::site::{Authority, Site};
-use crate::support::{Said, wait_until};
+use crate::support::{PATIENCE, Said, wait_until};
 
 /// What the parsers of Prometheus make of a text: `[[name, labels, value], …]`.
 const PARSE: &str = "
@@ -126,6 +128,22 @@ fn monitoring_sees_what_status_says_of_certificates_and_traffic() {
     assert!(counted("cutover_responses_total", ("status", "2xx")) >= 1.0);
     assert!(counted("cutover_first_byte_seconds_bucket", ("le", "+Inf")) >= requests);
     assert!(after.value("cutover_tls_handshakes_total", &[("kind", "full")]) >= 1.0);
+}
+
+/// Whoever says nothing has a place for two seconds, and there are 64.
+#[test]
+fn those_who_say_nothing_do_not_keep_others_from_the_figures() {
+    let site = Site::start();
+    let address = site.metrics.unwrap();
+    let silent: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "--max-time", "60", &format!("http://{address}/metrics")]);
+    let said: Said = curl.output().unwrap().into();
+    assert!(said.exits(0).out.contains("cutover_build{"));
+    for mut one in silent {
+        one.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(one.read_to_end(&mut Vec::new()).unwrap_or_default(), 0, "it was closed without a word");
+    }
 }
 
 #[test]

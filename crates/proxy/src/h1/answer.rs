@@ -150,18 +150,25 @@ impl AnswerSink for ClientAnswer<'_> {
         self.has_begun
     }
 
-    /// Looks as often for what a body that nobody has read yet would hide.
+    /// Looks once a second too.
     fn poll_leaving(&mut self, cx: &mut Context<'_>) -> Poll<Leaving> {
         while self.poll_look(cx).is_ready() {
-            let io = self.writer.io();
-            match io.silence() {
-                Silence::Broken => return Poll::Ready(Leaving::Gone),
-                Silence::Ended => return Poll::Ready(Leaving::Closing),
-                Silence::Quiet | Silence::Bytes if io.has_ended() => return Poll::Ready(Leaving::Closing),
-                Silence::Quiet | Silence::Bytes => {}
+            if let Poll::Ready(leaving) = self.leaving_now(cx) {
+                return Poll::Ready(leaving);
             }
         }
         Poll::Pending
+    }
+
+    /// The end may lie behind a body that nobody has read yet.
+    fn leaving_now(&mut self, _: &mut Context<'_>) -> Poll<Leaving> {
+        let io = self.writer.io();
+        match io.silence() {
+            Silence::Broken => Poll::Ready(Leaving::Gone),
+            Silence::Ended => Poll::Ready(Leaving::Closing),
+            Silence::Quiet | Silence::Bytes if io.has_ended() => Poll::Ready(Leaving::Closing),
+            Silence::Quiet | Silence::Bytes => Poll::Pending,
+        }
     }
 
     /// Cuts the connection, so that no client takes what it has for the whole.

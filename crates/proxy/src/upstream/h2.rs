@@ -46,6 +46,10 @@ const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// end the connection for all others.
 const SMALL_FRAMES: usize = usize::MAX / 2;
 const HEAD_BYTES: u32 = 128 * 1024;
+/// Requests that were taken back before an answer, after which a connection carries nothing new. Instances count them and end
+/// a connection with too many, and whatever else it carries with it: the `h2` crate after 20 that it has not looked at yet,
+/// others after a hundred or more.
+const TAKEN_BACK: u32 = 16;
 /// What is said after the key of a WebSocket handshake before it is hashed (RFC 6455, section 1.3).
 const WEBSOCKET_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -70,6 +74,8 @@ struct Shared {
     used: Cell<Instant>,
     /// Requests that it carries.
     open: Cell<usize>,
+    /// Those that ended without an answer.
+    taken_back: Cell<u32>,
 }
 
 impl H2Pool {
@@ -97,51 +103,9 @@ impl H2Pool {
         Rc::clone(self.gates.borrow_mut().entry(key).or_default())
     }
 
-    /// Speaks HTTP/2 on a new connection, and keeps it for others.
-    pub(crate) async fn open(
-        &self,
-        key: Key,
-        stream: Stream,
-        alarm: &Alarm,
-        limit: Duration,
-    ) -> Result<H2Connection, Failure> {
-        let greet = async {
-            let mut builder = h2::client::Builder::new();
-            builder
-                .enable_push(false)
-                .initial_window_size(STREAM_WINDOW)
-                .initial_connection_window_size(CONNECTION_WINDOW)
-                .max_header_list_size(HEAD_BYTES)
-                .data_frame_budget(SMALL_FRAMES);
-            let (sender, mut connection) = builder.handshake::<_, Bytes>(stream).await?;
-            let pinged = connection.ping_pong();
-            let shared = Rc::new(Shared {
-                spent: Cell::new(false),
-                used: Cell::new(Instant::now()),
-                open: Cell::new(0),
-            });
-            let ended = Rc::clone(&shared);
-            spawn_local(async move {
-                // Errors of the connection reach the requests that it carries.
-                let _ = connection.await;
-                ended.spent.set(true);
-            });
-            // The answer comes after the instance's settings, which say whether it knows WebSockets and how many requests
-            // it takes.
-            if let Some(mut pings) = pinged {
-                pings.ping(h2::Ping::opaque()).await?;
-            }
-            Ok(H2Connection { sender, shared })
-        };
-        let connection = match alarm.within(limit, greet).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err::<_, h2::Error>(error)) if error.is_io() => return Err(Failure::Connect),
-            // What it says is not HTTP/2.
-            Ok(Err(_)) => return Err(Failure::Malformed),
-            Err(_) => return Err(Failure::ConnectTimeout),
-        };
+    /// Keeps a connection for others too.
+    pub(crate) fn share(&self, key: Key, connection: &H2Connection) {
         self.connections.borrow_mut().entry(key).or_default().push(connection.clone());
-        Ok(connection)
     }
 
     /// Forgets what has ended or was idle for too long, which closes it; called about once a second.
@@ -169,6 +133,46 @@ pub(crate) enum Declined {
 }
 
 impl H2Connection {
+    /// Speaks HTTP/2 on a new connection.
+    pub(crate) async fn open(stream: Stream, alarm: &Alarm, limit: Duration) -> Result<Self, Failure> {
+        let greet = async {
+            let mut builder = h2::client::Builder::new();
+            builder
+                .enable_push(false)
+                .initial_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .max_header_list_size(HEAD_BYTES)
+                .data_frame_budget(SMALL_FRAMES);
+            let (sender, mut connection) = builder.handshake::<_, Bytes>(stream).await?;
+            let pinged = connection.ping_pong();
+            let shared = Rc::new(Shared {
+                spent: Cell::new(false),
+                used: Cell::new(Instant::now()),
+                open: Cell::new(0),
+                taken_back: Cell::new(0),
+            });
+            let ended = Rc::clone(&shared);
+            spawn_local(async move {
+                // Errors of the connection reach the requests that it carries.
+                let _ = connection.await;
+                ended.spent.set(true);
+            });
+            // The answer comes after the instance's settings, which say whether it knows WebSockets and how many requests
+            // it takes.
+            if let Some(mut pings) = pinged {
+                pings.ping(h2::Ping::opaque()).await?;
+            }
+            Ok(Self { sender, shared })
+        };
+        match alarm.within(limit, greet).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err::<_, h2::Error>(error)) if error.is_io() => Err(Failure::Connect),
+            // What it says is not HTTP/2.
+            Ok(Err(_)) => Err(Failure::Malformed),
+            Err(_) => Err(Failure::ConnectTimeout),
+        }
+    }
+
     /// Has it carry nothing new: it did not answer in time, or refused.
     pub(crate) fn spend(&self) {
         self.shared.spent.set(true);
@@ -284,24 +288,33 @@ pub(crate) struct H2Answer {
     frames: Option<Frames>,
     asked: Asked,
     accept: Option<HeaderValue>,
-    #[allow(dead_code, reason = "it counts for as long as the answer lives")]
     carried: Carrying,
 }
 
 /// Counts the requests of a connection.
-struct Carrying(Rc<Shared>);
+struct Carrying {
+    shared: Rc<Shared>,
+    is_answered: bool,
+}
 
 impl Carrying {
     fn new(shared: &Rc<Shared>) -> Self {
         shared.open.set(shared.open.get() + 1);
-        Self(Rc::clone(shared))
+        Self { shared: Rc::clone(shared), is_answered: false }
     }
 }
 
 impl Drop for Carrying {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
-        self.0.used.set(Instant::now());
+        let Self { shared, is_answered } = self;
+        shared.open.set(shared.open.get() - 1);
+        shared.used.set(Instant::now());
+        if !*is_answered {
+            shared.taken_back.set(shared.taken_back.get() + 1);
+            if shared.taken_back.get() >= TAKEN_BACK {
+                shared.spent.set(true);
+            }
+        }
     }
 }
 
@@ -354,6 +367,7 @@ impl AnswerSource for H2Answer {
             facts.keep_alive = true;
             self.frames = Some(Frames::new(body));
             self.response = None;
+            self.carried.is_answered = true;
         }
         take(&AnswerHead {
             status,

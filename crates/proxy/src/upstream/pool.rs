@@ -27,6 +27,8 @@ pub(crate) enum Reuse {
     Fresh,
     /// None: one of them has just failed.
     None,
+    /// None, nor one that is shared: what others did on such a one may have ended this request with theirs.
+    Alone,
 }
 
 /// Whose connections may be shared.
@@ -83,7 +85,7 @@ impl Pool {
 
     /// An idle connection that suits the request, if there is one, and how many it has carried.
     pub(crate) fn take(&self, key: Key, reuse: Reuse) -> Option<(Stream, u64)> {
-        if reuse == Reuse::None {
+        if matches!(reuse, Reuse::None | Reuse::Alone) {
             return None;
         }
         let mut idle = self.idle.borrow_mut();

@@ -3,7 +3,7 @@
 use crate::environment::Environment;
 use crate::gates::{ContractWhen, Finding, Gate, Verdict};
 use crate::names::ReleaseId;
-use crate::service::effect::{Effect, PendingEffect, Purpose};
+use crate::service::effect::{Effect, Purpose};
 use crate::service::state::{Contraction, ServiceState};
 use crate::service::step::draft::Draft;
 use crate::service::step::refusal::Refusal;
@@ -60,30 +60,45 @@ impl Draft {
         if slot.deployed_by.is_none() {
             return Err(Refusal::NothingToContract { why: "no deployment brought what is live".to_owned() });
         }
+        let former = self.state.contraction.take().map(Box::new);
         self.state.contraction = Some(Contraction {
             by: by.to_owned(),
             version: release.version,
             at: self.now,
             finding: None,
             fit: vec![release.id],
+            former,
         });
-        // What the live release fails must not go on to one that the schema is not fit for any more: only once the router
-        // knows that may the schema change.
-        if !self.state.has_lost_its_replays() || !self.publish(Purpose::Upkeep, self.state.weights) {
-            self.begin_contraction();
+        if self.state.has_lost_its_replays() {
+            self.publish(Purpose::Upkeep, self.state.weights);
         }
         Ok(())
     }
 
-    /// Has the schema contracted, if that was asked for and is not under way.
-    pub(super) fn begin_contraction(&mut self) {
-        let is_contract =
-            |pending: &PendingEffect| matches!(pending.effect, Effect::RunGate { gate: Gate::Contract, .. });
-        let wanted = self.state.contraction.as_ref().filter(|wanted| wanted.finding.is_none());
-        let Some(by) = wanted.map(|wanted| wanted.by.clone()) else { return };
-        if self.state.pending.iter().any(is_contract) {
+    /// What was asked for begins once nothing that the live release fails can go on to one that the schema is not fit for any
+    /// more, and never if another has become live meanwhile.
+    pub(super) fn go_on_contracting(&mut self) {
+        if !self.state.contraction_waits() {
             return;
         }
+        let live = self.slot(self.state.live).release.as_ref().map(|release| &release.id);
+        if self.state.contraction.as_ref().and_then(|one| one.fit.first()) != live {
+            self.withdraw_the_contraction();
+        } else if !self.state.has_lost_its_replays() {
+            self.begin_contraction();
+        } else if !self.state.will_publish() {
+            self.publish(Purpose::Upkeep, self.state.weights);
+        }
+    }
+
+    /// Has the schema contracted, if that was asked for and is not under way: the router knows of it.
+    pub(super) fn begin_contraction(&mut self) {
+        if !self.state.contraction_waits() {
+            return;
+        }
+        let Some(contraction) = &mut self.state.contraction else { return };
+        contraction.former = None;
+        let by = contraction.by.clone();
         let environment = self.state.live;
         let slot = self.slot(environment);
         let (Some(release), Some(deployment)) =
@@ -106,10 +121,20 @@ impl Draft {
         self.ask(Purpose::Trailing, Effect::RunGate { gate: Gate::Contract, environment, release, context });
     }
 
-    /// A person ends it; how far it went, nobody knows.
+    /// A person ends it; how far it went, nobody knows, unless it has not begun.
     pub(super) fn abort_the_contraction(&mut self, actor: &str) {
-        self.forget(|pending| matches!(pending.effect, Effect::RunGate { gate: Gate::Contract, .. }));
+        if self.state.contraction_waits() {
+            return self.withdraw_the_contraction();
+        }
+        self.forget(|pending| is_contraction(&pending.effect));
         self.contracted(Finding::not_yet(format!("aborted by {actor}")));
+    }
+
+    /// It has not begun: what held before holds again.
+    fn withdraw_the_contraction(&mut self) {
+        self.state.contraction =
+            self.state.contraction.take().and_then(|one| one.former).map(|former| *former);
+        self.publish(Purpose::Upkeep, self.state.weights);
     }
 
     /// It was answered.
@@ -136,7 +161,26 @@ impl Draft {
     }
 }
 
+/// Whether it changes the schema for good.
+fn is_contraction(effect: &Effect) -> bool {
+    matches!(effect, Effect::RunGate { gate: Gate::Contract, .. })
+}
+
 impl ServiceState {
+    /// Whether a contraction was asked for and has not begun: the router may still send something to the former release.
+    #[must_use]
+    pub fn contraction_waits(&self) -> bool {
+        self.contraction.as_ref().is_some_and(|contraction| contraction.finding.is_none())
+            && !self.pending.iter().any(|pending| is_contraction(&pending.effect))
+    }
+
+    /// Whether the router will be told the route, now or later.
+    pub(crate) fn will_publish(&self) -> bool {
+        self.pending.iter().any(|pending| matches!(pending.effect, Effect::Shift { .. }))
+            || self.republish_at.is_some()
+            || self.environments.iter().any(|(_, slot)| slot.retry_at.is_some())
+    }
+
     /// # Errors
     /// If the schema is being contracted.
     pub(super) fn is_contracting(&self) -> Result<(), Refusal> {

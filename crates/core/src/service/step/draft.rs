@@ -212,6 +212,11 @@ impl ServiceState {
         live.map(|live| live.configuration.drain.clone()).unwrap_or_default()
     }
 
+    /// How long an environment that somebody waits for is drained at most.
+    pub(in crate::service) fn longest_drain_in_a_hurry(&self) -> Duration {
+        self.drain_policy().at_once().longest().unwrap_or_default() + DRAIN_GRACE
+    }
+
     /// How long an effect may take.
     pub(super) fn patience(&self, effect: &Effect) -> Duration {
         match effect {

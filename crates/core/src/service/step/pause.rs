@@ -48,12 +48,14 @@ impl Draft {
     pub(super) fn pause_ends(&mut self) {
         let id = self.state.pausing_deployment().cloned();
         self.state.pause = None;
-        let is_open = self.state.deployment.as_ref().is_some_and(|open| Some(&open.id) == id.as_ref());
-        if is_open && self.deployment_at(Stage::Shifting).is_none() {
+        if self.state.deployment.as_ref().is_some_and(|open| Some(&open.id) == id.as_ref()) {
             let reason = "the time for which requests could be held was over before it could be switched";
             self.undo(reason.to_owned(), Cause::Failure);
         }
-        self.publish(Purpose::Upkeep, self.state.weights);
+        // A service that goes is about to be forgotten, or is already.
+        if self.state.removal.is_none() {
+            self.publish(Purpose::Upkeep, self.state.weights);
+        }
     }
 
     /// Whether the open deployment still has to have requests wait before it goes on; if so that begins.

@@ -58,6 +58,8 @@ pub enum Refusal {
         id: DeploymentId,
         /// What was asked for besides, as an infinitive.
         what: &'static str,
+        /// Whether it still waits behind another one.
+        queued: bool,
     },
     /// Somebody has said that nothing is deployed now.
     #[error("{}", frozen(.0))]
@@ -326,6 +328,9 @@ impl Refusal {
                 "`--queue` waits for its end, `--supersede` replaces it, `cutover abort` takes it back"
                     .to_owned(),
             ),
+            Self::OtherTerms { id, queued: true, .. } => Some(format!(
+                "`cutover abort --deployment {id}` takes it out of the queue; asked for without that it is followed"
+            )),
             Self::OtherTerms { .. } => Some(
                 "`--supersede` replaces it, `cutover abort` takes it back; asked for without that it is followed"
                     .to_owned(),
