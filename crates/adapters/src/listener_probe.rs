@@ -13,6 +13,7 @@ use cutover_core::receipt::Probe;
 use cutover_core::routing::Listen;
 use cutover_core::{Environment, ServiceName, Timestamp};
 use cutover_tls::client::Trust;
+use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -110,7 +111,18 @@ async fn ask(
     let name = ServerName::try_from(wanted.host.clone())
         .map_err(|_| format!("`{}` is no name for TLS", wanted.host))?;
     let stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await;
-    exchange(stream.map_err(|error| format!("no TLS with it: {error}"))?, &request).await
+    exchange(stream.map_err(|error| without_tls(&error, &wanted.host))?, &request).await
+}
+
+/// Why there is no TLS with a listener: a service of which it has no certificate is no trouble of the listener's.
+fn without_tls(error: &std::io::Error, host: &str) -> String {
+    let reason = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match reason {
+        Some(rustls::Error::AlertReceived(AlertDescription::UnrecognisedName)) => {
+            format!("it has no certificate for `{host}`")
+        }
+        _ => format!("no TLS with it: {error}"),
+    }
 }
 
 async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &str) -> Result<Head, String> {
@@ -146,6 +158,17 @@ fn read(bytes: &[u8]) -> Result<Option<Head>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_not_known_is_told_as_what_it_is() {
+        let alert = |description| std::io::Error::other(rustls::Error::AlertReceived(description));
+        let unknown = without_tls(&alert(AlertDescription::UnrecognisedName), "shop.test");
+        assert_eq!(unknown, "it has no certificate for `shop.test`");
+        assert!(
+            without_tls(&alert(AlertDescription::HandshakeFailure), "shop.test")
+                .starts_with("no TLS with it: ")
+        );
+    }
 
     #[test]
     fn an_answer_names_its_release_or_none() {

@@ -352,7 +352,7 @@ fn contracted_there_is_no_way_back_to_what_came_before() {
     world.happens(&contract).unwrap();
     // From the moment it is asked for: half of it is as good as all.
     let why = world.state.rollback_readiness(world.now).why_not.unwrap();
-    assert_eq!(why, "the schema is being contracted for `all` (alice), and `v1` is older");
+    assert_eq!(why, "the schema is to be contracted for `all` (alice), and `v1` is older");
     assert!(matches!(world.rollback(), Err(Refusal::NothingToRollBackTo { .. })));
     assert!(matches!(world.deploy("v3"), Err(Refusal::Contracting { .. })));
     assert!(matches!(world.happens(&contract), Err(Refusal::Contracting { .. })));

@@ -11,7 +11,9 @@ use cutover_core::drain::{Connections, Drain};
 use cutover_core::receipt::{Receipt, ShiftReport, Trace};
 use cutover_core::release::RolloutPolicy;
 use cutover_core::routing::{Hold, Maintenance, Pause, ServiceRoute};
-use cutover_core::service::{Answer, Deployment, Effect, Event, Outcome, Refusal, Stage, Status, step};
+use cutover_core::service::{
+    Answer, Deployment, Effect, Event, Outcome, Refusal, Stage, Status, StopScope, step,
+};
 use cutover_core::{Environment, PerEnvironment};
 use service_world::{Happened, World, rollout};
 
@@ -75,6 +77,49 @@ fn a_hold_is_forgotten_when_its_time_is_over_and_maintenance_is_not() {
     world.restart();
     world.go_well();
     assert!(world.state.pause.is_some());
+}
+
+#[test]
+fn a_persons_hold_goes_on_after_that_of_a_deployment_whatever_becomes_of_it() {
+    for goes_well in [true, false] {
+        let mut world = World::settled(&["v1"]);
+        let until = world.now + 10 * TIME;
+        pause(&mut world, Some(Pause::Hold(Hold::until(until)))).unwrap();
+        world.goes_well("shift");
+        let policy = RolloutPolicy { hold_requests: Some(TIME), ..rollout() };
+        world.deploy_with("v2", policy).unwrap();
+        world.goes_well("provision");
+        world.goes_well("healthy");
+        world.goes_well("shift");
+        assert_ne!(world.state.pause.as_ref().unwrap().deployment, None);
+        if goes_well {
+            world.go_well();
+            assert_eq!(world.live_version(), Some("v2"));
+        } else {
+            world.abort().unwrap();
+            world.go_well();
+            assert_eq!(world.live_version(), Some("v1"));
+        }
+        let paused = world.state.pause.clone().unwrap();
+        assert_eq!((paused.by.as_str(), paused.deployment), ("carol", None));
+        assert_eq!(world.outside.route.as_ref().unwrap().pause, Some(Pause::Hold(Hold::until(until))));
+        pause(&mut world, None).unwrap();
+        world.go_well();
+        assert_eq!(world.outside.route.as_ref().unwrap().pause, None);
+    }
+}
+
+#[test]
+fn a_stop_ends_a_hold_because_there_is_nothing_to_wait_for_any_more() {
+    let mut world = World::settled(&["v1"]);
+    hold(&mut world).unwrap();
+    world.goes_well("shift");
+    world.stop(StopScope::Service).unwrap();
+    world.go_well();
+    assert_eq!(
+        (world.state.pause.clone(), world.outside.route.as_ref().unwrap().pause.clone()),
+        (None, None)
+    );
 }
 
 #[test]

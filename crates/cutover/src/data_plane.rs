@@ -308,7 +308,10 @@ fn seed(listen: &Listen, clients: &Clients) -> String {
     format!("# Written by `cutover serve`: where the proxy listens, and what it holds clients to.\n{text}")
 }
 
+/// Whether a process lives. One that only waits to be reaped does not, and whoever has it for a child now may be in no hurry.
 fn exists(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name may hold anything, a bracket too (proc(5)).
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }

@@ -85,6 +85,8 @@ impl Worker {
                     lease.service().observed().note_waited();
                     return Ok(lease);
                 }
+                // What goes on after this process is not known here.
+                Err(NoTarget::Held) if self.closing.get() => return Err(Nowhere::Turned(NoTarget::Held)),
                 Err(NoTarget::Held) => {}
                 Err(nowhere) => return Err(Nowhere::Turned(nowhere)),
             }

@@ -238,6 +238,11 @@ impl Plane {
         self.writer().publication.instances().map(|instance| instance.in_flight()).sum()
     }
 
+    /// Requests that wait for the end of a hold.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.cell.load().services().iter().map(|entry| entry.observed().waiting()).sum()
+    }
+
     fn writer(&self) -> MutexGuard<'_, Writer> {
         // A panic while it was held left either the old table or the new one in force; both are whole.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)

@@ -255,7 +255,7 @@ async fn wait_until_quiet(plane: &Plane, moment: Duration) {
     let step = Duration::from_millis(10);
     while quiet < moment {
         tokio::time::sleep(step).await;
-        quiet = if plane.in_flight() == 0 { quiet + step } else { Duration::ZERO };
+        quiet = if plane.in_flight() + plane.waiting() == 0 { quiet + step } else { Duration::ZERO };
     }
 }
 

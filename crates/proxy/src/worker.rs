@@ -136,6 +136,7 @@ async fn work(outfit: Outfit, seed: u64, mut phase: watch::Receiver<Phase>) -> i
     // The sender's end counts as the end of the process.
     let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
     worker.closing.set(true);
+    worker.changed.notify_waiters();
     for acceptor in acceptors {
         acceptor.abort();
     }

@@ -122,6 +122,19 @@ fn whoever_finds_no_room_is_sent_away_and_told_when_to_come_again() {
     assert_eq!(shop.proxy.statistics().services[0].shift.as_ref().unwrap().turned_away, 1);
 }
 
+#[test]
+fn those_who_wait_when_the_proxy_ends_are_told_to_come_again() {
+    let mut shop = Shop::start();
+    shop.hold(HOUR, 100);
+    let clients: Vec<TcpStream> = (0..20).map(|_| shop.begin("/")).collect();
+    eventually("they wait", || shop.waiting() == Some(20));
+    shop.proxy.stop();
+    for client in clients {
+        let told = answer(client);
+        assert!(told.starts_with("HTTP/1.1 503") && told.contains("Retry-After: "), "{told}");
+    }
+}
+
 /// Programs that give up close their connections, and their requests are not done behind their backs.
 #[test]
 fn whoever_ends_its_side_makes_room_and_its_request_is_not_done() {

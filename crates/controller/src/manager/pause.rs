@@ -54,6 +54,9 @@ impl DeploymentManager {
         let mut snapshots = self.known(service).await?;
         let present = snapshots.borrow().state.pause.clone();
         let is_hold = present.as_ref().map(|paused| matches!(paused.pause, Pause::Hold(_)));
+        if let Some(id) = present.as_ref().and_then(|paused| paused.deployment.clone()) {
+            return Err(Refusal::HoldIsTaken { id }.into());
+        }
         let pause = match wanted {
             Wanted::Hold { time, requests, bytes } => {
                 Some(Pause::Hold(Hold { until: self.clock().now() + time, requests, bytes }))

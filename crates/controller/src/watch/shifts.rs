@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cutover_core::receipt::{Receipt, ShiftReport, Trace};
+use cutover_core::receipt::{Receipt, ShiftReport, Side, Trace};
 use cutover_core::routing::table::has_prefix;
 use cutover_core::service::{Deployment, Event, ServiceState};
 use cutover_core::{DeploymentId, Environment, PerEnvironment, ServiceName};
@@ -21,6 +21,10 @@ use crate::ports::{Ports, WantedProbe};
 const LOOK: Duration = Duration::from_millis(50);
 /// The same at last.
 const SELDOM: Duration = Duration::from_secs(30);
+/// What fails is counted for so long at least.
+const WINDOW: Duration = Duration::from_secs(5);
+/// Where nobody has asked the new environment by then, there is nothing more to wait for.
+const NOBODY: Duration = Duration::from_secs(60);
 /// Nobody is waited for longer, whatever the service says of those that last.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
@@ -122,13 +126,13 @@ impl Looking {
             Some(wanted) => self.ports.prober.look(wanted).await,
             None => Vec::new(),
         };
-        let (mut told, mut pause) = (None::<ShiftReport>, LOOK);
+        let (mut told, mut seen, mut pause) = (None::<Told>, None::<ShiftReport>, LOOK);
         loop {
             // A router that does not tell is asked no more; one that cannot be asked may answer later.
             let report = match self.ports.router.shift_report(&self.service).await {
                 Ok(Some(report)) if self.is_of_another_run(&report) => {
                     // What was counted until then is worth more than what its successor counts.
-                    let report = told.unwrap_or(report);
+                    let report = seen.unwrap_or(report);
                     self.tell(Trace {
                         at: self.ports.clock.now(),
                         is_whole: true,
@@ -144,29 +148,36 @@ impl Looking {
                 Ok(_) => return,
                 Err(_) => None,
             };
-            let is_late = began.elapsed() > LONGEST;
+            let elapsed = began.elapsed();
+            let is_late = elapsed > LONGEST;
             if let Some(report) = report {
-                let from = self.to.other();
-                let is_known = report.first_answer_us[self.to].is_some() && report.emptied_us[from].is_some();
-                let is_whole = is_known || is_late;
-                if is_whole || told.is_none() {
+                let is_whole = is_late || self.is_known(&report, elapsed);
+                if is_whole || told.as_ref().is_none_or(|told| told.is_outdone_by(&report, elapsed)) {
                     let at = self.ports.clock.now();
                     let trace =
                         Trace { at, is_whole, is_cut: false, report: report.clone(), probes: probes.clone() };
                     if self.tell(trace).await {
-                        told = Some(report);
+                        told = Some(Told { report: report.clone(), after: elapsed });
                     }
                 }
                 if is_whole && told.is_some() {
                     return;
                 }
+                seen = Some(report);
             }
             if is_late {
                 return;
             }
-            tokio::time::sleep(pause).await;
+            let window = WINDOW.checked_sub(elapsed).filter(|left| !left.is_zero());
+            tokio::time::sleep(window.map_or(pause, |left| pause.min(left))).await;
             pause = (pause * 3 / 2).min(SELDOM);
         }
+    }
+
+    /// Whether all of it is known.
+    fn is_known(&self, report: &ShiftReport, elapsed: Duration) -> bool {
+        let is_answered = report.first_answer_us[self.to].is_some() || elapsed > NOBODY;
+        elapsed >= WINDOW && is_answered && report.emptied_us[self.to.other()].is_some()
     }
 
     /// Whether the router was started anew since the shift.
@@ -184,8 +195,27 @@ impl Looking {
     }
 }
 
+/// What was told last, and how long after the shift.
+struct Told {
+    report: ShiftReport,
+    after: Duration,
+}
+
+impl Told {
+    /// Whether more has failed since. Told at most as often as the time since the shift doubles: each is a record.
+    fn is_outdone_by(&self, report: &ShiftReport, elapsed: Duration) -> bool {
+        let without_answers = |report: &ShiftReport| {
+            let of = |environment| Side { requests: 0, ..report.sides[environment].clone() };
+            (PerEnvironment::from_fn(of), report.turned_away)
+        };
+        elapsed >= self.after * 2 && without_answers(report) != without_answers(&self.report)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use cutover_core::Epoch;
+
     use super::*;
 
     #[test]
@@ -196,5 +226,30 @@ mod tests {
         check("/shop", "/shop?health", "/shop?health");
         check("/shop", "/health", "/shop");
         check("/shop", "/shopping", "/shop");
+    }
+
+    #[test]
+    fn more_failures_are_told_as_often_as_the_time_doubles_and_more_answers_are_not() {
+        let report = |requests, errors| {
+            let side = Side { requests, errors, ..Side::default() };
+            ShiftReport {
+                epoch: Epoch::default(),
+                boot_id: String::new(),
+                first_answer_us: PerEnvironment::default(),
+                emptied_us: PerEnvironment::default(),
+                left: PerEnvironment::default(),
+                sides: PerEnvironment::from_fn(|_| side.clone()),
+                turned_away: 0,
+                held: 0,
+            }
+        };
+        let told = Told { report: report(1, 0), after: Duration::from_secs(2) };
+        let check = |requests, errors, seconds, expected| {
+            let is = told.is_outdone_by(&report(requests, errors), Duration::from_secs(seconds));
+            assert_eq!(is, expected, "{requests} {errors} {seconds}");
+        };
+        check(100, 0, 60, false);
+        check(100, 1, 3, false);
+        check(100, 1, 4, true);
     }
 }

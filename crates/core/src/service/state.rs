@@ -191,6 +191,9 @@ pub struct Paused {
     /// The deployment that it is part of, if it ends with the shift of one.
     #[serde(default)]
     pub deployment: Option<DeploymentId>,
+    /// A person's hold that goes on after that of a deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Box<Self>>,
 }
 
 /// A service that a person takes away for good. What was recorded of it stays.

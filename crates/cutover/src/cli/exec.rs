@@ -95,7 +95,7 @@ async fn attend(stream: Box<dyn Duplex>, has_terminal: bool) -> Result<(u8, Stri
     listen_to_stdin(say);
     let lost = |error: &dyn std::fmt::Display| {
         Failure::new(Exit::Unreachable, format!("the connection to the command was lost: {error}"))
-            .hint("it has been hung up; `cutover exec --history` tells what became of it")
+            .hint("it is hung up, unless the controller was killed: then it may still run; `cutover exec --history` tells what is known")
     };
     let ended = loop {
         let frame = frame::read(&mut reader).await.map_err(|error| lost(&error))?;

@@ -74,7 +74,8 @@ pub(crate) struct Off {
 
 /// How long requests may wait.
 pub(crate) fn time(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let time =
+        humantime::parse_duration(text).map_err(|error| format!("{error}; a time such as `30s` is meant"))?;
     if time.is_zero() || time > Duration::from_secs(LONGEST_HOLD) {
         return Err(
             "requests wait for more than nothing and up to 10m; `cutover maintenance on` sends them away for longer".to_owned()

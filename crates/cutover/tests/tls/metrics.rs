@@ -130,7 +130,7 @@ fn monitoring_sees_what_status_says_of_certificates_and_traffic() {
     assert!(after.value("cutover_tls_handshakes_total", &[("kind", "full")]) >= 1.0);
 }
 
-/// Whoever says nothing has a place for two seconds, and there are 64.
+/// There are 64 places, and whoever has been there for longest makes room.
 #[test]
 fn those_who_say_nothing_do_not_keep_others_from_the_figures() {
     let site = Site::start();
@@ -142,7 +142,11 @@ fn those_who_say_nothing_do_not_keep_others_from_the_figures() {
     assert!(said.exits(0).out.contains("cutover_build{"));
     for mut one in silent {
         one.set_read_timeout(Some(PATIENCE)).unwrap();
-        assert_eq!(one.read_to_end(&mut Vec::new()).unwrap_or_default(), 0, "it was closed without a word");
+        assert_eq!(
+            one.read_to_end(&mut Vec::new()).unwrap_or_default(),
+            0,
+            "it was closed in the end, without a word"
+        );
     }
 }
 

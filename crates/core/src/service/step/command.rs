@@ -24,7 +24,7 @@ impl Draft {
         if term <= self.state.term {
             return;
         }
-        let how = "hung up with the controller that ran it".to_owned();
+        let how = "lost with the controller that ran it; if that was killed it may still run".to_owned();
         let lost = CommandEnd { at: self.now, how, status: None };
         for running in self.state.commands.iter_mut().filter(|known| known.ended.is_none()) {
             running.ended = Some(lost.clone());

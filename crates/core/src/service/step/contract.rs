@@ -198,7 +198,12 @@ impl ServiceState {
         let contraction =
             self.contraction.as_ref().filter(|contraction| !contraction.fit.contains(&release.id))?;
         let Contraction { version, by, finding, .. } = contraction;
-        let is = if finding.is_none() { "is being" } else { "was" };
-        Some(format!("the schema {is} contracted for `{version}` ({by}), and `{}` is older", release.version))
+        let is = match finding {
+            None if self.contraction_waits() => "is to be contracted",
+            None => "is being contracted",
+            Some(finding) if finding.verdict == Verdict::Pass => "was contracted",
+            Some(_) => "may have been contracted in part",
+        };
+        Some(format!("the schema {is} for `{version}` ({by}), and `{}` is older", release.version))
     }
 }

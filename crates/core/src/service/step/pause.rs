@@ -39,7 +39,8 @@ impl Draft {
             _ => {}
         }
         let (by, at) = (actor.to_owned(), self.now);
-        self.state.pause = pause.map(|pause| Paused { by, at, pause: pause.clone(), deployment: None });
+        self.state.pause =
+            pause.map(|pause| Paused { by, at, pause: pause.clone(), deployment: None, after: None });
         self.publish(Purpose::Upkeep, self.state.weights);
         Ok(())
     }
@@ -47,9 +48,10 @@ impl Draft {
     /// The time of a hold is over: the router has ended it already, and is told that nobody wants it any more.
     pub(super) fn pause_ends(&mut self) {
         let id = self.state.pausing_deployment().cloned();
-        self.state.pause = None;
+        self.end_pause();
         if self.state.deployment.as_ref().is_some_and(|open| Some(&open.id) == id.as_ref()) {
-            let reason = "the time for which requests could be held was over before it could be switched";
+            let reason = "the time for which requests could be held was over before it could be switched; \
+                          `--hold TIME` gives it more";
             self.undo(reason.to_owned(), Cause::Failure);
         }
         // A service that goes is about to be forgotten, or is already.
@@ -71,7 +73,8 @@ impl Draft {
         }
         let pause = Pause::Hold(Hold::until(self.now + time));
         let by = open.actor.clone();
-        let own = Paused { by, at: self.now, pause, deployment: Some(open.id.clone()) };
+        let after = self.state.pause.clone().map(Box::new);
+        let own = Paused { by, at: self.now, pause, deployment: Some(open.id.clone()), after };
         self.revise(|deployment| {
             deployment.stage = Stage::Quieting;
             deployment.status = Status::Shifting;
@@ -132,11 +135,21 @@ impl Draft {
             .filter(begun)
     }
 
+    /// What holds ends; a person's hold that it had covered goes on, if its time is not over.
+    fn end_pause(&mut self) {
+        let now = self.now;
+        let after = self.state.pause.take().and_then(|paused| paused.after).map(|after| *after);
+        self.state.pause = after.filter(|after| match &after.pause {
+            Pause::Hold(hold) => hold.until > now,
+            Pause::Maintenance(_) => true,
+        });
+    }
+
     /// The hold of a deployment ends with whatever is published next.
     pub(super) fn lift_hold_of(&mut self, id: &DeploymentId) -> bool {
         let is_its = self.state.pausing_deployment() == Some(id);
         if is_its {
-            self.state.pause = None;
+            self.end_pause();
         }
         is_its
     }

@@ -1,6 +1,7 @@
 //! Instances stopped on a person's word: what is warm, or the whole service.
 
 use crate::environment::Environment;
+use crate::routing::Pause;
 use crate::service::effect::{Effect, Purpose};
 use crate::service::event::StopScope;
 use crate::service::state::{Clearing, Health, Stopped};
@@ -53,6 +54,10 @@ impl Draft {
         let cold = self.slot(live).instances.is_empty();
         // Whoever stops it wants nothing to start it a moment later.
         self.drop_queue(&format!("dropped from the queue: the service was stopped by {actor}"));
+        // There is nothing to wait for any more.
+        if self.state.pause.as_ref().is_some_and(|paused| matches!(paused.pause, Pause::Hold(_))) {
+            self.state.pause = None;
+        }
         self.state.stopped = Some(Stopped { by: actor.to_owned(), at: self.now });
         if !cold {
             self.empty_the_live_slot(live);

@@ -1,6 +1,7 @@
-//! The figures alone, at an address of their own, where anybody may ask: a few at once, one request by connection, and nobody
-//! for long.
+//! The figures alone, at an address of their own, where anybody may ask: a few at once, one request by connection, nobody for
+//! long, and whoever has been there for longest makes room for the next.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,12 +10,12 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 
 use crate::api::metrics::routes;
 use crate::api::server::Served;
 
-/// Connections that are served at once; the next one waits.
+/// Connections that are served at once.
 const ASKERS: usize = 64;
 /// A whole head comes within this time.
 const HEAD_TIME: Duration = Duration::from_secs(2);
@@ -32,13 +33,9 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
 pub(crate) async fn serve(listener: TcpListener, served: Served) {
     let nothing = async || (StatusCode::NOT_FOUND, "the figures are at /metrics\n");
     let service = TowerToHyperService::new(routes().fallback(nothing).with_state(served));
-    let mut askers = JoinSet::new();
+    let mut askers: VecDeque<AbortOnDrop> = VecDeque::new();
     loop {
-        let accepted = tokio::select! {
-            Some(_) = askers.join_next() => continue,
-            accepted = listener.accept(), if askers.len() < ASKERS => accepted,
-        };
-        let stream = match accepted {
+        let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
                 // Out of descriptors, most likely: somebody may give one back.
@@ -47,9 +44,25 @@ pub(crate) async fn serve(listener: TcpListener, served: Served) {
                 continue;
             }
         };
+        askers.retain(|asker| !asker.0.is_finished());
+        if askers.len() >= ASKERS {
+            askers.pop_front();
+        }
         let mut one = http1::Builder::new();
         one.keep_alive(false).timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
         let serving = one.serve_connection(TokioIo::new(stream), service.clone());
-        askers.spawn(tokio::time::timeout(LONGEST, serving));
+        askers.push_back(AbortOnDrop(tokio::spawn(async move {
+            // Whatever becomes of it is its asker's matter.
+            let _ = tokio::time::timeout(LONGEST, serving).await;
+        })));
+    }
+}
+
+/// A connection that is served, until it is let go of.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
