@@ -18,15 +18,22 @@ use cutover_core::{Epoch, InstanceId, PerEnvironment, ServiceName};
 use hyper::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
 
 use crate::unix_http::{Reply, UnixHttp, UnixHttpError};
 
 /// A proxy that has not answered after this time counts as unreachable.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// The kernel has connected within this time, or does not.
+const HOLDER: Duration = Duration::from_millis(500);
+
 /// The data plane behind an admin socket.
 #[derive(Debug, Clone)]
-pub struct EmbeddedRouter(UnixHttp);
+pub struct EmbeddedRouter {
+    api: UnixHttp,
+    admin: PathBuf,
+}
 
 /// What the proxy says when it refuses.
 #[derive(Deserialize)]
@@ -49,7 +56,15 @@ impl EmbeddedRouter {
     /// The data plane whose admin socket this is.
     #[must_use]
     pub fn new(admin: PathBuf) -> Self {
-        Self(UnixHttp::new(admin))
+        Self { api: UnixHttp::new(admin.clone()), admin }
+    }
+
+    /// The process that has the admin socket, whether or not it answers.
+    pub async fn holder(&self) -> Option<u32> {
+        // The kernel connects for a process that does nothing any more, as long as there is room for one who waits.
+        let connecting = UnixStream::connect(&self.admin);
+        let stream = tokio::time::timeout(HOLDER, connecting).await.ok()?.ok()?;
+        stream.peer_cred().ok()?.pid().and_then(|pid| u32::try_from(pid).ok())
     }
 
     /// The table in force.
@@ -84,7 +99,7 @@ impl EmbeddedRouter {
     /// If the proxy does not answer, as when its port was taken meanwhile.
     pub async fn accept_clients(&self) -> Result<(), RouterError> {
         within(async {
-            let reply = self.0.send::<()>(Method::POST, "/v1/listen", None).await?;
+            let reply = self.api.send::<()>(Method::POST, "/v1/listen", None).await?;
             if reply.status == StatusCode::OK { Ok(()) } else { Err(self.refusal(reply).await) }
         })
         .await
@@ -96,7 +111,7 @@ impl EmbeddedRouter {
     /// If the proxy does not answer.
     pub async fn shut_down(&self) -> Result<(), RouterError> {
         within(async {
-            let reply = self.0.send::<()>(Method::POST, "/v1/shutdown", None).await?;
+            let reply = self.api.send::<()>(Method::POST, "/v1/shutdown", None).await?;
             if reply.status == StatusCode::ACCEPTED { Ok(()) } else { Err(self.refusal(reply).await) }
         })
         .await
@@ -104,11 +119,11 @@ impl EmbeddedRouter {
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, RouterError> {
         within(async {
-            let reply = self.0.send::<()>(Method::GET, path, None).await?;
+            let reply = self.api.send::<()>(Method::GET, path, None).await?;
             if reply.status != StatusCode::OK {
                 return Err(self.refusal(reply).await);
             }
-            Ok(self.0.json(reply).await?)
+            Ok(self.api.json(reply).await?)
         })
         .await
     }
@@ -119,11 +134,11 @@ impl EmbeddedRouter {
         services: &B,
     ) -> Result<Vec<Receipt>, RouterError> {
         within(async {
-            let reply = self.0.send(method, "/v1/services", Some(services)).await?;
+            let reply = self.api.send(method, "/v1/services", Some(services)).await?;
             if reply.status != StatusCode::OK {
                 return Err(self.refusal(reply).await);
             }
-            Ok(self.0.json(reply).await?)
+            Ok(self.api.json(reply).await?)
         })
         .await
     }
@@ -136,7 +151,7 @@ impl EmbeddedRouter {
         body: Option<&B>,
     ) -> Result<(), PortError> {
         let asked = within(async {
-            let reply = self.0.send(method, path, body).await?;
+            let reply = self.api.send(method, path, body).await?;
             if reply.status.is_success() { Ok(()) } else { Err(self.refusal(reply).await) }
         });
         asked.await.map_err(|error| PortError::new(error.to_string()))
@@ -144,7 +159,7 @@ impl EmbeddedRouter {
 
     async fn refusal(&self, reply: Reply) -> RouterError {
         let status = reply.status;
-        match self.0.json::<Problem>(reply).await {
+        match self.api.json::<Problem>(reply).await {
             Ok(problem) => RouterError::Refused(format!("the proxy refused: {}", problem.error)),
             Err(_) => RouterError::Refused(format!("the proxy answered {status}")),
         }
@@ -201,7 +216,7 @@ impl TrafficRouter for EmbeddedRouter {
     async fn forget(&self, service: &ServiceName, epoch: Epoch) -> Result<(), RouterError> {
         within(async {
             let path = format!("/v1/services/{service}?epoch={}", epoch.get());
-            let reply = self.0.send::<()>(Method::DELETE, &path, None).await?;
+            let reply = self.api.send::<()>(Method::DELETE, &path, None).await?;
             // One that it does not know is forgotten already.
             if matches!(reply.status, StatusCode::OK | StatusCode::NOT_FOUND) {
                 return Ok(());
@@ -236,7 +251,7 @@ impl TrafficRouter for EmbeddedRouter {
 
     async fn drain(&self, departure: &Departure) -> Result<(), RouterError> {
         within(async {
-            let reply = self.0.send(Method::POST, "/v1/drain", Some(departure)).await?;
+            let reply = self.api.send(Method::POST, "/v1/drain", Some(departure)).await?;
             if reply.status.is_success() { Ok(()) } else { Err(self.refusal(reply).await) }
         })
         .await
@@ -245,9 +260,9 @@ impl TrafficRouter for EmbeddedRouter {
     async fn shift_report(&self, service: &ServiceName) -> Result<Option<ShiftReport>, RouterError> {
         within(async {
             let path = format!("/v1/services/{service}/shift");
-            let reply = self.0.send::<()>(Method::GET, &path, None).await?;
+            let reply = self.api.send::<()>(Method::GET, &path, None).await?;
             match reply.status {
-                StatusCode::OK => Ok(Some(self.0.json(reply).await?)),
+                StatusCode::OK => Ok(Some(self.api.json(reply).await?)),
                 // One from before shifts were looked at, or one that does not know the service.
                 StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(None),
                 _ => Err(self.refusal(reply).await),

@@ -66,6 +66,8 @@ pub(crate) enum DataPlaneError {
     Start(#[from] io::Error),
     #[error("the proxy ended at its start: {last_line}")]
     Ended { last_line: String },
+    #[error("the proxy that runs already, pid {pid}, does not answer")]
+    Hangs { pid: u32 },
     #[error("the proxy did not answer within {START_LIMIT:?}; its log is `{}`", log.display())]
     Silent { log: PathBuf },
     #[error("`{unit}` did not start: {last_line}")]
@@ -148,7 +150,11 @@ impl DataPlane {
                 return Ok(table.listen);
             }
             if self.has_ended() {
-                return Err(DataPlaneError::Ended { last_line: self.last_line() });
+                // Its socket may be another's who is there and says nothing.
+                return Err(match self.router.holder().await.filter(|pid| exists(*pid)) {
+                    Some(pid) => DataPlaneError::Hangs { pid },
+                    None => DataPlaneError::Ended { last_line: self.last_line() },
+                });
             }
             if let Some(unit) = &self.unit {
                 unit.check().await?;

@@ -60,6 +60,8 @@ pub(crate) struct Running {
     pub(crate) controller: Option<ControllerView>,
     /// The proxy's pid and where it listens.
     pub(crate) proxy: Option<(u32, Vec<std::net::SocketAddr>)>,
+    /// Who has the proxy's socket and does not answer.
+    pub(crate) silent_proxy: Option<u32>,
     /// The pids of all programs.
     pub(crate) instances: Vec<u32>,
 }

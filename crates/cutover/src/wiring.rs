@@ -122,6 +122,14 @@ impl From<DataPlaneError> for Failure {
             DataPlaneError::Ended { .. } => {
                 "`--http` and `--https` choose other addresses; the proxy's log is in `proxy/proxy.log`"
             }
+            DataPlaneError::Hangs { pid } => {
+                let hint = format!(
+                    "`kill -CONT {pid}` if it was stopped, else `kill -KILL {pid}`: the next start goes on with the table \
+                     that it had; what it said last is in `proxy/proxy.log`"
+                );
+                return Self::new(Exit::Refused, error.to_string())
+                    .hint(format!("{hint} of the state directory"));
+            }
             DataPlaneError::Start(_) | DataPlaneError::Silent { .. } => {
                 "what it said last is in `proxy/proxy.log`"
             }

@@ -199,6 +199,27 @@ fn a_data_plane_that_cannot_start_says_why() {
 }
 
 #[test]
+fn a_proxy_that_hangs_is_named_and_the_next_start_goes_on_once_it_is_gone() {
+    let mut host = Host::start();
+    good(&host, "v1", NO_BAKE);
+    host.run(&["deploy", "v1", "--wait", "live"]).exits(0);
+    let proxy = host.proxy_pid().unwrap();
+    signal(proxy, "STOP");
+    host.kill_controller();
+    let (mut child, said) = host.try_serve_as(|serve| serve);
+    let refused = child.wait().unwrap().code();
+    let found = host.run(&["doctor"]);
+    signal(proxy, "KILL");
+    let said = said.unwrap().to_string();
+    assert_eq!(refused, Some(4), "{said}");
+    assert!(said.contains(&format!("pid {proxy}, does not answer")), "{said}");
+    assert!(said.contains(&format!("`kill -KILL {proxy}`")), "{said}");
+    assert!(found.out.contains(&format!("pid {proxy} does not answer")), "{}", found.out);
+    host.serve();
+    assert!(host.get("/").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
 fn a_journal_from_a_newer_version_is_left_alone() {
     let mut host = Host::start();
     host.terminate_controller();

@@ -219,12 +219,18 @@ fn what_others_end_on_a_shared_connection_is_done_on_one_of_its_own() {
         while connection.accept().await.is_some() {}
     });
     let proxy = shop(&[], &[instance], "upstream = \"h2c\"");
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| assert_eq!(proxy.ask(&request("GET", "", "")), (200, "ok".to_owned())));
+    // On a busy machine they may come too far apart.
+    for _ in 0..20 {
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| assert_eq!(proxy.ask(&request("GET", "", "")), (200, "ok".to_owned())));
+            }
+        });
+        if counts(&proxy, "green").counts.retries >= 2 {
+            return;
         }
-    });
-    assert!(counts(&proxy, "green").counts.retries >= 2, "two were lost with each other");
+    }
+    panic!("no two were ever lost with each other");
 }
 
 #[test]

@@ -74,7 +74,8 @@ async fn running(place: &Place, state: &StateDirectory) -> Result<Running, Failu
         Some((seen.pid, router.table().await.ok()?.listen.http))
     });
     let proxy = proxy.await.ok().flatten();
-    let mut running = Running { proxy, ..Running::default() };
+    let silent_proxy = if proxy.is_none() { router.holder().await } else { None };
+    let mut running = Running { proxy, silent_proxy, ..Running::default() };
     if let Ok(Ok(controller)) = controller {
         running.controller = Some(controller);
     }

@@ -90,6 +90,14 @@ fn controller(state: &StateDirectory, running: &Running) -> Finding {
 
 fn proxy(running: &Running) -> Finding {
     const WHAT: &str = "proxy";
+    if let Some(pid) = running.silent_proxy {
+        return Finding::bad(
+            WHAT,
+            format!("pid {pid} does not answer: it hangs, or was stopped"),
+            "`kill -CONT` of it if it was stopped, else `kill -KILL`: a controller that runs starts another one, which goes on \
+             with its table",
+        );
+    }
     match &running.proxy {
         Some((pid, _)) if is_replaced(*pid) => Finding::warn(
             WHAT,

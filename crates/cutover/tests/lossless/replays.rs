@@ -71,7 +71,8 @@ fn configure_fragile(host: &Host, top: &str, rest: &str, is_fragile: bool) {
 fn ask(host: &Host, path: &str, more: &[&str]) -> String {
     let mut curl = Command::new("curl");
     curl.args(["-sS", "-i", "--max-time", "20"]).args(more).arg(format!("http://{}{path}", host.address));
-    String::from_utf8_lossy(&curl.output().unwrap().stdout).to_lowercase()
+    let said = curl.output().unwrap();
+    [said.stdout, said.stderr].map(|text| String::from_utf8_lossy(&text).to_lowercase()).concat()
 }
 
 /// One call with one message.

@@ -136,8 +136,8 @@ impl From<RouterError> for Failure {
         match &error {
             RouterError::Unreachable(_) => {
                 Self::new(Exit::Unreachable, format!("the proxy cannot be reached: {error}")).hint(
-                    "without a proxy no request is answered: `cutover serve` starts it again with the table it had; \
-                     its log is in `proxy/proxy.log` of the state directory",
+                    "without a proxy no request is answered: `cutover serve` starts one that is gone again, with the table \
+                     it had; `cutover doctor` tells which one hangs; its log is in `proxy/proxy.log` of the state directory",
                 )
             }
             RouterError::Refused(_) => Self::new(Exit::Refused, error.to_string())
