@@ -79,9 +79,12 @@ fn ask(host: &Host, path: &str, more: &[&str]) -> String {
 fn call(host: &Host, path: &str) -> String {
     let message = host.path("message");
     std::fs::write(&message, b"\0\0\0\0\x05hello").unwrap();
-    let data = format!("@{}", message.display());
+    call_with(host, path, &["--data-binary", &format!("@{}", message.display())])
+}
+
+fn call_with(host: &Host, path: &str, what: &[&str]) -> String {
     let fields = ["content-type: application/grpc", "te: trailers"].map(|field| ["-H", field]).concat();
-    ask(host, path, &[&["--http2-prior-knowledge", "--data-binary", &data], fields.as_slice()].concat())
+    ask(host, path, &[&[H2, "-X", "POST"], what, fields.as_slice()].concat())
 }
 
 const H2: &str = "--http2-prior-knowledge";
@@ -106,7 +109,8 @@ fn what_ends_a_new_release_that_speaks_http2_goes_on_if_it_may_be_done_twice() {
     let answer = ask(&host, "/cart", &["-d", "one"]);
     assert!(answer.contains(" 502") && !answer.contains("x-version"), "{answer}");
     well();
-    let answer = call(&host, "/cart");
+    // Without a message: curl takes an answer that comes before it has sent all for an error.
+    let answer = call_with(&host, "/cart", &[]);
     assert!(answer.contains("grpc-status: 14") && !answer.contains("x-version"), "{answer}");
     well();
     let answer = call(&host, "/echo.Echo/Stream");
