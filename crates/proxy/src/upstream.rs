@@ -9,6 +9,7 @@ mod h1;
 pub(crate) mod h2;
 mod pool;
 mod secure;
+mod turns;
 
 pub(crate) use connect::{Beginning, connect, open, speaks_h2};
 pub(crate) use h1::H1Connection;

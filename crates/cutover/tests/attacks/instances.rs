@@ -282,7 +282,7 @@ async fn instances_of_http2_are_held_to_it() {
         }
         drop(wire);
         // No window holds heads back: what comes between two looks at them is there at once.
-        let most = if name == "hints" { 256 } else { 16 };
+        let most = if name == "hints" { 64 } else { 16 };
         watch.ends_but_for(1, most * MEGABYTE).await;
     }
 }

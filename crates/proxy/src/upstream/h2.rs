@@ -32,6 +32,7 @@ use crate::head::{AnswerFacts, AnswerHead, Fields, Framing, Prepared};
 use crate::http2::stream::{FrameSink, Frames};
 use crate::stream::Stream;
 use crate::upstream::pool::Key;
+use crate::upstream::turns::InTurns;
 use crate::watchdog::Alarm;
 
 /// A connection without requests is closed after this time.
@@ -143,7 +144,7 @@ impl H2Connection {
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_header_list_size(HEAD_BYTES)
                 .data_frame_budget(SMALL_FRAMES);
-            let (sender, mut connection) = builder.handshake::<_, Bytes>(stream).await?;
+            let (sender, mut connection) = builder.handshake::<_, Bytes>(InTurns::new(stream)).await?;
             let pinged = connection.ping_pong();
             let shared = Rc::new(Shared {
                 spent: Cell::new(false),
