@@ -141,7 +141,7 @@ pub fn step(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Trans
         }
     }
     draft.weigh_the_split();
-    draft.go_on_contracting();
+    draft.go_on_contracting(false);
     draft.start_queued();
     draft.go_on_removing();
     draft.follow_with_workers();

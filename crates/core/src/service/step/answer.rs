@@ -137,7 +137,7 @@ impl Draft {
         }
         self.unrouted();
         self.unrouted_what_leaves();
-        self.begin_contraction();
+        self.go_on_contracting(true);
     }
 
     fn failed(&mut self, pending: &PendingEffect, reason: &str) {

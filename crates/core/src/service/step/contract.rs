@@ -76,26 +76,22 @@ impl Draft {
     }
 
     /// What was asked for begins once nothing that the live release fails can go on to one that the schema is not fit for any
-    /// more, and never if another has become live meanwhile.
-    pub(super) fn go_on_contracting(&mut self) {
+    /// more, because there is none or because the router has just been told, and never if another has become live meanwhile.
+    pub(super) fn go_on_contracting(&mut self, told: bool) {
         if !self.state.contraction_waits() {
             return;
         }
         let live = self.slot(self.state.live).release.as_ref().map(|release| &release.id);
         if self.state.contraction.as_ref().and_then(|one| one.fit.first()) != live {
             self.withdraw_the_contraction();
-        } else if !self.state.has_lost_its_replays() {
+        } else if told || !self.state.has_lost_its_replays() {
             self.begin_contraction();
         } else if !self.state.will_publish() {
             self.publish(Purpose::Upkeep, self.state.weights);
         }
     }
 
-    /// Has the schema contracted, if that was asked for and is not under way: the router knows of it.
-    pub(super) fn begin_contraction(&mut self) {
-        if !self.state.contraction_waits() {
-            return;
-        }
+    fn begin_contraction(&mut self) {
         let Some(contraction) = &mut self.state.contraction else { return };
         contraction.former = None;
         let by = contraction.by.clone();
