@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -103,16 +103,28 @@ impl Pebble {
             .expect("`pebble` cannot be started: install the Debian package `pebble`");
         let mut pebble = Self { child, directory: directory.to_owned(), port, management };
         let deadline = Instant::now() + DEADLINE;
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            // Somebody else may have taken the port meanwhile.
+        // Somebody else may have taken a port meanwhile: then ours ends, and what answers there is nothing that we have signed.
+        while pebble.ask(port, "/dir").is_err() || pebble.ask(management, "/roots/0").is_err() {
             if pebble.child.try_wait().unwrap().is_some() {
                 return None;
             }
-            assert!(Instant::now() < deadline, "pebble does not listen: {}", log_in(directory));
+            assert!(Instant::now() < deadline, "pebble does not answer: {}", log_in(directory));
             std::thread::sleep(POLL);
         }
-        // What answers may be another's: then ours has ended.
-        pebble.child.try_wait().unwrap().is_none().then_some(pebble)
+        Some(pebble)
+    }
+
+    /// What it answers on one of its ports, or what was wrong.
+    fn ask(&self, port: u16, path: &str) -> Result<String, String> {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--fail", "--max-time", "5", "--cacert"]).arg(self.ca());
+        let asked = curl.arg(format!("https://localhost:{port}{path}")).output();
+        let said = asked.expect("`curl` cannot be started");
+        if said.status.success() {
+            Ok(String::from_utf8(said.stdout).unwrap())
+        } else {
+            Err(String::from_utf8_lossy(&said.stderr).into_owned())
+        }
     }
 
     /// The address of its directory.
@@ -127,11 +139,7 @@ impl Pebble {
 
     /// By what the certificates that it gives are believed, in PEM.
     pub fn root(&self) -> String {
-        let url = format!("https://localhost:{}/roots/0", self.management);
-        let asked = Command::new("curl").args(["-sS", "--fail", "--cacert"]).arg(self.ca()).arg(url).output();
-        let said = asked.expect("`curl` cannot be started");
-        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-        String::from_utf8(said.stdout).unwrap()
+        self.ask(self.management, "/roots/0").unwrap()
     }
 
     /// All that it said.
