@@ -30,14 +30,39 @@ pub enum Connections {
         limit: Duration,
         /// So many are asked in a second at most.
         rate: Rate,
+        /// What becomes of the connections of all others.
+        #[serde(default, skip_serializing_if = "Clients::is_default")]
+        clients: Clients,
     },
     /// Nobody is asked: the environment is kept until the last one has left by itself.
     UntilEmpty,
 }
 
+/// What becomes of connections that clients had before a switch, on which they ask one thing after the other.
+///
+/// They are the data plane's own, so nothing has to become of them. But what stands in front of a service spreads clients
+/// anew only when they connect anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Clients {
+    /// Each is told once, with an answer and no more than `rate` of them in a second, that the next request needs another
+    /// connection: by `Connection: close` (RFC 9112, section 9.6), or by GOAWAY (RFC 9113, section 6.8).
+    #[default]
+    Reconnect,
+    /// They stay.
+    Stay,
+}
+
+impl Clients {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What a data plane is told: those that last are to leave these instances, which get no more requests.
+///
+/// A data plane that is older than its controller does what it understands of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Departure {
     /// Which.
     pub instances: Vec<InstanceId>,
@@ -49,6 +74,9 @@ pub struct Departure {
     pub limit: Duration,
     /// So many are asked in a second at most.
     pub rate: Rate,
+    /// What becomes of the connections of all others.
+    #[serde(default)]
+    pub clients: Clients,
 }
 
 /// A number per second.
@@ -111,7 +139,11 @@ impl Default for Drain {
     fn default() -> Self {
         Self {
             requests: Duration::from_secs(30),
-            connections: Connections::Within { limit: Duration::from_secs(600), rate: Rate(50) },
+            connections: Connections::Within {
+                limit: Duration::from_secs(600),
+                rate: Rate(50),
+                clients: Clients::Reconnect,
+            },
         }
     }
 }
@@ -135,17 +167,21 @@ impl Drain {
     /// What a data plane is told of these instances; nothing if nobody is to be asked.
     #[must_use]
     pub fn departure(&self, instances: &[InstanceId]) -> Option<Departure> {
-        let Connections::Within { limit, rate } = self.connections else { return None };
-        Some(Departure { instances: instances.to_vec(), requests: self.requests, limit, rate })
+        let Connections::Within { limit, rate, clients } = self.connections else { return None };
+        Some(Departure { instances: instances.to_vec(), requests: self.requests, limit, rate, clients })
     }
 
     /// For whoever cannot wait: connections that last get no more time than plain requests do, and are asked as fast as
-    /// it takes.
+    /// it takes. Connections of clients are in nobody's way.
     #[must_use]
     pub fn at_once(&self) -> Self {
         Self {
             requests: self.requests,
-            connections: Connections::Within { limit: self.requests, rate: Rate(Rate::MOST) },
+            connections: Connections::Within {
+                limit: self.requests,
+                rate: Rate(Rate::MOST),
+                clients: Clients::Stay,
+            },
         }
     }
 }
@@ -169,5 +205,9 @@ mod tests {
         assert_eq!(patient.longest(), None);
         assert_eq!(patient.at_once().longest(), Some(patient.requests));
         assert_eq!(Drain::default().longest(), Some(Duration::from_secs(600)));
+        // Idle clients are in nobody's way.
+        let told = |drain: &Drain| drain.departure(&[]).map(|departure| departure.clients);
+        assert_eq!(told(&Drain::default()), Some(Clients::Reconnect));
+        assert_eq!((told(&Drain::default().at_once()), told(&patient)), (Some(Clients::Stay), None));
     }
 }

@@ -58,6 +58,9 @@ impl Calls for Caller {
                 if !(answer.keep_alive && self.request.keep_alive) {
                     self.connection = None;
                 }
+                if self.request.keep_alive && !answer.keep_alive {
+                    self.shared.note(self.label, |count| count.closes += 1);
+                }
                 let environment = answer.header(&self.shared.plan.answered_by_header);
                 let judgement = self.shared.expectation.judge(&note, environment);
                 let failure = fault(&answer, &self.request.accounts, environment, &judgement);

@@ -85,6 +85,9 @@ pub struct ClientCount {
     pub reconnects: u64,
     /// Messages that came back as they were sent, and events.
     pub messages: u64,
+    /// Answers over HTTP/1.1 that said `Connection: close`, or were cut in their request, to a client that would have kept its
+    /// connection.
+    pub closes: u64,
     /// Messages that were on their way while the server asked to leave, so that no echo could come; sent again in the
     /// next session. No failure: nobody can tell a close from a message that crosses it.
     pub crossed: u64,

@@ -13,8 +13,8 @@ pub(crate) trait AnswerSink: BodySink {
     fn interim(&mut self, head: &AnswerHead<'_>);
     /// The connection shall end with this answer; only before its head does the client learn of it.
     fn end_with_this(&mut self);
-    /// The client shall take another connection for what it asks next, if this one carries several requests at once.
-    fn renew(&mut self) {}
+    /// The client shall connect anew for what it asks next; `false` where it cannot be told, or was told before.
+    fn renew(&mut self) -> bool;
     /// Whether whoever waits for this answer, of which nothing has begun, is leaving, as far as anybody was told; whoever
     /// polls is woken then.
     fn poll_leaving(&mut self, cx: &mut Context<'_>) -> Poll<Leaving> {

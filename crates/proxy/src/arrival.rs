@@ -1,7 +1,6 @@
 //! The first bytes of a client: who it is, by a PROXY protocol header where one is asked for, and what it speaks, with TLS
 //! or without.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -12,10 +11,11 @@ use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 
 use crate::buffers::{Expect, Inbox};
+use crate::clock;
 use crate::h1::connection::ClientConnection;
 use crate::head::Peer;
 use crate::http2::connection::serve;
-use crate::http2::meter::{Meter, Metered};
+use crate::http2::meter::Metered;
 use crate::proxy_protocol::{self, Header};
 use crate::stream::Stream;
 use crate::tls;
@@ -64,7 +64,7 @@ pub(crate) async fn arrive(
         },
     };
     let agreed = encrypted.as_ref().and_then(|encrypted| encrypted.speaks_h2);
-    let peer = Peer::new(ends.0, ends.1, trusted, encrypted);
+    let peer = Peer::new(ends.0, ends.1, trusted, encrypted, clock::now_us());
     let speaks = match agreed {
         Some(true) => Speaks::Http2,
         Some(false) => Speaks::Http1,
@@ -82,13 +82,8 @@ pub(crate) async fn arrive(
         Speaks::Http2 => {
             let (watchdog, phase) = (Rc::clone(&worker.watchdog), worker.phase.clone());
             let second = ticks_in(std::time::Duration::from_secs(1));
-            let io = Metered {
-                stream,
-                inbox,
-                meter: Meter::new(worker.clients.limits, 0),
-                clock: Box::new(move || watchdog.now() / second),
-                exceeded: Rc::new(Cell::new(false)),
-            };
+            let clock = Box::new(move || watchdog.now() / second);
+            let io = Metered::new(stream, inbox, worker.clients.limits, clock);
             Box::pin(serve(worker, io, peer, alarm, phase)).await;
         }
     }

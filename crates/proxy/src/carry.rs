@@ -51,6 +51,8 @@ pub(crate) trait RequestSource: BodySource {
     fn tunnel(&mut self);
     /// Whether nothing of the body is left.
     fn has_ended(&self) -> bool;
+    /// Whether something lies behind the body that belongs to another request, and has to be answered on the same connection.
+    fn is_followed(&self) -> bool;
 }
 
 /// Why there is no head of an answer.
@@ -188,6 +190,7 @@ where
         pace.source_idle = first_byte.saturating_add(idle);
         pace.grace = pace.grace.saturating_add(first_byte);
     }
+    let is_last = Cell::new(false);
     let sending = pin!(async {
         if request.upgrade.is_some() {
             // What the client says before the instance has agreed is part of no request: an instance that does not
@@ -199,11 +202,13 @@ where
             };
         }
         let moved = |length| taken.set(taken.get() + length);
-        relay(source, up, terms.sending, &pace, moved, &mut Leave::never()).await
+        let relayed = relay(source, up, terms.sending, &pace, moved, &mut Leave::never()).await;
+        is_last.set(relayed.is_ok() && !source.is_followed());
+        relayed
     });
     let mut sending = Sending::new(sending);
     let owes_continue = Cell::new(request.expects_continue);
-    let wait = Wait { terms, first_byte, owes_continue, taken, interim: Cell::new(0) };
+    let wait = Wait { terms, first_byte, owes_continue, taken, is_last: &is_last, interim: Cell::new(0) };
     let facts = await_head(&wait, &mut sending, sink, down, call.as_ref()).await;
     let mut facts = facts.map_err(|stop| match stop {
         Stop::Left => {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use cutover_core::routing::{Lease, Timeouts, Upstream};
 use cutover_core::statistics::{Counters, Failure};
 
+use crate::answering::AnswerSink;
 use crate::clock;
 use crate::rewind::Kept;
 
@@ -21,6 +22,8 @@ pub(crate) struct Exchange<'a> {
     began: Instant,
     /// When the client gives up, if it has said so.
     deadline: Option<Duration>,
+    /// When the client's connection began, by the data plane's clock.
+    client_since_us: u64,
     /// Whether it comes from one of us who wants to know which release answers.
     asks_who: bool,
     /// Whether it is known how the request went, so that it was counted.
@@ -33,9 +36,10 @@ impl<'a> Exchange<'a> {
         kept: &'a Kept<'a>,
         began: Instant,
         deadline: Option<Duration>,
+        client_since_us: u64,
         asks_who: bool,
     ) -> Self {
-        Self { lease, kept, began, deadline, asks_who, counted: Cell::new(false) }
+        Self { lease, kept, began, deadline, client_since_us, asks_who, counted: Cell::new(false) }
     }
 
     pub(crate) fn lease(&self) -> &Lease {
@@ -77,6 +81,21 @@ impl<'a> Exchange<'a> {
         let (service, environment) = (self.lease.service(), self.lease.environment());
         if service.awaits_answer(environment) && self.preview().is_none() {
             service.note_answer(environment, clock::now_us());
+        }
+    }
+
+    /// Tells the client with the answer, before its head, to connect anew, if its connection is older than the last shift and
+    /// it is its turn.
+    pub(crate) fn renew<K: AnswerSink>(&self, sink: &mut K) {
+        let service = self.lease.service();
+        let Some(renewal) = service.renewal(self.client_since_us) else { return };
+        if renewal.is_over() {
+            return;
+        }
+        let now_us = clock::now_us();
+        if renewal.is_due(now_us) && sink.renew() {
+            renewal.note(now_us);
+            service.observed().note_renewed();
         }
     }
 

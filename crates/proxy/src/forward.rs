@@ -156,7 +156,7 @@ impl Worker {
         let mut source = Rewind::new(source, &kept);
         let (mut avoid, mut tries) = (Vec::new(), Tries::default());
         loop {
-            let exchange = Exchange::new(lease, &kept, began, request.deadline, exempt);
+            let exchange = Exchange::new(lease, &kept, began, request.deadline, peer.since_us, exempt);
             let Tried { carried, reused, shared } =
                 self.attempt(request, peer, &exchange, reuse, &mut source, sink, alarms).await;
             let fault = match carried {

@@ -4,10 +4,13 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use cutover_core::drain::Clients::Reconnect;
 use cutover_core::drain::Departure;
 use cutover_core::receipt::{Receipt, ShiftReport};
 use cutover_core::routing::table::ServiceEntry;
-use cutover_core::routing::{Change, Clients, Listen, Publication, Refused, TableCell, TableDocument};
+use cutover_core::routing::{
+    Change, Clients, Listen, Publication, Refused, Renewal, TableCell, TableDocument,
+};
 use cutover_core::statistics::{InstanceReport, ServiceReport, Statistics};
 use cutover_core::{Environment, InstanceId, ServiceName, Timestamp};
 use tokio::sync::{Notify, watch};
@@ -154,10 +157,28 @@ impl Plane {
         let instances: Vec<_> =
             instances.filter(|instance| wanted.instances.contains(instance.id())).map(Arc::clone).collect();
         drop(writer);
+        if wanted.clients == Reconnect {
+            self.renew_clients(wanted);
+        }
         let addresses = instances.iter().map(|instance| instance.address()).collect();
         let lasting = instances.iter().map(|instance| instance.lasting().total()).sum();
         self.drains.begin(wanted, addresses, lasting);
         Ok(())
+    }
+
+    /// Has clients connect anew that were there before the traffic left these instances.
+    fn renew_clients(&self, wanted: &Departure) {
+        let table = self.cell.load();
+        let was_left = |entry: &&Arc<ServiceEntry>| {
+            let desired = entry.desired();
+            let idle =
+                Environment::ALL.into_iter().filter(|environment| desired.weights.of(*environment) == 0);
+            let mut left = idle.flat_map(|environment| desired.instances(environment));
+            left.any(|instance| wanted.instances.contains(&instance.id))
+        };
+        for entry in table.services().iter().filter(was_left) {
+            entry.renew_clients(Renewal::new(wanted.rate, wanted.limit, clock::now_us()));
+        }
     }
 
     fn end_drains_of_what_has_traffic(&self) {
@@ -200,6 +221,7 @@ impl Plane {
             tags: writer.publication.counters().report(&entry.desired().name),
             shift: Some(entry.shift_report()),
             waiting: entry.desired().pause.is_some().then(|| entry.observed().waiting()),
+            renewed: entry.observed().renewed(),
         };
         let mut instances: Vec<InstanceReport> = writer
             .publication

@@ -151,6 +151,10 @@ impl<S: RequestSource> RequestSource for Rewind<'_, S> {
     fn has_ended(&self) -> bool {
         self.source.has_ended()
     }
+
+    fn is_followed(&self) -> bool {
+        self.source.is_followed()
+    }
 }
 
 #[cfg(test)]
@@ -173,6 +177,10 @@ mod tests {
 
         fn has_ended(&self) -> bool {
             self.0.is_empty()
+        }
+
+        fn is_followed(&self) -> bool {
+            false
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cutover_core::service::Parting;
 use tokio::task::AbortHandle;
 
-use crate::ports::Ports;
+use crate::ports::{Ports, RouterError};
 
 /// After this time it is said again to a router that has not heard it.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -25,12 +25,16 @@ impl Watch {
         let departure = parting.policy.departure(&parting.instances);
         let saying = async move {
             let Some(departure) = departure else { return };
+            let mut was_refused = false;
             loop {
                 if ports.mandate.holds().is_err() {
                     return;
                 }
                 match ports.router.drain(&departure).await {
                     Ok(()) => return,
+                    Err(error @ RouterError::Refused(_)) if !std::mem::replace(&mut was_refused, true) => {
+                        tracing::warn!(%error, "nobody is asked to leave the old environment: asking again");
+                    }
                     Err(error) => tracing::debug!(%error, "nobody could be asked to leave yet"),
                 }
                 tokio::time::sleep(AGAIN).await;

@@ -297,7 +297,10 @@ impl<C: TableCell> Publication<C> {
         let observed = before.map(|before| Arc::clone(&before.observed)).unwrap_or_default();
         let unmoved = before.filter(|before| before.desired.weights == route.weights);
         let trail = unmoved.map_or_else(
-            || Arc::new(Trail::new(epoch, counters, Arc::clone(&observed))),
+            || {
+                let settled = before.and_then(|before| before.trail.settled());
+                Arc::new(Trail::new(epoch, counters, Arc::clone(&observed), settled, route.weights.sole()))
+            },
             |before| Arc::clone(&before.trail),
         );
         ServiceEntry::new(route, epoch, targets, private, trail, observed)

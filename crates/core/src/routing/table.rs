@@ -14,6 +14,7 @@ use crate::routing::https::Hsts;
 use crate::routing::instance::InstanceState;
 use crate::routing::lease::{NoTarget, Private};
 use crate::routing::pause::Pause;
+use crate::routing::renewal::Renewal;
 use crate::routing::trail::{ServiceObserved, Trail};
 use crate::statistics::{Counters, PrivateCounters};
 use crate::sync::{AtomicUsize, Ordering};
@@ -230,6 +231,18 @@ impl ServiceEntry {
     /// Notes an answer of an environment, by the data plane's clock.
     pub fn note_answer(&self, environment: Environment, now_us: u64) {
         self.trail.note_answer(environment, now_us);
+    }
+
+    /// The turns of clients whose connections are older than the last shift; `None` for one that has been there since this
+    /// moment and is not, and where nobody is told.
+    #[must_use]
+    pub fn renewal(&self, since_us: u64) -> Option<&Renewal> {
+        self.trail.renewal(since_us)
+    }
+
+    /// Says that they are told from now on, if that shift was a switch; the first word counts.
+    pub fn renew_clients(&self, renewal: Renewal) {
+        self.trail.renew_clients(renewal);
     }
 
     /// Looks whether the last request has ended that was in flight at the shift; `true` if there is none to wait for.

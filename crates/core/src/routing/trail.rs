@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use crate::environment::{Environment, PerEnvironment};
 use crate::epoch::Epoch;
 use crate::receipt::ShiftReport;
+use crate::routing::renewal::Renewal;
 use crate::routing::table::Target;
 use crate::statistics::{Counters, Marks};
 use crate::sync::{AtomicU64, Ordering};
@@ -19,6 +20,10 @@ const NEVER: u64 = u64::MAX;
 #[derive(Debug)]
 pub(crate) struct Trail {
     epoch: Epoch,
+    /// Who has all the traffic since, or had it last.
+    settled: Option<Environment>,
+    /// All the traffic was one environment's, and is the other's now: also by steps, but not by a share that came and went.
+    is_switch: bool,
     /// When its table was stored.
     stored_us: AtomicU64,
     first_answer_us: PerEnvironment<AtomicU64>,
@@ -26,6 +31,8 @@ pub(crate) struct Trail {
     /// Those who were fenced with the shift.
     fenced: OnceLock<PerEnvironment<Vec<Arc<Target>>>>,
     counted: PerEnvironment<(Arc<Counters>, Marks)>,
+    /// How clients that were there before it are told to connect anew.
+    renewal: OnceLock<Renewal>,
     observed: Arc<ServiceObserved>,
     /// What was sent away and held before.
     before: (u64, u64),
@@ -42,6 +49,8 @@ pub struct ServiceObserved {
     waiting: AtomicU64,
     /// Bytes that those keep.
     waiting_bytes: AtomicU64,
+    /// Connections on which clients were told to connect anew.
+    renewed: AtomicU64,
 }
 
 impl ServiceObserved {
@@ -73,6 +82,17 @@ impl ServiceObserved {
         self.waiting_bytes.fetch_sub(bytes, Ordering::Release);
     }
 
+    /// Counts a connection that is older than a shift, on which its client was told to connect anew.
+    pub fn note_renewed(&self) {
+        self.renewed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections on which clients were told so.
+    #[must_use]
+    pub fn renewed(&self) -> u64 {
+        self.renewed.load(Ordering::Relaxed)
+    }
+
     /// Requests that wait now.
     #[must_use]
     pub fn waiting(&self) -> u64 {
@@ -89,6 +109,8 @@ impl Trail {
         epoch: Epoch,
         counters: PerEnvironment<Arc<Counters>>,
         observed: Arc<ServiceObserved>,
+        before: Option<Environment>,
+        sole: Option<Environment>,
     ) -> Self {
         let never = || PerEnvironment::from_fn(|_| AtomicU64::new(NEVER));
         let PerEnvironment { blue, green } = counters;
@@ -96,22 +118,45 @@ impl Trail {
             let marks = counters.marks();
             (counters, marks)
         };
-        let before = observed.totals();
+        let counted_before = observed.totals();
         Self {
             epoch,
+            settled: sole.or(before),
+            is_switch: before.is_some() && sole.is_some() && sole != before,
             stored_us: AtomicU64::new(NEVER),
             first_answer_us: never(),
             emptied_us: never(),
             fenced: OnceLock::new(),
             counted: PerEnvironment { blue: marked(blue), green: marked(green) },
+            renewal: OnceLock::new(),
             observed,
-            before,
+            before: counted_before,
         }
     }
 
     /// Notes that its table is stored; the first time counts.
     pub(crate) fn note_stored(&self, now_us: u64) {
         let _ = self.stored_us.compare_exchange(NEVER, now_us, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Who has all the traffic, or had it last.
+    pub(crate) fn settled(&self) -> Option<Environment> {
+        self.settled
+    }
+
+    /// Says how clients that were there before it are told to connect anew, if it is a switch; the first word counts.
+    pub(crate) fn renew_clients(&self, renewal: Renewal) {
+        if self.is_switch {
+            let _ = self.renewal.set(renewal);
+        }
+    }
+
+    /// Their turns, for one who has been there since this moment.
+    pub(crate) fn renewal(&self, since_us: u64) -> Option<&Renewal> {
+        if self.stored_us.load(Ordering::Relaxed) <= since_us {
+            return None;
+        }
+        self.renewal.get()
     }
 
     /// Notes who was fenced with it, before anybody looks.

@@ -64,6 +64,9 @@ pub struct ServiceReport {
     /// Requests that wait for the end of a hold; absent where nothing is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<u64>,
+    /// Connections on which clients were told after a shift to connect anew, since the data plane started.
+    #[serde(default)]
+    pub renewed: u64,
 }
 
 /// Counts of one environment and tag.

@@ -313,6 +313,11 @@ fn of_traffic(seen: &Statistics, families: &mut Families) -> fmt::Result {
         "Requests that went on to the other environment, because this one failed them before their answer began",
         tags().map(|(labels, counts)| (labels, counts.replays)),
     )?;
+    families.counters(
+        "cutover_renewed_connections",
+        "Connections on which the client was told after a switch to connect anew",
+        seen.services.iter().map(|service| (vec![("service", service.name.as_str())], service.renewed)),
+    )?;
     let mut latencies = families.0.encode_descriptor(
         "cutover_first_byte",
         "From a request's head to its answer's head; the sum is made of the buckets, at most an eighth too high",

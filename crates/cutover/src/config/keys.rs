@@ -17,6 +17,8 @@ pub(super) enum Kind {
     Flag,
     /// A list of texts.
     Texts,
+    /// One of a few words: nothing else becomes one by quotes.
+    Word,
     /// A text or a list of texts.
     Command,
     /// A text, or a table with known keys.
@@ -138,8 +140,8 @@ const ARTIFACT: &[Key] = &[
 ];
 
 const UPSTREAM: &[Key] = &[
-    key("protocol", Kind::Text, "what instances speak: \"h1\", \"h2c\", \"h2\" or \"auto\""),
-    key("proxy_protocol", Kind::Text, "a version of the PROXY protocol: \"v1\" or \"v2\""),
+    key("protocol", Kind::Word, "what instances speak: \"h1\", \"h2c\", \"h2\" or \"auto\""),
+    key("proxy_protocol", Kind::Word, "a version of the PROXY protocol: \"v1\" or \"v2\""),
     key(
         "tls",
         Kind::FlagOrTable(UPSTREAM_TLS),
@@ -158,6 +160,7 @@ const DRAIN: &[Key] = &[
     key("requests", Kind::Duration, "a duration, such as \"30s\""),
     key("connections", Kind::Text, "a duration, such as \"10m\", or \"until-empty\""),
     key("rate", Kind::Text, "how many are asked in a second, such as \"50/s\""),
+    key("clients", Kind::Word, "\"reconnect\" or \"stay\""),
 ];
 
 const REPLAY: &[Key] = &[
@@ -221,13 +224,13 @@ const ROLLOUT: &[Key] = &[
     key("bake", Kind::Duration, "a duration, such as \"10m\""),
     key("standby", Kind::Duration, "a duration, such as \"1h\""),
     key("auto_rollback", Kind::Flag, "true or false"),
-    key("approval", Kind::Text, "\"before_shift\""),
+    key("approval", Kind::Word, "\"before_shift\""),
     key("approval_timeout", Kind::Duration, "a duration, such as \"24h\""),
 ];
 
 const DEPLOY: &[Key] = &[
     key("hosts", Kind::Texts, "a list of hosts, such as [\"deploy@box-1\", \"deploy@box-2\"]"),
-    key("on_partial", Kind::Text, "\"ask\", \"keep\" or \"rollback\""),
+    key("on_partial", Kind::Word, "\"ask\", \"keep\" or \"rollback\""),
     key("hold", Kind::Duration, "a duration, such as \"10m\""),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cutover_core::drain::{Connections, Drain, Rate};
+use cutover_core::drain::{Clients, Connections, Drain, Rate};
 use cutover_core::routing::Replay;
 use toml::Spanned;
 
@@ -50,7 +50,7 @@ const LONGEST_BODY: u32 = 16 * 1024 * 1024;
 pub(super) fn drain(source: &Source, typed: Option<&Spanned<RawDrainOrWord>>) -> Result<Drain, ConfigError> {
     let Some(typed) = typed else { return Ok(Drain::default()) };
     let default = Drain::default();
-    let RawDrain { requests, connections, rate } = match typed.get_ref() {
+    let RawDrain { requests, connections, rate, clients } = match typed.get_ref() {
         RawDrainOrWord::More(more) => more,
         RawDrainOrWord::Word(word) if word == UNTIL_EMPTY => {
             return Ok(Drain { connections: Connections::UntilEmpty, ..default });
@@ -63,17 +63,21 @@ pub(super) fn drain(source: &Source, typed: Option<&Spanned<RawDrainOrWord>>) ->
     };
     // What stands in it is only known by the place of all of it.
     let placed = |word: &Option<String>| word.as_ref().map(|word| Spanned::new(typed.span(), word.clone()));
-    let (requests, connections, rate) = (placed(requests), placed(connections), placed(rate));
+    let (requests, connections) = (placed(requests), placed(connections));
+    let (rate, clients) = (placed(rate), placed(clients));
     let requests =
         value::duration(source, "requests", requests.as_ref(), default.requests, Duration::ZERO..=DAY)?;
-    let Connections::Within { limit: ordinary, rate: usual } = default.connections else {
+    let Connections::Within { limit: default_limit, rate: default_rate, clients: default_clients } =
+        default.connections
+    else {
         unreachable!("it has a limit where nothing is said")
     };
     let connections = match connections {
         Some(word) if word.get_ref() == UNTIL_EMPTY => {
-            if let Some(rate) = rate {
+            let unused = [("rate", rate), ("clients", clients)];
+            if let Some((key, said)) = unused.into_iter().find_map(|(key, said)| Some((key, said?))) {
                 return Err(source
-                    .error(&rate.span(), "`rate` is given, but nobody is asked to leave")
+                    .error(&said.span(), format!("`{key}` is given, but nobody is asked to leave"))
                     .with_hint("take it out, or give `connections` a time such as \"10m\""));
             }
             Connections::UntilEmpty
@@ -83,10 +87,11 @@ pub(super) fn drain(source: &Source, typed: Option<&Spanned<RawDrainOrWord>>) ->
                 source,
                 "connections",
                 limit.as_ref(),
-                ordinary,
+                default_limit,
                 Duration::ZERO..=30 * DAY,
             )?,
-            rate: rate.as_ref().map_or(Ok(usual), |rate| per_second(source, rate))?,
+            rate: rate.as_ref().map_or(Ok(default_rate), |rate| per_second(source, rate))?,
+            clients: clients.as_ref().map_or(Ok(default_clients), |word| reconnects(source, word))?,
         },
     };
     Ok(Drain { requests, connections })
@@ -98,6 +103,16 @@ fn per_second(source: &Source, typed: &Text) -> Result<Rate, ConfigError> {
             .error(&typed.span(), format!("`rate` cannot be `{}`", typed.get_ref()))
             .with_hint("write how many are asked in a second, from \"1/s\" to \"1000000/s\"")
     })
+}
+
+fn reconnects(source: &Source, typed: &Text) -> Result<Clients, ConfigError> {
+    match typed.get_ref().as_str() {
+        "reconnect" => Ok(Clients::Reconnect),
+        "stay" => Ok(Clients::Stay),
+        word => Err(source
+            .error(&typed.span(), format!("`clients` cannot be `{word}`"))
+            .with_hint("write \"reconnect\" to have clients connect anew after a switch, or \"stay\"")),
+    }
 }
 
 pub(super) fn replay(source: &Source, raw: &RawReplay) -> Result<Replay, ConfigError> {
@@ -153,12 +168,19 @@ mod tests {
             connections: Connections::Within {
                 limit: Duration::from_secs(limit),
                 rate: Rate::new(rate).unwrap(),
+                clients: Clients::Reconnect,
             },
         };
         let said =
             configuration("drain = { requests = \"5s\", connections = \"20m\", rate = \"7/s\" }").drain;
         assert_eq!(said, within(5, 1200, 7));
         assert_eq!(configuration("drain = { rate = \"1/s\" }").drain, within(30, 600, 1));
+        let Connections::Within { clients, .. } =
+            configuration("drain = { clients = \"stay\" }").drain.connections
+        else {
+            panic!("it has a limit");
+        };
+        assert_eq!(clients, Clients::Stay);
         for lines in ["drain = \"until-empty\"", "drain = { connections = \"until-empty\" }"] {
             assert_eq!(configuration(lines).drain.connections, Connections::UntilEmpty, "{lines}");
         }
@@ -170,6 +192,8 @@ mod tests {
             ("drain = \"for-ever\"", "`drain` cannot be `for-ever`"),
             ("drain = { rate = \"50\" }", "`rate` cannot be `50`"),
             ("drain = { connections = \"until-empty\", rate = \"1/s\" }", "nobody is asked to leave"),
+            ("drain = { connections = \"until-empty\", clients = \"stay\" }", "nobody is asked to leave"),
+            ("drain = { clients = \"75s\" }", "`clients` cannot be `75s`"),
             ("drain = { request = \"1s\" }", "`request`"),
             ("[replay]\nidempotency_key = \"a b\"", "`idempotency_key` cannot be `a b`"),
             ("[replay]\nidempotency_key = \"Host\"", "`idempotency_key` cannot be `host`"),

@@ -163,6 +163,7 @@ pub(super) struct RawDrain {
     pub(super) requests: Option<String>,
     pub(super) connections: Option<String>,
     pub(super) rate: Option<String>,
+    pub(super) clients: Option<String>,
 }
 
 /// `[replay]`

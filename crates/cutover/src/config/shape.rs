@@ -107,7 +107,7 @@ fn fits(kind: Kind, value: &DeValue<'_>) -> bool {
     };
     let status = |value: &DeValue<'_>| value.is_str() || fits(Kind::Whole, value);
     match kind {
-        Kind::Text | Kind::Duration | Kind::TextOrTable(_) => value.is_str(),
+        Kind::Text | Kind::Word | Kind::Duration | Kind::TextOrTable(_) => value.is_str(),
         Kind::Whole => value.as_integer().is_some_and(|number| whole(number).is_some()),
         Kind::Flag | Kind::FlagOrTable(_) => value.is_bool(),
         Kind::Texts => texts(value),
@@ -140,7 +140,7 @@ fn correction(key: &Key, found: &DeValue<'_>, name: &str) -> Option<String> {
             plain.map(|number| format!("write `{name} = \"{number}s\"`"))
         }
         // There is but one value.
-        (Kind::Text, DeValue::Boolean(true)) if key.name == "approval" => {
+        (Kind::Word, DeValue::Boolean(true)) if key.name == "approval" => {
             Some("write `approval = \"before_shift\"`".to_owned())
         }
         (Kind::Text | Kind::Command, DeValue::Integer(_) | DeValue::Boolean(_)) => {
@@ -237,6 +237,7 @@ mod tests {
             "hosts = [1]",
             "cutover.toml:1: `hosts` must be a list of host names, such as [\"shop.example.com\"]",
         );
+        check("drain = { clients = true }", "cutover.toml:1: `clients` must be \"reconnect\" or \"stay\"");
         check("name = 7", "cutover.toml:1: `name` must be text, such as \"shop\"\n  write `name = \"7\"`");
         check(
             "[health]\ninterval = 5",

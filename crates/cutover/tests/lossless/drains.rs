@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cutover_load::{Client, Load, Plan, Report};
 
+use crate::over_tls::Site;
 use crate::support::data_plane::admin;
 use crate::support::{Host, PATIENCE, wait_until};
 use crate::{deploy, every_kind};
@@ -24,7 +25,6 @@ fn asked(report: &Report, kinds: &[&str]) -> u64 {
 
 /// Switches under this load, and waits until all sessions of these kinds were asked and have come back.
 async fn leave(host: &Host, plan: Plan, kinds: &[&str], sessions: u64) -> Report {
-    deploy(host, "v1");
     let load = Load::start(plan);
     load.wait_for(PATIENCE, |report| open(report, kinds) == sessions).await.unwrap();
     load.expect_nothing();
@@ -54,6 +54,7 @@ async fn leave(host: &Host, plan: Plan, kinds: &[&str], sessions: u64) -> Report
 async fn web_sockets_and_events_leave_in_waves_and_come_back_to_the_new_environment() {
     let host = Host::start();
     every_kind(&host, "drain = { requests = \"1s\", connections = \"20s\", rate = \"10/s\" }", "");
+    deploy(&host, "v1");
     let plan = Plan::new(host.address)
         .with(2, Client::keep_alive("/"))
         .with(1, Client::post("/", 20_000))
@@ -67,8 +68,9 @@ async fn web_sockets_and_events_leave_in_waves_and_come_back_to_the_new_environm
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_get_goaway_and_then_a_status_and_are_made_again() {
     let host = Host::start();
-    let top = "upstream = \"h2c\"\ndrain = { requests = \"1s\", connections = \"20s\", rate = \"5/s\" }";
+    let top = "upstream = \"h2c\"\ndrain = { requests = \"1s\", connections = \"20s\", rate = \"5/s\", clients = \"stay\" }";
     every_kind(&host, top, "");
+    deploy(&host, "v1");
     let plan = Plan::new(host.address)
         .with(1, Client::keep_alive("/"))
         .with(1, Client::http2("/", 4))
@@ -122,34 +124,16 @@ async fn until_empty_keeps_the_old_environment_until_the_last_one_has_left() {
 
 /// The same with TLS on the client's side.
 async fn leave_over_tls(upstream: &str, clients: impl Fn(Plan) -> Plan, kinds: &[&str], sessions: u64) {
-    let mut host = Host::without_controller();
-    let made = rcgen::generate_simple_self_signed(vec!["shop.test".to_owned()]).unwrap();
-    let pem = made.cert.pem();
-    let file = host.path("shop.pem");
-    std::fs::write(&file, format!("{pem}{}", made.signing_key.serialize_pem())).unwrap();
-    host.serve_as(|mut serve| {
-        serve.args(["--https", "127.0.0.1:0"]);
-        serve
-    });
-    let table = admin(&host, "GET", "/v1/table", "");
-    let https: std::net::SocketAddr = table["listen"]["https"][0].as_str().unwrap().parse().unwrap();
+    let site = Site::start();
     let top = format!(
         "hosts = [\"shop.test\"]\nupstream = \"{upstream}\"\n\
-         drain = {{ requests = \"500ms\", connections = \"20s\", rate = \"3/s\" }}\n\
-         [tls]\ncertificate = \"{0}\"\nkey = \"{0}\"",
-        file.display()
+         drain = {{ requests = \"500ms\", connections = \"20s\", rate = \"3/s\" }}"
     );
-    every_kind(&host, &top, "");
-    deploy(&host, "v1");
-    wait_until("the certificate is served", || {
-        let told = host.run(&["--json", "certificates"]).exits(0).json();
-        told["certificates"][0]["expires"].is_string()
-    });
-    let seen = || admin(&host, "GET", "/v1/stats", "")["tls"]["certificates"][0]["fingerprint"].is_string();
-    wait_until("the proxy has it", seen);
-    let tls = cutover_load::Tls::believing_pem(pem.as_bytes(), "shop.test").unwrap();
-    let plan = clients(Plan::new(https).host("shop.test").with(2, Client::keep_alive("/"))).tls(tls);
-    leave(&host, plan, kinds, sessions).await;
+    every_kind(&site.host, &top, &site.tls);
+    deploy(&site.host, "v1");
+    site.wait_for_certificate();
+    let plan = clients(site.plan().with(2, Client::keep_alive("/")));
+    leave(&site.host, plan, kinds, sessions).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

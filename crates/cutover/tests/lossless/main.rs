@@ -20,6 +20,7 @@ mod drill;
 mod holds;
 mod over_tls;
 mod receipts;
+mod renewals;
 mod replays;
 mod swaps;
 

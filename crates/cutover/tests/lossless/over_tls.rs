@@ -10,16 +10,17 @@ use crate::authority::Authority;
 use crate::support::{CUTOVER, Host, PATIENCE, Said, wait_until};
 use crate::{QUICK, deploy, every_kind, shown};
 
-struct Site {
-    host: Host,
+/// A host that serves `shop.test` with TLS.
+pub(crate) struct Site {
+    pub(crate) host: Host,
     https: SocketAddr,
     authority: Authority,
     /// `[tls]`, as `cutover.toml` has it.
-    tls: String,
+    pub(crate) tls: String,
 }
 
 impl Site {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut host = Host::without_controller();
         host.serve_as(|mut serve| {
             serve.args(["--https", "127.0.0.1:0"]);
@@ -50,6 +51,11 @@ impl Site {
         curl.arg(format!("https://shop.test{path}")).output().unwrap().into()
     }
 
+    /// Waits until clients are shown the certificate, which comes with the first deployment.
+    pub(crate) fn wait_for_certificate(&self) {
+        wait_until("the certificate is shown", || self.curl("/", &[]).exit == 0);
+    }
+
     /// Clients that want to last.
     fn sessions(&self) -> Load {
         Load::start(
@@ -57,7 +63,8 @@ impl Site {
         )
     }
 
-    fn plan(&self) -> Plan {
+    /// Nobody yet, believing the certificate.
+    pub(crate) fn plan(&self) -> Plan {
         let root = std::fs::read(self.authority.ca()).unwrap();
         Plan::new(self.https).host("shop.test").tls(Tls::believing_pem(&root, "shop.test").unwrap())
     }
@@ -83,7 +90,7 @@ async fn holds_and_switches_lose_nothing_and_the_receipt_knows_the_way_of_users(
     let top = "hosts = [\"shop.test\"]\ndrain = { requests = \"2s\", connections = \"3s\" }";
     every_kind(host, top, &format!("[rollout]\nbake = \"0s\"\n{}", site.tls));
     deploy(host, "v1");
-    wait_until("the certificate is shown", || site.curl("/", &[]).exit == 0);
+    site.wait_for_certificate();
     let load = site.load();
     let open = |report: &cutover_load::Report| {
         report.of("web_socket").open == 2 && report.of("event_stream").open == 2 && report.requests > 50
@@ -144,7 +151,7 @@ fn what_ends_the_new_release_is_answered_by_the_former_one_over_each_protocol() 
     };
     configure("");
     deploy(host, "v1");
-    wait_until("the certificate is shown", || site.curl("/", &[]).exit == 0);
+    site.wait_for_certificate();
     configure(", \"--dies-at\", \"/cart\"");
     deploy(host, "v2");
     for (version, answer) in [("--http1.1", "HTTP/1.1 404"), ("--http2", "HTTP/2 404")] {

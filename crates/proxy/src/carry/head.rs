@@ -42,6 +42,8 @@ pub(super) struct Wait<'a> {
     pub(super) owes_continue: Cell<bool>,
     /// Bytes of the body that the client has sent.
     pub(super) taken: &'a Cell<usize>,
+    /// The request was taken, and the client has sent nothing behind it.
+    pub(super) is_last: &'a Cell<bool>,
     /// About as many bytes as all interim heads had so far.
     pub(super) interim: Cell<usize>,
 }
@@ -95,7 +97,7 @@ where
     K: AnswerSink,
     A: AnswerSource,
 {
-    let Wait { terms, first_byte, owes_continue, taken, interim } = wait;
+    let Wait { terms, first_byte, owes_continue, taken, is_last, interim } = wait;
     let sink = RefCell::new(sink);
     let is_sent = Cell::new(sending.has_ended());
     let is_owed = || owes_continue.get() && taken.get() == 0;
@@ -113,6 +115,9 @@ where
             sink.end_with_this();
         }
         terms.exchange.answered(head.status);
+        if is_last.get() {
+            terms.exchange.renew(*sink);
+        }
         match (terms.exchange.preview(), terms.hsts) {
             (None, None) => sink.head(head),
             (preview, hsts) => sink.head(&AnswerHead { preview, hsts, ..*head }),

@@ -61,7 +61,7 @@ pub fn http2_request(head: &http::request::Parts, ended: bool, trusted: bool) ->
 }
 
 fn prepared(incoming: &Incoming<'_>, trusted: bool) -> Result<Request, head::Refusal> {
-    let peer = Peer::new(([192, 0, 2, 1], 1).into(), ([192, 0, 2, 2], 80).into(), trusted, None);
+    let peer = Peer::new(([192, 0, 2, 1], 1).into(), ([192, 0, 2, 2], 80).into(), trusted, None, 0);
     let ids = RequestIds::new([7; 16]);
     let prepared = prepare(incoming, &peer, &Limits::default(), &ids, Vec::new());
     prepared.map(shown).map_err(|(refusal, _)| refusal)

@@ -146,6 +146,14 @@ impl AnswerSink for ClientAnswer<'_> {
         self.keep_alive = false;
     }
 
+    fn renew(&mut self) -> bool {
+        let goes_on = self.keep_alive && !self.closing.get();
+        // What the client sends already would be lost with the connection.
+        let is_told = goes_on && !self.has_begun && self.writer.io().silence() == Silence::Quiet;
+        self.keep_alive &= !is_told;
+        is_told
+    }
+
     fn has_begun(&self) -> bool {
         self.has_begun
     }

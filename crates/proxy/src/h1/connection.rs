@@ -196,4 +196,8 @@ where
     fn has_ended(&self) -> bool {
         Self::has_ended(self)
     }
+
+    fn is_followed(&self) -> bool {
+        Self::is_followed(self)
+    }
 }

@@ -60,6 +60,11 @@ impl<'c, R: AsyncRead + Unpin> BodyReader<'c, R> {
         }
     }
 
+    /// Whether the beginning of another message lies behind the whole body.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.has_ended() && self.inbox.unread().len() > self.held
+    }
+
     pub(crate) fn inbox(&mut self) -> &mut Inbox {
         self.inbox
     }

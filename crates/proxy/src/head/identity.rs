@@ -22,6 +22,8 @@ pub(crate) struct Peer {
     pub(crate) local: SocketAddr,
     /// Whether it is a proxy that is believed.
     pub(crate) trusted: bool,
+    /// When it came, by the data plane's clock.
+    pub(crate) since_us: u64,
     /// The address as text, which every request needs.
     text: Box<str>,
     /// What its connection is, if it came by TLS.
@@ -83,9 +85,10 @@ impl Peer {
         local: SocketAddr,
         trusted: bool,
         encrypted: Option<Encrypted>,
+        since_us: u64,
     ) -> Self {
         let text = address.ip().to_canonical().to_string().into();
-        Self { address, local, trusted, text, encrypted: encrypted.map(Box::new) }
+        Self { address, local, trusted, since_us, text, encrypted: encrypted.map(Box::new) }
     }
 
     /// Whether it came by TLS.
@@ -162,7 +165,7 @@ mod tests {
     use super::*;
 
     fn written(address: &str, claims: &Claims, host: &str) -> String {
-        let peer = Peer::new(address.parse().unwrap(), "127.0.0.1:80".parse().unwrap(), true, None);
+        let peer = Peer::new(address.parse().unwrap(), "127.0.0.1:80".parse().unwrap(), true, None, 0);
         let mut out = Vec::new();
         peer.write(claims, host.as_bytes(), &mut out);
         String::from_utf8(out).unwrap()

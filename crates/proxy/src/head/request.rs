@@ -441,7 +441,7 @@ mod tests {
             fields: Fields::Wire(&fields),
             version: Version::Http11,
         };
-        let peer = Peer::new("192.0.2.1:5".parse().unwrap(), "192.0.2.2:80".parse().unwrap(), false, None);
+        let peer = Peer::new("192.0.2.1:5".parse().unwrap(), "192.0.2.2:80".parse().unwrap(), false, None, 0);
         let prepared =
             prepare(&incoming, &peer, &Limits::default(), &RequestIds::new([0; 16]), Vec::new()).unwrap();
         String::from_utf8(prepared.head).unwrap()

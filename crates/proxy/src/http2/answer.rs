@@ -66,8 +66,8 @@ impl AnswerSink for StreamAnswer {
     // Streams end by themselves, and the connection goes on.
     fn end_with_this(&mut self) {}
 
-    fn renew(&mut self) {
-        self.going.want();
+    fn renew(&mut self) -> bool {
+        self.going.want()
     }
 
     fn has_begun(&self) -> bool {

@@ -19,7 +19,7 @@ use crate::head::request::{Incoming, Version, prepare};
 use crate::head::target::{self, Scheme, Target};
 use crate::head::{Fields, Peer, Prepared, Refusal};
 use crate::http2::answer::StreamAnswer;
-use crate::http2::meter::{Meter, Metered};
+use crate::http2::meter::Metered;
 use crate::http2::stream::Frames;
 use crate::watchdog::Alarm;
 use crate::worker::{Phase, Worker};
@@ -34,14 +34,13 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// Serves a client until it goes away.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
-    mut io: Metered,
+    io: Metered,
     peer: Peer,
     alarm: Alarm,
     mut phase: watch::Receiver<Phase>,
 ) {
     let limits = worker.clients.limits;
     let exceeded = Rc::clone(&io.exceeded);
-    io.meter = Meter::new(limits, (io.clock)());
     let mut builder = h2::server::Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
@@ -65,7 +64,8 @@ pub(crate) async fn serve(
         let mut closing = std::pin::pin!(phase.wait_for(|phase| *phase != Phase::Serving));
         let step = poll_fn(|cx| {
             let accepted = poll_accept(&mut connection, cx);
-            streaming.set(connection.has_streams());
+            // One that is going may still hold what its client has not read.
+            streaming.set(connection.has_streams() || is_going);
             if exceeded.get() {
                 return Poll::Ready(Step::TooMuch);
             }
@@ -101,6 +101,7 @@ pub(crate) async fn serve(
             }
             Step::Go => {
                 is_going = true;
+                going.want();
                 connection.graceful_shutdown();
             }
             Step::Idle if alarm.was_expired() => {
@@ -115,6 +116,7 @@ pub(crate) async fn serve(
             }
             Step::Idle if !is_going => {
                 is_going = true;
+                going.want();
                 // What the client has sent meanwhile is still answered; one that says nothing at all is cut by the end of
                 // its patience.
                 alarm.end_idle();
@@ -158,12 +160,15 @@ pub(crate) struct Going {
 }
 
 impl Going {
-    /// It shall.
-    pub(crate) fn want(&self) {
-        self.wanted.set(true);
+    /// It shall; `false` if that is so already.
+    pub(crate) fn want(&self) -> bool {
+        if self.wanted.replace(true) {
+            return false;
+        }
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
+        true
     }
 
     fn poll_wanted(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -286,5 +291,10 @@ impl RequestSource for Frames {
 
     fn has_ended(&self) -> bool {
         Self::has_ended(self)
+    }
+
+    // Other requests are streams of their own, which end as they would.
+    fn is_followed(&self) -> bool {
+        false
     }
 }

@@ -127,19 +127,30 @@ impl Meter {
 
 /// A client's socket with its meter, and with what was read of it already.
 pub(crate) struct Metered {
-    pub(crate) stream: Stream,
-    pub(crate) inbox: Inbox,
-    pub(crate) meter: Meter,
-    pub(crate) clock: Box<dyn Fn() -> u64>,
+    stream: Stream,
+    inbox: Inbox,
+    meter: Meter,
+    clock: Box<dyn Fn() -> u64>,
     /// Set once it has sent too much.
     pub(crate) exceeded: Rc<Cell<bool>>,
+    /// The same, for good.
+    is_useless: bool,
+    /// It was said that nothing more is sent.
+    is_shut: bool,
 }
 
 impl Metered {
+    /// The clock counts seconds.
+    pub(crate) fn new(stream: Stream, inbox: Inbox, limits: Limits, clock: Box<dyn Fn() -> u64>) -> Self {
+        let meter = Meter::new(limits, clock());
+        Self { stream, inbox, meter, clock, exceeded: Rc::default(), is_useless: false, is_shut: false }
+    }
+
     fn note(&mut self, bytes: &[u8]) {
         let now = (self.clock)();
         if !self.meter.take(bytes, now) {
             self.exceeded.set(true);
+            self.is_useless = true;
         }
     }
 
@@ -191,8 +202,22 @@ impl AsyncWrite for Metered {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
+    /// Says that nothing more is sent, and takes what comes until the client has understood. Closed before, the kernel would
+    /// answer the windows that a client opens while it reads with a reset, which takes the rest of an answer away from it.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if !self.is_shut {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.is_shut = true;
+        }
+        let mut bytes = [0; 512];
+        while !self.is_useless {
+            let mut buf = ReadBuf::new(&mut bytes);
+            match ready!(self.as_mut().poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {}
+                Ok(()) | Err(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -169,6 +169,7 @@ mod tests {
             limit,
             requests: Duration::ZERO,
             rate: Rate::new(10).unwrap(),
+            clients: cutover_core::drain::Clients::Stay,
         }
     }
 
