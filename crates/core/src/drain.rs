@@ -75,7 +75,7 @@ pub struct Departure {
     /// So many are asked in a second at most.
     pub rate: Rate,
     /// What becomes of the connections of all others.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Clients::is_default")]
     pub clients: Clients,
 }
 

@@ -2,11 +2,10 @@
 //! `upstream::h1`. One task a connection, and one framer a message, so that no two can disagree.
 //!
 //! Reading order: `chunks` is a body's framing, `reader` and `writer` move bodies, `answer` is the way back to a client,
-//! `connection` is the life of one, `linger` its end.
+//! `connection` is the life of one.
 
 pub(crate) mod answer;
 pub(crate) mod chunks;
 pub(crate) mod connection;
-mod linger;
 pub(crate) mod reader;
 pub(crate) mod writer;

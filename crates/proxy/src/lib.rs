@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`settings`] and [`run()`] put it together; `listen`, `handed` and `worker` accept clients, `arrival` finds out
 //! what they speak; `head` is the rules for heads, without IO; `h1` and `http2` are the two sides' protocols, `body` moves
-//! what follows a head; `forward` finds an instance for a request, `private` lets those with a token to what users do not
+//! what follows a head, `linger` ends a connection so that all of it arrives; `forward` finds an instance for a request, `private` lets those with a token to what users do not
 //! get, and `carry` takes it there and back, over `upstream`;
 //! `own_answer` is what the proxy says itself. `plane` is the table with its one writer, `admin` lets others change it,
 //! `saved` keeps it, `live` tells instances of it, `probe` keeps them honest. With the feature `fuzzing`, a module of that name
@@ -33,6 +33,7 @@ mod head;
 mod holding;
 mod http2;
 mod leaving;
+mod linger;
 mod listen;
 mod live;
 mod own_answer;

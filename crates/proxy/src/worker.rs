@@ -29,7 +29,7 @@ use crate::upstream::{H2Pool, Pool};
 use crate::watchdog::Watchdog;
 
 /// At the end of the process clients get this long to take what was answered over HTTP/2.
-const LAST_FRAMES: Duration = Duration::from_secs(2);
+pub(crate) const LAST_FRAMES: Duration = Duration::from_secs(2);
 
 /// How far the end of the process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub(crate) struct Worker {
     /// Set when the process is about to end: clients are told with their next answer, never cut.
     pub(crate) closing: Flag<bool>,
     pub(crate) phase: watch::Receiver<Phase>,
-    /// HTTP/2 connections with something to send.
+    /// HTTP/2 connections with something to send, or with clients that may not have read what was sent last.
     pub(crate) streaming: Flag<usize>,
     /// Clients that are connected.
     connections: Flag<usize>,

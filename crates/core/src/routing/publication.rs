@@ -299,7 +299,9 @@ impl<C: TableCell> Publication<C> {
         let trail = unmoved.map_or_else(
             || {
                 let settled = before.and_then(|before| before.trail.settled());
-                Arc::new(Trail::new(epoch, counters, Arc::clone(&observed), settled, route.weights.sole()))
+                // Where there is nobody, nobody was.
+                let sole = route.weights.sole().filter(|sole| !route.instances(*sole).is_empty());
+                Arc::new(Trail::new(epoch, counters, Arc::clone(&observed), settled, sole))
             },
             |before| Arc::clone(&before.trail),
         );

@@ -8,12 +8,12 @@ use crate::buffers::{Expect, Inbox};
 use crate::carry::RequestSource;
 use crate::forward::Alarms;
 use crate::h1::answer::ClientAnswer;
-use crate::h1::linger::linger;
 use crate::h1::reader::BodyReader;
 use crate::head::look::accept_in;
 use crate::head::parse::{self, Read};
 use crate::head::request::{Version, prepare};
 use crate::head::{Framing, Peer, Prepared, Refusal};
+use crate::linger::{WITH_ONE_ANSWER, linger};
 use crate::stream::Stream;
 use crate::watchdog::Alarm;
 use crate::worker::Worker;
@@ -95,8 +95,8 @@ impl ClientConnection {
         }
     }
 
-    /// Reads on. A head that comes byte by byte is not parsed anew for each: only with a
-    /// line, of which it may have as many as fields, or when it has doubled.
+    /// Reads on. A head that comes byte by byte is not parsed anew for each: only with the end of a line, of which it may have
+    /// as many as fields, or with what may be a wrong one, or when it has doubled.
     async fn rest_of_head(&mut self) -> Next {
         let mut parsed = self.inbox.unread().len();
         loop {
@@ -106,7 +106,8 @@ impl ClientConnection {
                 Ok(_) | Err(_) => return Next::End,
             }
             let unread = self.inbox.unread();
-            let has_line = memchr::memchr(b'\n', &unread[before..]).is_some();
+            // What follows the return with which the bytes before have ended tells whether that is the end of a line.
+            let has_line = memchr::memchr2(b'\n', b'\r', &unread[before.saturating_sub(1)..]).is_some();
             if !has_line && unread.len() < parsed * 2 && unread.len() < self.worker.clients.limits.head_bytes
             {
                 continue;
@@ -177,7 +178,7 @@ impl ClientConnection {
     async fn linger(self) {
         let Self { worker, stream, mut inbox, alarm, .. } = self;
         inbox.clear();
-        linger(stream, &worker.buffers, &alarm).await;
+        linger(stream, WITH_ONE_ANSWER, &worker.buffers, &alarm).await;
     }
 }
 

@@ -33,6 +33,7 @@ pub(crate) fn request<T>(
         Err(httparse::Error::TooManyHeaders) => {
             return Err(Refusal::with(431, "the head has too many fields"));
         }
+        Err(httparse::Error::Version) if may_become_version(bytes) => return Ok(Read::Partial),
         Err(httparse::Error::Version) => return Err(version_refusal(bytes)),
         Err(_) => return Err(Refusal::bad("the head is malformed")),
     };
@@ -75,6 +76,14 @@ fn too_large(bytes: &[u8], limits: &Limits) -> Refusal {
         return Refusal::with(414, "the target is too long");
     }
     Refusal::with(431, "the head is too large")
+}
+
+/// Whether the end of a line that has none yet may still make a version of it: what becomes of a request does not depend on
+/// how it was divided on its way.
+fn may_become_version(bytes: &[u8]) -> bool {
+    let has_ended = memchr::memchr2(b'\r', b'\n', bytes).is_some();
+    let version = bytes.split(|byte| *byte == b' ').nth(2).unwrap_or_default();
+    !has_ended && version.len() < b"HTTP/1.1".len()
 }
 
 /// A version that exists and is not spoken here is 505, everything else is no request.

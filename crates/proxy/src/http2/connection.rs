@@ -2,8 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::ext::Protocol;
@@ -21,8 +23,9 @@ use crate::head::{Fields, Peer, Prepared, Refusal};
 use crate::http2::answer::StreamAnswer;
 use crate::http2::meter::Metered;
 use crate::http2::stream::Frames;
+use crate::linger::{WITH_A_READER, linger};
 use crate::watchdog::Alarm;
-use crate::worker::{Phase, Worker};
+use crate::worker::{LAST_FRAMES, Phase, Worker};
 
 /// What a client may send of one body before it was passed on.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -41,6 +44,7 @@ pub(crate) async fn serve(
 ) {
     let limits = worker.clients.limits;
     let exceeded = Rc::clone(&io.exceeded);
+    let stream = Rc::clone(&io.stream);
     let mut builder = h2::server::Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
@@ -58,14 +62,14 @@ pub(crate) async fn serve(
     let mut streaming = Streaming { worker: Rc::clone(&worker), counted: false };
     let open = Rc::new(Cell::new(0usize));
     let going = Rc::new(Going::default());
-    let mut is_idle = false;
+    let mut idle_since: Option<Instant> = None;
     let mut is_going = false;
     loop {
         let mut closing = std::pin::pin!(phase.wait_for(|phase| *phase != Phase::Serving));
         let step = poll_fn(|cx| {
             let accepted = poll_accept(&mut connection, cx);
-            // One that is going may still hold what its client has not read.
-            streaming.set(connection.has_streams() || is_going);
+            // What was answered last may not have been read when a connection goes.
+            streaming.set(connection.has_streams() || is_going && !freshness(idle_since).is_zero());
             if exceeded.get() {
                 return Poll::Ready(Step::TooMuch);
             }
@@ -76,13 +80,14 @@ pub(crate) async fn serve(
                 return Poll::Ready(Step::Go);
             }
             if open.get() > 0 {
-                if std::mem::replace(&mut is_idle, false) {
+                if idle_since.take().is_some() {
                     alarm.end_idle();
                     alarm.clear();
                 }
                 return Poll::Pending;
             }
-            if !std::mem::replace(&mut is_idle, true) {
+            if idle_since.is_none() {
+                idle_since = Some(Instant::now());
                 alarm.begin_idle();
                 alarm.set(limits.keep_alive);
             }
@@ -123,7 +128,8 @@ pub(crate) async fn serve(
                 alarm.set(limits.head_time);
                 connection.graceful_shutdown();
             }
-            Step::Idle => return,
+            // What it has not read yet is left to it.
+            Step::Idle => break,
             Step::TooMuch => {
                 tracing::debug!(client = %peer.address, "a client sends frames that are of no use; its connection is closed");
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
@@ -131,24 +137,54 @@ pub(crate) async fn serve(
                 let _ = alarm.within(limits.head_time, poll_fn(|cx| connection.poll_closed(cx))).await;
                 return;
             }
-            Step::End => return,
+            Step::End => break,
+            Step::Broken => return,
         }
+    }
+    drop(connection);
+    let Some(stream) = Rc::into_inner(stream) else { return };
+    let ending = pin!(linger(stream.into_inner(), WITH_A_READER, &worker.buffers, &alarm));
+    alarm.begin_idle();
+    end(ending, freshness(idle_since), &mut streaming, &alarm.another()).await;
+    alarm.end_idle();
+}
+
+/// For how much longer the last answer of a connection that is idle since then may be on its way.
+fn freshness(idle_since: Option<Instant>) -> Duration {
+    LAST_FRAMES.saturating_sub(idle_since.map_or(Duration::ZERO, |since| since.elapsed()))
+}
+
+/// Waits for the end of a connection. While its last answer is fresh, the process waits too.
+async fn end(
+    mut ending: Pin<&mut impl Future<Output = ()>>,
+    fresh: Duration,
+    streaming: &mut Streaming,
+    alarm: &Alarm,
+) {
+    streaming.set(!fresh.is_zero());
+    if alarm.within(fresh, ending.as_mut()).await.is_err() {
+        streaming.set(false);
+        ending.await;
     }
 }
 
 enum Step {
     Request(Box<Request<RecvStream>>, SendResponse<Bytes>),
-    /// The process is about to end.
+    /// The client is told to connect anew: the process is about to end, or one of its answers says so.
     Go,
     Idle,
     TooMuch,
+    /// All has ended, or the client is gone.
     End,
+    /// The client has broken it, or the rules.
+    Broken,
 }
 
 fn poll_accept(connection: &mut Connection<Metered, Bytes>, cx: &mut Context<'_>) -> Poll<Step> {
     connection.poll_accept(cx).map(|accepted| match accepted {
         Some(Ok((request, respond))) => Step::Request(Box::new(request), respond),
-        Some(Err(_)) | None => Step::End,
+        Some(Err(_)) => Step::Broken,
+        None => Step::End,
     })
 }
 

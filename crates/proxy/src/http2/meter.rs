@@ -4,7 +4,7 @@
 //! (CVE-2023-44487), PING and SETTINGS that have to be answered (CVE-2019-9512, -9515), frames without content
 //! (CVE-2019-9518), PRIORITY (CVE-2019-9513), windows that are opened without need. Heads without an end are the crate's own limit.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -127,30 +127,31 @@ impl Meter {
 
 /// A client's socket with its meter, and with what was read of it already.
 pub(crate) struct Metered {
-    stream: Stream,
+    /// Shared with whoever ends the connection, behind the `h2` crate that keeps this.
+    pub(crate) stream: Rc<RefCell<Stream>>,
     inbox: Inbox,
     meter: Meter,
     clock: Box<dyn Fn() -> u64>,
     /// Set once it has sent too much.
     pub(crate) exceeded: Rc<Cell<bool>>,
-    /// The same, for good.
-    is_useless: bool,
-    /// It was said that nothing more is sent.
-    is_shut: bool,
 }
 
 impl Metered {
     /// The clock counts seconds.
     pub(crate) fn new(stream: Stream, inbox: Inbox, limits: Limits, clock: Box<dyn Fn() -> u64>) -> Self {
         let meter = Meter::new(limits, clock());
-        Self { stream, inbox, meter, clock, exceeded: Rc::default(), is_useless: false, is_shut: false }
+        let stream = Rc::new(RefCell::new(stream));
+        Self { stream, inbox, meter, clock, exceeded: Rc::default() }
+    }
+
+    fn with_stream<T>(&self, use_it: impl FnOnce(Pin<&mut Stream>) -> T) -> T {
+        use_it(Pin::new(&mut self.stream.borrow_mut()))
     }
 
     fn note(&mut self, bytes: &[u8]) {
         let now = (self.clock)();
         if !self.meter.take(bytes, now) {
             self.exceeded.set(true);
-            self.is_useless = true;
         }
     }
 
@@ -168,7 +169,7 @@ impl AsyncRead for Metered {
         let before = buf.filled().len();
         let unread = this.inbox.unread();
         if unread.is_empty() {
-            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+            ready!(this.with_stream(|stream| stream.poll_read(cx, buf)))?;
         } else {
             let count = unread.len().min(buf.remaining());
             buf.put_slice(&unread[..count]);
@@ -181,7 +182,7 @@ impl AsyncRead for Metered {
 
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let written = self.with_stream(|stream| stream.poll_write(cx, buf));
         self.noted(written)
     }
 
@@ -190,34 +191,20 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let written = self.with_stream(|stream| stream.poll_write_vectored(cx, bufs));
         self.noted(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.borrow().is_write_vectored()
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with_stream(|stream| stream.poll_flush(cx))
     }
 
-    /// Says that nothing more is sent, and takes what comes until the client has understood. Closed before, the kernel would
-    /// answer the windows that a client opens while it reads with a reset, which takes the rest of an answer away from it.
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.is_shut {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            self.is_shut = true;
-        }
-        let mut bytes = [0; 512];
-        while !self.is_useless {
-            let mut buf = ReadBuf::new(&mut bytes);
-            match ready!(self.as_mut().poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => {}
-                Ok(()) | Err(_) => break,
-            }
-        }
-        Poll::Ready(Ok(()))
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with_stream(|stream| stream.poll_shutdown(cx))
     }
 }
 
