@@ -5,8 +5,8 @@
 //!
 //! Reading order: [`settings`] and [`run()`] put it together; `listen`, `handed` and `worker` accept clients, `arrival` finds out
 //! what they speak; `head` is the rules for heads, without IO; `h1` and `http2` are the two sides' protocols, `body` moves
-//! what follows a head, `linger` ends a connection so that all of it arrives; `forward` finds an instance for a request, `private` lets those with a token to what users do not
-//! get, and `carry` takes it there and back, over `upstream`;
+//! what follows a head, `linger` ends a connection so that all of it arrives; `forward` finds an instance for a request,
+//! `private` lets those with a token to what users do not get, and `carry` takes it there and back, over `upstream`;
 //! `own_answer` is what the proxy says itself. `plane` is the table with its one writer, `admin` lets others change it,
 //! `saved` keeps it, `live` tells instances of it, `probe` keeps them honest. With the feature `fuzzing`, a module of that name
 //! shows the parsers to fuzz targets and differential tests; it is no API.

@@ -39,6 +39,16 @@ impl Idler {
     }
 }
 
+/// So many, each answered by blue once.
+fn idlers(host: &Host, count: usize) -> Vec<Idler> {
+    let mut idle: Vec<Idler> = (0..count).map(|_| Idler::new(host)).collect();
+    for one in &mut idle {
+        let head = one.ask();
+        assert!(head.contains("\nx-environment: blue\r") && !head.contains("\nconnection:"), "{head}");
+    }
+    idle
+}
+
 /// Whether the proxy has heard how clients leave blue.
 fn is_drained(host: &Host) -> bool {
     let stats = admin(host, "GET", "/v1/stats", "");
@@ -51,11 +61,7 @@ fn idle_connections_are_told_with_their_next_answer_and_not_cut() {
     let host = Host::start();
     every_kind(&host, "drain = { connections = \"1h\", rate = \"1000000/s\" }", "");
     deploy(&host, "v1");
-    let mut idle: Vec<Idler> = (0..50).map(|_| Idler::new(&host)).collect();
-    for one in &mut idle {
-        let head = one.ask();
-        assert!(head.contains("\nx-environment: blue\r") && !head.contains("\nconnection:"), "{head}");
-    }
+    let mut idle = idlers(&host, 50);
     deploy(&host, "v2");
     wait_until("the proxy has heard of it", || is_drained(&host));
     let mut young = Idler::new(&host);
@@ -76,10 +82,7 @@ fn the_rate_holds_for_them_and_whoever_had_no_turn_stays() {
     let host = Host::start();
     every_kind(&host, "drain = { connections = \"1h\", rate = \"5/s\" }", "[rollout]\nbake = \"0s\"\n");
     deploy(&host, "v1");
-    let mut idle: Vec<Idler> = (0..30).map(|_| Idler::new(&host)).collect();
-    for one in &mut idle {
-        one.ask();
-    }
+    let mut idle = idlers(&host, 30);
     deploy(&host, "v2");
     wait_until("the proxy has heard of it", || is_drained(&host));
     let began = Instant::now();
